@@ -1,0 +1,2 @@
+//! (room card)
+fn main() {}
