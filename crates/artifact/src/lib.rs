@@ -1,1 +1,21 @@
-//! (room card)
+//! The contract between compiler and runtime: what a `.mnxa` bundle says.
+//!
+//! Room: manifest, programs (launch lists), the kernel ABI and the bundle container.
+//! May import: serde, blake3; nothing of ours.
+//! Never: the IR, passes, plans, LLVM, a device.
+//! Start reading at: `manifest.rs`, then `program.rs`, then `bundle.rs`.
+#![forbid(unsafe_code)]
+
+pub mod manifest;
+pub mod program;
+
+pub use manifest::{
+    Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry,
+};
+pub use program::{BufferRef, Command, Cost, Program, Space};
+
+/// Version of the bundle format; a runtime refuses any other, naming both.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Every buffer of an arena and every weight starts at a multiple of this many bytes.
+pub const ALIGNMENT: u64 = 64;

@@ -1,1 +1,13 @@
-//! (room card)
+//! Named host tensors: checkpoints, and the recipes that turn them into what kernels read.
+//!
+//! Room: safetensors files, the deterministic test formula, default initialisation, weight recipes.
+//! May import: serde, safetensors; nothing of ours.
+//! Never: the IR, devices, network topology.
+//! Start reading at: `recipe.rs`, then `checkpoint.rs`.
+#![forbid(unsafe_code)]
+
+pub mod recipe;
+pub mod tensor;
+
+pub use recipe::Recipe;
+pub use tensor::{Tensor, WeightsError};

@@ -1,0 +1,91 @@
+//! A program: the straight list of commands that one run of the network is, for one code target.
+//!
+//! Kernel ABI (host): every kernel is exported as
+//! `void symbol(const void *const *buffers, uint64_t workgroup, void *scratch)`.
+//! `buffers` holds one pointer per entry of `Command::Launch::args`, in that order; `scratch` points to
+//! `Program::scratch_bytes` private to the calling thread, 64-byte aligned, contents undefined. Sizes are constants in the code.
+//! Workgroups of one launch are independent and may run in any order on any thread; a launch starts when all earlier ones ended.
+
+use serde::{Deserialize, Serialize};
+
+/// One target's launch list with its memory plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// `x86-64-v4`, `x86-64-v3`, `sm_90a`, ...
+    pub target: String,
+    /// CPU features that the code needs, by the names `is_x86_feature_detected!` knows.
+    pub requires: Vec<String>,
+    /// Bytes of the arena: every activation, partial and port of a run.
+    pub arena_bytes: u64,
+    /// Bytes of scratch that each thread needs.
+    pub scratch_bytes: u64,
+    /// Where each input port is read from in the arena.
+    pub inputs: Vec<BufferRef>,
+    /// Where each output port stands in the arena after the last command.
+    pub outputs: Vec<BufferRef>,
+    /// The commands, in order.
+    pub commands: Vec<Command>,
+}
+
+/// Which memory a buffer lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Space {
+    /// The run's arena.
+    Arena,
+    /// The bundle's weights section (read only).
+    Weights,
+}
+
+/// A range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferRef {
+    /// Which memory.
+    pub space: Space,
+    /// First byte; a multiple of [`crate::ALIGNMENT`].
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// What one launch costs, by the model of the plan; for reports only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Floating-point operations (a multiply-add is two).
+    pub flops: u64,
+    /// Bytes that must move between the launch and memory at least once.
+    pub bytes: u64,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Command {
+    /// Run `workgroups` workgroups of a kernel.
+    Launch {
+        /// The dispatch it belongs to, by its name in the graph; several launches may share one.
+        dispatch: String,
+        /// Exported symbol in the target's code.
+        kernel: String,
+        /// Buffers, in the kernel's declared order.
+        args: Vec<BufferRef>,
+        /// How many workgroups.
+        workgroups: u64,
+        /// Predicted cost.
+        cost: Cost,
+    },
+    /// Set bytes.
+    Fill {
+        /// Where.
+        dst: BufferRef,
+        /// The byte.
+        value: u8,
+    },
+    /// Copy bytes between buffers of equal length that do not overlap.
+    Copy {
+        /// From.
+        src: BufferRef,
+        /// To.
+        dst: BufferRef,
+    },
+}
