@@ -1,1 +1,11 @@
-//! (room card)
+//! Schedules: which kernels a dispatch becomes, with what tiles, and where every buffer lives.
+//!
+//! Room: kernel descriptions (algorithm and tile, no code), strategies that choose them, the memory plan, the `.plan` text.
+//! May import: `mnx-ir`, `mnx-artifact`, `mnx-weights`.
+//! Never: LLVM, melior, a device, files.
+//! Invariant: a plan changes speed and the order of a reduction, never the meaning of a dispatch.
+//! Start reading at: `kernel.rs`, then `strategy.rs`.
+#![forbid(unsafe_code)]
+
+pub mod kernel;
+pub mod target;
