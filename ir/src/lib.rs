@@ -1,1 +1,31 @@
-//! (room card)
+//! The typed tensor graph: what a MedNeXt computes, as a closed set of ops over dense tensors.
+//!
+//! Room: op table, types, inference, graph, patches, verifier, text form, petgraph view.
+//! May import: petgraph; nothing of ours.
+//! Never: weights' values, tile sizes, targets, files, a device.
+//! Invariants: printing and parsing are exact inverses; the one serial form is the text; only `Patch` application rewrites ops.
+//! Start reading at: `ops.rs`, then `graph.rs`.
+#![forbid(unsafe_code)]
+
+pub mod attrs;
+pub mod dataflow;
+pub mod diag;
+pub mod entity;
+pub mod graph;
+pub mod infer;
+pub mod ops;
+pub mod parse;
+pub mod patch;
+pub mod print;
+pub mod stage;
+pub mod types;
+pub mod verify;
+
+pub use attrs::*;
+pub use diag::{Diagnostic, Loc};
+pub use entity::{DispatchId, OpId, ValueId};
+pub use graph::{Dispatch, Graph, OpNode, ValueNode};
+pub use ops::{Op, OpCode, OpInfo, Operands};
+pub use patch::Patch;
+pub use stage::Stage;
+pub use types::{DType, Layout, Shape, TensorType};

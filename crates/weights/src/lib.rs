@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod recipe;
+pub mod signature;
 pub mod tensor;
 
 pub use recipe::Recipe;
+pub use signature::{Role, Signature, TensorRole};
 pub use tensor::{Tensor, WeightsError};

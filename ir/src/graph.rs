@@ -1,0 +1,358 @@
+//! The graph: an arena of ops and values in program order, with dispatch boxes drawn around some of them.
+
+use crate::diag::{Diagnostic, Loc};
+use crate::entity::{DispatchId, OpId, ValueId};
+use crate::infer::infer;
+use crate::ops::{Kind, Op};
+use crate::patch::Patch;
+use crate::stage::Stage;
+use crate::types::TensorType;
+use smallvec::SmallVec;
+
+/// An op in place.
+#[derive(Debug, Clone)]
+pub struct OpNode {
+    /// The op.
+    pub op: Op,
+    /// Its operands, in the order of the table.
+    pub operands: SmallVec<[ValueId; 4]>,
+    /// Its one result.
+    pub result: ValueId,
+    /// Where it comes from.
+    pub loc: Loc,
+    /// The box it stands in.
+    pub dispatch: Option<DispatchId>,
+}
+
+/// A value.
+#[derive(Debug, Clone)]
+pub struct ValueNode {
+    /// Its type.
+    pub ty: TensorType,
+    /// The op that defines it; none for a graph input.
+    pub def: Option<OpId>,
+}
+
+/// A dispatch box: ops that become one launch sequence.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Name, unique in the graph: `enc_block_0.0.norm_mlp`.
+    pub name: String,
+}
+
+/// A typed tensor graph.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// Name.
+    pub name: String,
+    /// How far it has come.
+    pub stage: Stage,
+    ops: Vec<OpNode>,
+    values: Vec<ValueNode>,
+    order: Vec<OpId>,
+    inputs: Vec<(String, ValueId)>,
+    outputs: Vec<(String, ValueId)>,
+    dispatches: Vec<Dispatch>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: &str, stage: Stage) -> Self {
+        Self {
+            name: name.to_string(),
+            stage,
+            ops: Vec::new(),
+            values: Vec::new(),
+            order: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            dispatches: Vec::new(),
+        }
+    }
+
+    /// Declares an input.
+    pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
+        let v = self.new_value(ty, None);
+        self.inputs.push((name.to_string(), v));
+        v
+    }
+
+    /// Declares a checkpoint tensor, or finds the one already declared under this key.
+    ///
+    /// # Errors
+    /// If the key is already declared with another type.
+    pub fn param(&mut self, key: &str, ty: TensorType) -> Result<ValueId, Diagnostic> {
+        for &id in &self.order {
+            if let Op::Param(p) = &self.ops[id.index()].op
+                && p.key == key
+            {
+                let v = self.ops[id.index()].result;
+                let old = &self.values[v.index()].ty;
+                return if *old == ty {
+                    Ok(v)
+                } else {
+                    Err(Diagnostic::new(
+                        "ir-0103",
+                        key,
+                        format!("param \"{key}\" is declared as {old} and as {ty}"),
+                    ))
+                };
+            }
+        }
+        Ok(self.push_typed(Op::param(key), &[], ty, Loc::layer(key)))
+    }
+
+    /// Appends an op; its result type is inferred.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub fn push(&mut self, op: Op, operands: &[ValueId], loc: &Loc) -> Result<ValueId, Diagnostic> {
+        let types: Vec<&TensorType> = operands.iter().map(|&v| self.ty(v)).collect();
+        match infer(&op, &types) {
+            Ok(ty) => Ok(self.push_typed(op, operands, ty, loc.clone())),
+            Err(why) => {
+                let mut d =
+                    Diagnostic::new("ir-0107", loc, format!("{}: {why}", op.info().mnemonic));
+                for (v, t) in operands.iter().zip(&types) {
+                    d = d.note(format!("{v} : {t}"));
+                }
+                Err(d)
+            }
+        }
+    }
+
+    /// Appends an op with a declared result type; the verifier checks it later.
+    pub fn push_typed(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        ty: TensorType,
+        loc: Loc,
+    ) -> ValueId {
+        let id = OpId::from_index(self.ops.len());
+        let result = self.new_value(ty, Some(id));
+        self.ops.push(OpNode {
+            op,
+            operands: SmallVec::from_slice(operands),
+            result,
+            loc,
+            dispatch: None,
+        });
+        self.order.push(id);
+        result
+    }
+
+    /// Declares an output.
+    pub fn output(&mut self, name: &str, v: ValueId) {
+        self.outputs.push((name.to_string(), v));
+    }
+
+    /// Opens a box; ops join it through [`Graph::set_dispatch`].
+    pub fn add_dispatch(&mut self, name: &str) -> DispatchId {
+        self.dispatches.push(Dispatch {
+            name: name.to_string(),
+        });
+        DispatchId::from_index(self.dispatches.len() - 1)
+    }
+
+    /// Puts an op into a box, or takes it out.
+    pub fn set_dispatch(&mut self, op: OpId, dispatch: Option<DispatchId>) {
+        self.ops[op.index()].dispatch = dispatch;
+    }
+
+    /// Sets the memory layout of a value.
+    pub fn set_layout(&mut self, v: ValueId, layout: crate::Layout) {
+        self.values[v.index()].ty.layout = layout;
+    }
+
+    /// Replaces the program order. Ops left out are dropped.
+    ///
+    /// # Panics
+    /// If an op is listed twice.
+    pub fn set_order(&mut self, order: Vec<OpId>) {
+        let mut seen = vec![false; self.ops.len()];
+        for id in &order {
+            assert!(
+                !std::mem::replace(&mut seen[id.index()], true),
+                "{id} listed twice"
+            );
+        }
+        self.order = order;
+    }
+
+    /// Drops the outputs for which `keep` is false.
+    pub fn retain_outputs(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.outputs.retain(|(name, _)| keep(name));
+    }
+
+    /// Replaces the outputs.
+    pub fn set_outputs(&mut self, outputs: Vec<(String, ValueId)>) {
+        self.outputs = outputs;
+    }
+
+    fn new_value(&mut self, ty: TensorType, def: Option<OpId>) -> ValueId {
+        self.values.push(ValueNode { ty, def });
+        ValueId::from_index(self.values.len() - 1)
+    }
+
+    /// Live ops, in program order.
+    pub fn order(&self) -> &[OpId] {
+        &self.order
+    }
+
+    /// An op.
+    pub fn node(&self, id: OpId) -> &OpNode {
+        &self.ops[id.index()]
+    }
+
+    /// An op without its place.
+    pub fn op(&self, id: OpId) -> &Op {
+        &self.ops[id.index()].op
+    }
+
+    /// Operands of an op.
+    pub fn operands(&self, id: OpId) -> &[ValueId] {
+        &self.ops[id.index()].operands
+    }
+
+    /// Result of an op.
+    pub fn result(&self, id: OpId) -> ValueId {
+        self.ops[id.index()].result
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, v: ValueId) -> &TensorType {
+        &self.values[v.index()].ty
+    }
+
+    /// The op that defines a value; none for an input.
+    pub fn def(&self, v: ValueId) -> Option<OpId> {
+        self.values[v.index()].def
+    }
+
+    /// Number of values ever made (ids are below it).
+    pub fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Number of ops ever made (ids are below it).
+    pub fn op_count(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Inputs with their names.
+    pub fn inputs(&self) -> &[(String, ValueId)] {
+        &self.inputs
+    }
+
+    /// Outputs with their names.
+    pub fn outputs(&self) -> &[(String, ValueId)] {
+        &self.outputs
+    }
+
+    /// The boxes; a box may have lost all its ops.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+
+    /// A box.
+    pub fn dispatch(&self, id: DispatchId) -> &Dispatch {
+        &self.dispatches[id.index()]
+    }
+
+    /// Boxes that hold ops, in program order, with their ops in order.
+    pub fn boxes(&self) -> Vec<(DispatchId, Vec<OpId>)> {
+        let mut out: Vec<(DispatchId, Vec<OpId>)> = Vec::new();
+        for &id in &self.order {
+            if let Some(d) = self.node(id).dispatch {
+                match out.iter_mut().find(|(other, _)| *other == d) {
+                    Some((_, ops)) => ops.push(id),
+                    None => out.push((d, vec![id])),
+                }
+            }
+        }
+        out
+    }
+
+    /// For every value, the live ops that read it, in program order. Outputs are not counted.
+    pub fn users(&self) -> Vec<Vec<OpId>> {
+        let mut users = vec![Vec::new(); self.values.len()];
+        for &id in &self.order {
+            for v in &self.node(id).operands {
+                let list: &mut Vec<OpId> = &mut users[v.index()];
+                if list.last() != Some(&id) {
+                    list.push(id);
+                }
+            }
+        }
+        users
+    }
+
+    /// Whether a value is an output of the graph.
+    pub fn is_output(&self, v: ValueId) -> bool {
+        self.outputs.iter().any(|(_, o)| *o == v)
+    }
+
+    /// Whether a value depends on params alone (a weight or a derived weight).
+    pub fn is_weight(&self, v: ValueId) -> bool {
+        self.def(v)
+            .is_some_and(|id| matches!(self.op(id).info().kind, Kind::Param | Kind::Weight))
+    }
+
+    /// Params with their keys, in program order.
+    pub fn params(&self) -> Vec<(&str, ValueId)> {
+        self.order
+            .iter()
+            .filter_map(|&id| match self.op(id) {
+                Op::Param(p) => Some((p.key.as_str(), self.result(id))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Applies a patch: its ops go in just before the root, its shunts replace uses everywhere.
+    /// Replaced ops stay until dead code is removed, except the root if its result was shunted.
+    ///
+    /// # Panics
+    /// If the patch was made for another state of this graph.
+    pub fn apply(&mut self, patch: Patch) {
+        assert_eq!(
+            patch.base_values,
+            self.values.len(),
+            "patch `{}` is stale",
+            patch.rule
+        );
+        let at = self
+            .order
+            .iter()
+            .position(|&id| id == patch.root)
+            .expect("a patch's root is live");
+        let mut new_ids = Vec::with_capacity(patch.ops.len());
+        for (node, ty) in patch.ops {
+            let id = OpId::from_index(self.ops.len());
+            let v = self.new_value(ty, Some(id));
+            debug_assert_eq!(v, node.result);
+            self.ops.push(node);
+            new_ids.push(id);
+        }
+        let root_gone = patch
+            .shunts
+            .iter()
+            .any(|(old, _)| *old == self.ops[patch.root.index()].result);
+        self.order.splice(at..at + usize::from(root_gone), new_ids);
+        for (old, new) in patch.shunts {
+            for &id in &self.order {
+                for v in &mut self.ops[id.index()].operands {
+                    if *v == old {
+                        *v = new;
+                    }
+                }
+            }
+            for (_, v) in &mut self.outputs {
+                if *v == old {
+                    *v = new;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A patch: what a rule wants changed, as a value. The rule looks, the pass manager applies, counts and can stop after N.
+
+use smallvec::SmallVec;
+
+use crate::diag::{Diagnostic, Loc};
+use crate::entity::{OpId, ValueId};
+use crate::graph::{Graph, OpNode};
+use crate::infer::infer;
+use crate::ops::{Kind, Op};
+use crate::types::TensorType;
+
+/// New ops to stand before `root`, and shunts of old values to new ones.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    /// The rule that made it.
+    pub rule: &'static str,
+    /// The op it was made for.
+    pub root: OpId,
+    pub(crate) base_values: usize,
+    pub(crate) ops: Vec<(OpNode, TensorType)>,
+    pub(crate) shunts: Vec<(ValueId, ValueId)>,
+    loc: Loc,
+}
+
+impl Patch {
+    /// An empty patch. New ops inherit the root's location.
+    pub fn new(rule: &'static str, graph: &Graph, root: OpId) -> Self {
+        Self {
+            rule,
+            root,
+            base_values: graph.value_count(),
+            ops: Vec::new(),
+            shunts: Vec::new(),
+            loc: graph.node(root).loc.clone(),
+        }
+    }
+
+    /// Adds an op on old or new values.
+    ///
+    /// # Errors
+    /// If the operands do not fit: a rule that matched too much.
+    pub fn push(
+        &mut self,
+        graph: &Graph,
+        op: Op,
+        operands: &[ValueId],
+    ) -> Result<ValueId, Diagnostic> {
+        let types: Vec<&TensorType> = operands.iter().map(|&v| self.ty(graph, v)).collect();
+        let ty = infer(&op, &types).map_err(|why| {
+            Diagnostic::new(
+                "ir-0108",
+                &self.loc,
+                format!("{}: {}: {why}", self.rule, op.info().mnemonic),
+            )
+        })?;
+        let result = ValueId::from_index(self.base_values + self.ops.len());
+        let node_kind = op.info().kind;
+        let node = OpNode {
+            op,
+            operands: SmallVec::from_slice(operands),
+            result,
+            loc: self.loc.clone(),
+            // Derived weights are computed once, outside every box.
+            dispatch: graph
+                .node(self.root)
+                .dispatch
+                .filter(|_| node_kind == Kind::Core),
+        };
+        self.ops.push((node, ty));
+        Ok(result)
+    }
+
+    /// Replaces every use of `old` by `new`.
+    pub fn shunt(&mut self, old: ValueId, new: ValueId) {
+        self.shunts.push((old, new));
+    }
+
+    /// Type of an old or new value.
+    pub fn ty<'a>(&'a self, graph: &'a Graph, v: ValueId) -> &'a TensorType {
+        match v.index().checked_sub(self.base_values) {
+            Some(i) => &self.ops[i].1,
+            None => graph.ty(v),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Stages of a graph and what each allows.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ops::Kind;
+
+/// How far a graph has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// As the model wrote it: every op, no boxes.
+    Model,
+    /// Core ops only.
+    Graph,
+    /// Core ops, each inside exactly one dispatch box; params and derived weights outside.
+    Dispatch,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 3] = [Self::Model, Self::Graph, Self::Dispatch];
+
+    /// Whether an op of this kind may stand in a graph of this stage.
+    pub fn allows(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Sugar => self == Self::Model,
+            Kind::Core | Kind::Weight | Kind::Param => true,
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Graph => "graph",
+            Self::Dispatch => "dispatch",
+        })
+    }
+}
+
+impl FromStr for Stage {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|x| x.to_string() == s)
+            .ok_or_else(|| format!("unknown stage `{s}`, expected model, graph or dispatch"))
+    }
+}
