@@ -8,6 +8,16 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod cost;
 pub mod kernel;
+pub mod knobs;
+pub mod memory;
+pub mod plan;
 pub mod scratch;
+pub mod strategy;
 pub mod target;
+pub mod text;
+
+
+pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, plan};
+pub use text::PlanText;
