@@ -8,4 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod kernel;
+pub mod scratch_mlp;
 pub mod target;
+pub mod tile_mlp;
