@@ -153,7 +153,7 @@ mod tests {
         for width in 1..600 {
             let s = row_stride(width);
             assert!(
-                s >= width && s % 16 == 0 && (s / 16) % 2 == 1,
+                s >= width && s.is_multiple_of(16) && !(s / 16).is_multiple_of(2),
                 "{width}: {s}"
             );
             assert!(s < width + 32, "{width}: {s}");
@@ -165,7 +165,7 @@ mod tests {
         for t in TARGETS {
             for rows in 1..200 {
                 let b = row_block(rows, t);
-                assert!(b >= 1 && b <= max_row_block(t) && rows % b == 0);
+                assert!(b >= 1 && b <= max_row_block(t) && rows.is_multiple_of(b));
             }
         }
         assert_eq!(row_block(96, &TARGETS[0]), 12);
