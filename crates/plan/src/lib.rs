@@ -7,7 +7,9 @@
 //! Start reading at: `kernel.rs`, then `strategy.rs`.
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod kernel;
+pub mod scratch;
 pub mod scratch_mlp;
 pub mod target;
 pub mod tile_mlp;

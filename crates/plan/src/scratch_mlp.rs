@@ -1,10 +1,8 @@
 //! Scratch of the GEMM kernels: where each tile lies in a thread's scratch, for the emitter and the memory plan alike.
 
 use crate::kernel::{Grn, Mlp, MlpSource, Pointwise, Residual};
+use crate::scratch::Carver;
 use crate::target::Target;
-
-/// Bytes that every region of scratch is aligned to: one cache line, one AVX-512 register.
-pub const SCRATCH_ALIGN: usize = 64;
 
 /// A region of scratch: rows of float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,28 +39,18 @@ pub struct MlpScratch {
 pub struct PointwiseScratch {
     /// Operand: `[rows, in]`, or `[in, rows]` where x is a port.
     pub input: ScratchTile,
-    /// Result, `[rows, out]`; no rows where y is a port.
+    /// Result, `[rows, out]`; one vector where y is a port.
     pub output: ScratchTile,
     /// Bytes in all.
     pub bytes: usize,
 }
 
-/// Hands out regions one after another.
-#[derive(Debug, Default)]
-struct Layout {
-    end: usize,
-}
-
-impl Layout {
-    fn tile(&mut self, rows: usize, width: usize) -> ScratchTile {
-        let stride = row_stride(width);
-        let offset = self.end;
-        self.end += (rows * stride * 4).next_multiple_of(SCRATCH_ALIGN);
-        ScratchTile {
-            offset,
-            stride,
-            rows,
-        }
+fn tile(carver: &mut Carver, rows: usize, width: usize) -> ScratchTile {
+    let stride = row_stride(width);
+    ScratchTile {
+        offset: carver.region(rows * stride, 4).byte,
+        stride,
+        rows,
     }
 }
 
@@ -94,52 +82,53 @@ pub fn row_block(rows: usize, target: &Target) -> usize {
 /// Scratch of an MLP kernel. The same for every target.
 pub fn mlp_scratch(k: &Mlp) -> MlpScratch {
     let rows = padded_rows(k.tile.rows);
-    let mut layout = Layout::default();
+    let mut carver = Carver::default();
     let mut s = MlpScratch {
-        input: layout.tile(rows, k.channels),
-        hidden: layout.tile(rows, k.tile.hidden.min(k.hidden)),
+        input: tile(&mut carver, rows, k.channels),
+        hidden: tile(&mut carver, rows, k.tile.hidden.min(k.hidden)),
         ..MlpScratch::default()
     };
     if k.grn != Grn::Partials {
-        s.output = layout.tile(rows, k.out_channels);
+        s.output = tile(&mut carver, rows, k.out_channels);
         match k.residual {
             Residual::None | Residual::Identity | Residual::Scattered { .. } => {}
-            Residual::Stem { channels } => s.residual = layout.tile(channels, rows),
-            Residual::Strided { channels, .. } => s.residual = layout.tile(rows, channels),
+            Residual::Stem { channels } => s.residual = tile(&mut carver, channels, rows),
+            Residual::Strided { channels, .. } => s.residual = tile(&mut carver, rows, channels),
         }
     }
     if k.grn == Grn::Apply {
-        s.scale = layout.tile(1, k.hidden);
+        s.scale = tile(&mut carver, 1, k.hidden);
     }
     if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
         let plane = conv.tile.height * conv.output[2];
         s.conv = ScratchTile {
-            offset: layout.end,
+            offset: carver.region(plane * k.channels, 4).byte,
             stride: k.channels,
             rows: plane,
         };
-        layout.end += (plane * k.channels * 4).next_multiple_of(SCRATCH_ALIGN);
     }
-    s.bytes = layout.end;
+    s.bytes = carver.bytes();
     s
 }
 
 /// Scratch of a pointwise kernel. The same for every target.
 pub fn pointwise_scratch(k: &Pointwise) -> PointwiseScratch {
     let rows = padded_rows(k.rows);
-    let mut layout = Layout::default();
+    let mut carver = Carver::default();
     let mut s = PointwiseScratch {
         input: if k.in_first {
-            layout.tile(k.in_channels, rows)
+            tile(&mut carver, k.in_channels, rows)
         } else {
-            layout.tile(rows, k.in_channels)
+            tile(&mut carver, rows, k.in_channels)
         },
         ..PointwiseScratch::default()
     };
-    if !k.out_first {
-        s.output = layout.tile(rows, k.out_channels);
-    }
-    s.bytes = layout.end;
+    s.output = if k.out_first {
+        tile(&mut carver, 1, 16)
+    } else {
+        tile(&mut carver, rows, k.out_channels)
+    };
+    s.bytes = carver.bytes();
     s
 }
 
