@@ -27,7 +27,10 @@ impl Tensor {
     /// All zeros.
     pub fn zeros(shape: Vec<usize>) -> Self {
         let n = shape.iter().product();
-        Self { shape, data: vec![0.0; n] }
+        Self {
+            shape,
+            data: vec![0.0; n],
+        }
     }
 
     /// Number of elements.
@@ -73,6 +76,9 @@ pub enum WeightsError {
         /// Shape in the network.
         want: Vec<usize>,
     },
+    /// A recipe whose parts do not fit together (shapes, ranks, sizes).
+    #[error("recipe: {0}")]
+    Recipe(String),
     /// Many tensors do not fit, one line each.
     #[error("{} tensors do not fit the network:\n{}", .0.len(), .0.join("\n"))]
     Mismatch(Vec<String>),
