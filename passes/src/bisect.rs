@@ -49,13 +49,7 @@ impl fmt::Display for Bisection {
             Self::Clean { passes, judged } => {
                 write!(f, "all {passes} passes keep the results ({judged} graphs judged)")
             }
-            Self::Found {
-                index,
-                pass,
-                patch,
-                detail,
-                judged,
-            } => {
+            Self::Found { index, pass, patch, detail, judged } => {
                 writeln!(f, "first bad pass:  {pass} (number {})", index + 1)?;
                 match patch {
                     Some((n, p)) => {
@@ -98,9 +92,7 @@ pub fn bisect_passes(
         oracle(g)
     };
     if let Verdict::Bad(why) = judge(graph)? {
-        return Err(PassError::Caller(format!(
-            "the graph is bad before any pass: {why}"
-        )));
+        return Err(PassError::Caller(format!("the graph is bad before any pass: {why}")));
     }
     let mut good = graph.clone();
     for (index, &pass) in passes.iter().enumerate() {
@@ -125,10 +117,7 @@ pub fn bisect_passes(
         }
         good = after;
     }
-    Ok(Bisection::Clean {
-        passes: passes.len(),
-        judged,
-    })
+    Ok(Bisection::Clean { passes: passes.len(), judged })
 }
 
 /// Halves between no patch (good) and all of them (bad): the number, from 1, of a patch whose predecessor is good, and the verdict on it.
@@ -140,10 +129,7 @@ fn first_bad_patch(
 ) -> Result<Option<(usize, String)>, PassError> {
     let mut up_to = |n: usize| -> Result<Verdict, PassError> {
         let mut graph = before.clone();
-        Manager {
-            patch_limit: Some(n),
-        }
-        .run_passes(&[pass], &mut graph, &mut |_| Ok(()))?;
+        Manager { patch_limit: Some(n) }.run_passes(&[pass], &mut graph, &mut |_| Ok(()))?;
         judge(&graph)
     };
     let Verdict::Bad(mut why) = up_to(patches)? else {

@@ -28,4 +28,3 @@ pub use pipelines::{InferOptions, Pipeline, infer};
 pub use registry::{PASSES, PassInfo, WEIGHT_PASSES};
 pub use rewrite::{Rewrite, Site};
 pub use uses::Uses;
-pub use weights::upkern::{Upkern, UpkernOptions, upkern};

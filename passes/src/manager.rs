@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mnx_ir::ops::Kind;
+use mnx_ir::verify::verify;
 use mnx_ir::{Graph, Stage};
 
 use crate::error::PassError;
@@ -88,18 +89,8 @@ impl Manager {
                 break;
             }
             changed = changed.or(keep_promise(promise, graph));
-            verify(graph).map_err(|errors| PassError::Broken {
-                pass: pass.name().to_string(),
-                errors,
-            })?;
-            observer(&Step {
-                index,
-                pass: pass.name(),
-                graph,
-                changed,
-                time,
-                patches: cx.applied().len() - patches,
-            })?;
+            verify(graph).map_err(|errors| PassError::Broken { pass: pass.name().to_string(), errors })?;
+            observer(&Step { index, pass: pass.name(), graph, changed, time, patches: cx.applied().len() - patches })?;
         }
         report.applied = cx.applied().to_vec();
         Ok(report)
@@ -119,15 +110,8 @@ fn keep_promise(promise: Promise, graph: &mut Graph) -> Changed {
         Promise::Same => graph.stage,
         Promise::Exactly(stage) => stage,
         Promise::GraphIfNoSugar => {
-            let sugar = graph
-                .order()
-                .iter()
-                .any(|&id| graph.op(id).info().kind == Kind::Sugar);
-            if sugar {
-                graph.stage
-            } else {
-                graph.stage.max(Stage::Graph)
-            }
+            let sugar = graph.order().iter().any(|&id| graph.op(id).info().kind == Kind::Sugar);
+            if sugar { graph.stage } else { graph.stage.max(Stage::Graph) }
         }
     };
     let changed = Changed::when(stage != graph.stage);
@@ -137,23 +121,11 @@ fn keep_promise(promise: Promise, graph: &mut Graph) -> Changed {
 
 fn wrong_stage(pass: &dyn Pass, got: Stage) -> PassError {
     let (takes, _) = pass.stages();
-    let names: Vec<String> = Stage::ALL
-        .into_iter()
-        .filter(|s| takes.contains(s))
-        .map(|s| s.to_string())
-        .collect();
+    let names: Vec<String> = Stage::ALL.into_iter().filter(|s| takes.contains(s)).map(|s| s.to_string()).collect();
     PassError::WrongStage {
         pass: pass.name().to_string(),
         wants: names.join(" or "),
         got,
-        hint: if got == Stage::Model {
-            ": run decompose-norm and decompose-transposed first"
-        } else {
-            ""
-        },
+        hint: if got == Stage::Model { ": run decompose-norm and decompose-transposed first" } else { "" },
     }
-}
-
-fn verify(_graph: &Graph) -> Result<(), Vec<mnx_ir::Diagnostic>> {
-    Ok(())
 }

@@ -28,45 +28,25 @@ impl Options {
     ///
     /// # Errors
     /// If one is unknown to the pass, or given twice.
-    pub fn new(
-        pass: &str,
-        given: Vec<(String, String)>,
-        known: &[OptionInfo],
-    ) -> Result<Self, PassError> {
+    pub fn new(pass: &str, given: Vec<(String, String)>, known: &[OptionInfo]) -> Result<Self, PassError> {
         for (i, (name, _)) in given.iter().enumerate() {
             let reason = if !known.iter().any(|o| o.name == name) {
                 let names: Vec<&str> = known.iter().map(|o| o.name).collect();
-                let takes = if names.is_empty() {
-                    "it takes none".to_string()
-                } else {
-                    format!("it takes {}", names.join(", "))
-                };
-                format!(
-                    "unknown option `{name}`: {takes}{}",
-                    nearest(name, names.iter().copied())
-                )
+                let takes = if names.is_empty() { "it takes none".to_string() } else { format!("it takes {}", names.join(", ")) };
+                format!("unknown option `{name}`: {takes}{}", nearest(name, names.iter().copied()))
             } else if given[..i].iter().any(|(other, _)| other == name) {
                 format!("option `{name}` is given twice")
             } else {
                 continue;
             };
-            return Err(PassError::Option {
-                pass: pass.to_string(),
-                reason,
-            });
+            return Err(PassError::Option { pass: pass.to_string(), reason });
         }
-        Ok(Self {
-            pass: pass.to_string(),
-            given,
-        })
+        Ok(Self { pass: pass.to_string(), given })
     }
 
     /// An option's text.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.given
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.given.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, PassError> {
@@ -93,9 +73,7 @@ impl Options {
     /// # Errors
     /// If it is not.
     pub fn count(&self, name: &str) -> Result<Option<usize>, PassError> {
-        Ok(self
-            .parsed::<std::num::NonZeroUsize>(name, "a positive whole number")?
-            .map(std::num::NonZeroUsize::get))
+        Ok(self.parsed::<std::num::NonZeroUsize>(name, "a positive whole number")?.map(std::num::NonZeroUsize::get))
     }
 }
 
@@ -104,10 +82,6 @@ impl fmt::Display for Options {
         for (i, (name, value)) in self.given.iter().enumerate() {
             write!(f, "{}{name}={value}", if i == 0 { "{" } else { "," })?;
         }
-        if self.given.is_empty() {
-            Ok(())
-        } else {
-            f.write_str("}")
-        }
+        if self.given.is_empty() { Ok(()) } else { f.write_str("}") }
     }
 }

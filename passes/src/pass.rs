@@ -75,10 +75,7 @@ pub struct PassCx {
 impl PassCx {
     /// A context that stops after `limit` changes.
     pub fn new(limit: Option<usize>) -> Self {
-        Self {
-            limit,
-            ..Self::default()
-        }
+        Self { limit, ..Self::default() }
     }
 
     /// Names the pass that runs now.
@@ -98,11 +95,7 @@ impl PassCx {
             self.stopped = true;
             return false;
         }
-        self.applied.push(Applied {
-            pass: self.pass,
-            rule,
-            at: at.to_string(),
-        });
+        self.applied.push(Applied { pass: self.pass, rule, at: at.to_string() });
         true
     }
 

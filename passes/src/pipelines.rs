@@ -15,13 +15,10 @@ pub struct Pipeline {
 }
 
 /// Named pipelines: they stand in a text like a pass.
-pub const NAMES: &[(&str, &str)] = &[(
-    "infer",
-    "everything from the model as written to boxes ready to be planned, for inference",
-)];
+pub const NAMES: &[(&str, &str)] = &[("infer", "everything from the model as written to boxes ready to be planned, for inference")];
 
 /// Options of the pipeline `infer`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferOptions {
     /// Keep this output alone; none keeps every head.
     pub keep: Option<String>,
@@ -29,20 +26,7 @@ pub struct InferOptions {
     pub dispatches: FormDispatches,
 }
 
-impl Default for InferOptions {
-    fn default() -> Self {
-        Self {
-            keep: None,
-            dispatches: FormDispatches::default(),
-        }
-    }
-}
-
-const KEEP: OptionInfo = OptionInfo {
-    name: "keep",
-    default: "every output",
-    about: "name of the one output to keep",
-};
+const KEEP: OptionInfo = OptionInfo { name: "keep", default: "every output", about: "name of the one output to keep" };
 
 /// The pipeline of inference.
 pub fn infer(options: &InferOptions) -> Pipeline {
@@ -84,10 +68,7 @@ impl Pipeline {
     /// # Errors
     /// The place and what was expected; unknown names with the nearest one.
     pub fn parse(text: &str) -> Result<Self, PassError> {
-        let fail = |reason: String| PassError::Pipeline {
-            text: text.to_string(),
-            reason,
-        };
+        let fail = |reason: String| PassError::Pipeline { text: text.to_string(), reason };
         let mut pipeline = Self::default();
         for item in split_items(text).map_err(fail)? {
             let (name, given) = read_item(item).map_err(fail)?;
@@ -118,9 +99,9 @@ impl Pipeline {
         self.items.is_empty()
     }
 
-    /// The first `n` passes.
+    /// The first `n` passes, and the rest.
     #[must_use]
-    pub fn split_off(mut self, n: usize) -> (Self, Self) {
+    pub fn split_at(mut self, n: usize) -> (Self, Self) {
         let rest = self.items.split_off(n.min(self.items.len()));
         (self, Self { items: rest })
     }
@@ -134,14 +115,9 @@ impl fmt::Display for Pipeline {
 }
 
 fn infer_from_text(given: Vec<(String, String)>) -> Result<Pipeline, PassError> {
-    let known: Vec<OptionInfo> = std::iter::once(KEEP)
-        .chain(FormDispatches::OPTIONS.iter().copied())
-        .collect();
+    let known: Vec<OptionInfo> = std::iter::once(KEEP).chain(FormDispatches::OPTIONS.iter().copied()).collect();
     let options = Options::new("infer", given, &known)?;
-    Ok(infer(&InferOptions {
-        keep: options.text(KEEP.name).map(ToString::to_string),
-        dispatches: FormDispatches::from_options(&options)?,
-    }))
+    Ok(infer(&InferOptions { keep: options.text(KEEP.name).map(ToString::to_string), dispatches: FormDispatches::from_options(&options)? }))
 }
 
 /// Cuts at commas outside braces.
@@ -191,10 +167,7 @@ fn read_item(item: &str) -> Result<(&str, Given), String> {
                 given.push((k.trim().to_string(), v.trim().to_string()));
             }
             _ => {
-                return Err(format!(
-                    "option `{}` of `{name}`: expected name=value",
-                    option.trim()
-                ));
+                return Err(format!("option `{}` of `{name}`: expected name=value", option.trim()));
             }
         }
     }
@@ -212,21 +185,13 @@ mod tests {
 
     #[test]
     fn text_and_pipeline_are_inverses() {
-        for text in [
-            "dce",
-            "cse,dce",
-            "drop-training-heads{keep=out_1},form-dispatches{max-ops=8,recompute-stem=false}",
-            "",
-        ] {
+        for text in ["dce", "cse,dce", "drop-training-heads{keep=out_1},form-dispatches{max-ops=8,recompute-stem=false}", ""] {
             assert_eq!(Pipeline::parse(text).unwrap().to_string(), text);
         }
         let whole = infer(&InferOptions::default()).to_string();
         assert_eq!(Pipeline::parse("infer").unwrap().to_string(), whole);
         assert_eq!(Pipeline::parse(&whole).unwrap().to_string(), whole);
-        assert_eq!(
-            Pipeline::parse(" infer{ keep = out_0 } , dce").unwrap().len(),
-            INFER.len() + 4
-        );
+        assert_eq!(Pipeline::parse(" infer{ keep = out_0 } , dce").unwrap().len(), INFER.len() + 4);
     }
 
     #[test]

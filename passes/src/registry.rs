@@ -75,16 +75,8 @@ pub const PASSES: &[PassInfo] = &[
     PassInfo {
         name: "drop-training-heads",
         about: "keep one output: deep supervision's other heads serve training alone",
-        options: &[OptionInfo {
-            name: "keep",
-            default: "out_0",
-            about: "name of the output to keep",
-        }],
-        make: |o| {
-            Ok(Box::new(DropTrainingHeads {
-                keep: o.text("keep").unwrap_or("out_0").to_string(),
-            }))
-        },
+        options: &[OptionInfo { name: "keep", default: "out_0", about: "name of the output to keep" }],
+        make: |o| Ok(Box::new(DropTrainingHeads { keep: o.text("keep").unwrap_or("out_0").to_string() })),
     },
     PassInfo {
         name: "fold-norm-affine",
@@ -107,10 +99,8 @@ pub const PASSES: &[PassInfo] = &[
 ];
 
 /// Weight passes: checkpoint to checkpoint, each with a command of its own.
-pub const WEIGHT_PASSES: &[(&str, &str)] = &[(
-    "upkern",
-    "initialise a network from one with other kernel sizes, resizing spatial kernels linearly",
-)];
+pub const WEIGHT_PASSES: &[(&str, &str)] =
+    &[("upkern", "initialise a network from one with other kernel sizes, resizing spatial kernels linearly")];
 
 impl PassInfo {
     /// The row of a name.
@@ -121,13 +111,7 @@ impl PassInfo {
         PASSES.iter().find(|p| p.name == name).ok_or_else(|| {
             format!(
                 "unknown pass `{name}`{}",
-                nearest(
-                    name,
-                    PASSES
-                        .iter()
-                        .map(|p| p.name)
-                        .chain(crate::pipelines::NAMES.iter().map(|(n, _)| *n))
-                )
+                nearest(name, PASSES.iter().map(|p| p.name).chain(crate::pipelines::NAMES.iter().map(|(n, _)| *n)))
             )
         })
     }

@@ -53,20 +53,12 @@ impl<'a> Site<'a> {
 
     /// The op that defines a value, with its operands.
     pub fn def(&self, v: ValueId) -> Option<(OpId, &'a Op, &'a [ValueId])> {
-        self.graph
-            .def(v)
-            .map(|id| (id, self.graph.op(id), self.graph.operands(id)))
+        self.graph.def(v).map(|id| (id, self.graph.op(id), self.graph.operands(id)))
     }
 
     /// The op that defines a value that nobody but `reader` reads.
-    pub fn sole_def(
-        &self,
-        v: ValueId,
-        reader: OpId,
-    ) -> Option<(OpId, &'a Op, &'a [ValueId])> {
-        (self.uses.sole_reader(v) == Some(reader))
-            .then(|| self.def(v))
-            .flatten()
+    pub fn sole_def(&self, v: ValueId, reader: OpId) -> Option<(OpId, &'a Op, &'a [ValueId])> {
+        (self.uses.sole_reader(v) == Some(reader)).then(|| self.def(v)).flatten()
     }
 }
 
@@ -74,11 +66,7 @@ impl<'a> Site<'a> {
 ///
 /// # Errors
 /// If a rule builds an invalid op, or the rules never come to an end.
-pub fn rewrite(
-    graph: &mut Graph,
-    cx: &mut PassCx,
-    rules: &[&dyn Rewrite],
-) -> Result<Changed, PassError> {
+pub fn rewrite(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite]) -> Result<Changed, PassError> {
     let bound = 64 * (graph.order().len() + 16);
     let mut patches = 0;
     let mut uses = Uses::of(graph);
@@ -89,11 +77,7 @@ pub fn rewrite(
                 if !uses.is_live(root) || !rule.roots().contains(&graph.op(root).code()) {
                     continue;
                 }
-                let site = Site {
-                    graph,
-                    uses: &uses,
-                    root,
-                };
+                let site = Site { graph, uses: &uses, root };
                 let Some(patch) = rule.matches(&site)? else {
                     continue;
                 };
@@ -102,11 +86,7 @@ pub fn rewrite(
                 }
                 patches += 1;
                 if patches > bound {
-                    return Err(PassError::Endless {
-                        pass: cx.pass().to_string(),
-                        rule: rule.name().to_string(),
-                        patches,
-                    });
+                    return Err(PassError::Endless { pass: cx.pass().to_string(), rule: rule.name().to_string(), patches });
                 }
                 uses = Uses::of(graph);
             }

@@ -39,11 +39,7 @@ impl Uses {
                 }
             }
         }
-        Self {
-            live,
-            readers,
-            output,
-        }
+        Self { live, readers, output }
     }
 
     /// Whether an output depends on the op.

@@ -45,11 +45,7 @@ impl Pass for AssignLayouts {
             if graph.is_weight(v) || graph.ty(v).shape.len() < 4 {
                 continue;
             }
-            let layout = if first[v.index()] {
-                Layout::ChannelsFirst
-            } else {
-                Layout::ChannelsLast
-            };
+            let layout = if first[v.index()] { Layout::ChannelsFirst } else { Layout::ChannelsLast };
             if graph.ty(v).layout != layout {
                 if !cx.admit("set-layout", &graph.node(id).loc) {
                     return Ok(changed);

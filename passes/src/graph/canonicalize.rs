@@ -32,17 +32,7 @@ impl Pass for Canonicalize {
         (Stage::Model..=Stage::Graph, Promise::Same)
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
-        rewrite(
-            graph,
-            cx,
-            &[
-                &OrderAdd,
-                &DropUnitScatter,
-                &SplitTransposed { any_stride: false },
-                &DropDoubleTranspose,
-                &BiasIntoConv,
-            ],
-        )
+        rewrite(graph, cx, &[&OrderAdd, &DropUnitScatter, &SplitTransposed { any_stride: false }, &DropDoubleTranspose, &BiasIntoConv])
     }
 }
 
@@ -50,14 +40,7 @@ impl Pass for Canonicalize {
 fn position(graph: &Graph, v: ValueId) -> (usize, usize) {
     match graph.def(v) {
         None => (0, v.index()),
-        Some(id) => (
-            1,
-            graph
-                .order()
-                .iter()
-                .position(|&o| o == id)
-                .unwrap_or(usize::MAX),
-        ),
+        Some(id) => (1, graph.order().iter().position(|&o| o == id).unwrap_or(usize::MAX)),
     }
 }
 
@@ -148,10 +131,7 @@ impl Rewrite for BiasIntoConv {
         let Some((_, conv, &[x, w])) = site.sole_def(y, site.root) else {
             return Ok(None);
         };
-        if !matches!(
-            conv,
-            Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) | Op::ConvPointwise(_) | Op::ConvPointwiseTransposed(_)
-        ) {
+        if !matches!(conv, Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) | Op::ConvPointwise(_) | Op::ConvPointwiseTransposed(_)) {
             return Ok(None);
         }
         let mut patch = Patch::new(self.name(), site.graph, site.root);

@@ -42,10 +42,7 @@ impl Pass for Cse {
                 continue;
             }
             let op = graph.op(id);
-            let key = (
-                format!("{} {:?}", op.info().mnemonic, op.attr_fields()),
-                graph.operands(id).to_vec(),
-            );
+            let key = (format!("{} {:?}", op.info().mnemonic, op.attr_fields()), graph.operands(id).to_vec());
             let result = graph.result(id);
             match first.get(&key) {
                 Some(&earlier) if graph.ty(earlier) == graph.ty(result) => {

@@ -32,12 +32,7 @@ impl Pass for Dce {
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
         let uses = Uses::of(graph);
-        let live: Vec<OpId> = graph
-            .order()
-            .iter()
-            .copied()
-            .filter(|&id| uses.is_live(id))
-            .collect();
+        let live: Vec<OpId> = graph.order().iter().copied().filter(|&id| uses.is_live(id)).collect();
         if live.len() == graph.order().len() || !cx.admit("drop-dead", format!("@{}", graph.name)) {
             return Ok(Changed::No);
         }

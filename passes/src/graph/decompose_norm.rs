@@ -51,9 +51,7 @@ impl Rewrite for SplitNormGroup {
         };
         let mut patch = Patch::new(self.name(), site.graph, site.root);
         let stats = patch.push(site.graph, Op::NormStats(attrs.clone()), &[x])?;
-        let apply = Op::NormApply(ApplyAttrs {
-            groups: attrs.groups,
-        });
+        let apply = Op::NormApply(ApplyAttrs { groups: attrs.groups });
         let y = patch.push(site.graph, apply, &[x, stats, gamma, beta])?;
         patch.shunt(site.result(), y);
         Ok(Some(patch))
@@ -76,11 +74,7 @@ impl Rewrite for SplitGrn {
         };
         let mut patch = Patch::new(self.name(), site.graph, site.root);
         let ratio = patch.push(site.graph, Op::GrnStats(attrs.clone()), &[x])?;
-        let y = patch.push(
-            site.graph,
-            Op::GrnApply(NoAttrs {}),
-            &[x, ratio, gamma, beta],
-        )?;
+        let y = patch.push(site.graph, Op::GrnApply(NoAttrs {}), &[x, ratio, gamma, beta])?;
         patch.shunt(site.result(), y);
         Ok(Some(patch))
     }

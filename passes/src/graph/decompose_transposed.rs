@@ -52,9 +52,7 @@ impl Rewrite for SplitTransposed {
         &[OpCode::ConvPointwiseTransposed]
     }
     fn matches(&self, site: &Site<'_>) -> Result<Option<Patch>, Diagnostic> {
-        let (Op::ConvPointwiseTransposed(attrs), &[x, w, ref bias @ ..]) =
-            (site.op(), site.operands())
-        else {
+        let (Op::ConvPointwiseTransposed(attrs), &[x, w, ref bias @ ..]) = (site.op(), site.operands()) else {
             return Ok(None);
         };
         if attrs.stride != 1 && !self.any_stride {

@@ -44,11 +44,7 @@ impl Rewrite for DropBias {
         "drop-bias"
     }
     fn roots(&self) -> &'static [OpCode] {
-        &[
-            OpCode::ConvDepthwise,
-            OpCode::ConvDepthwiseTransposed,
-            OpCode::ConvPointwise,
-        ]
+        &[OpCode::ConvDepthwise, OpCode::ConvDepthwiseTransposed, OpCode::ConvPointwise]
     }
     fn matches(&self, site: &Site<'_>) -> Result<Option<Patch>, Diagnostic> {
         let &[x, w, _bias] = site.operands() else {
@@ -56,9 +52,7 @@ impl Rewrite for DropBias {
         };
         let y = site.result();
         let readers = site.uses.readers(y);
-        let dead = !site.uses.is_output(y)
-            && !readers.is_empty()
-            && readers.iter().all(|&r| removes_shift(site, r, y));
+        let dead = !site.uses.is_output(y) && !readers.is_empty() && readers.iter().all(|&r| removes_shift(site, r, y));
         if !dead {
             return Ok(None);
         }
@@ -82,15 +76,9 @@ fn removes_shift(site: &Site<'_>, reader: OpId, y: ValueId) -> bool {
             let stats = g.result(reader);
             per_channel_stats(reader)
                 && !site.uses.is_output(stats)
-                && site.uses.readers(stats).iter().all(|&r| {
-                    matches!(g.op(r), Op::NormApply(_)) && g.operands(r).first() == Some(&y)
-                })
+                && site.uses.readers(stats).iter().all(|&r| matches!(g.op(r), Op::NormApply(_)) && g.operands(r).first() == Some(&y))
         }
-        Op::NormApply(_) => {
-            operands[0] == y
-                && g.def(operands[1])
-                    .is_some_and(|s| per_channel_stats(s) && g.operands(s) == [y])
-        }
+        Op::NormApply(_) => operands[0] == y && g.def(operands[1]).is_some_and(|s| per_channel_stats(s) && g.operands(s) == [y]),
         _ => false,
     }
 }

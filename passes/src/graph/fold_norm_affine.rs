@@ -63,9 +63,7 @@ impl Rewrite for FoldAffine {
             _ => return Ok(None),
         };
         let foldable = !site.uses.is_output(n)
-            && site.uses.readers(n).iter().all(|&r| {
-                matches!(g.op(r), Op::ConvPointwise(_)) && g.operands(r).len() == 3
-            });
+            && site.uses.readers(n).iter().all(|&r| matches!(g.op(r), Op::ConvPointwise(_)) && g.operands(r).len() == 3);
         if !foldable {
             return Ok(None);
         }

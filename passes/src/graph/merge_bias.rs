@@ -80,11 +80,7 @@ impl Rewrite for MoveBias {
             return Ok(None);
         };
         // The main branch first.
-        let pairs = if behind_activation(site, a) {
-            [(a, b), (b, a)]
-        } else {
-            [(b, a), (a, b)]
-        };
+        let pairs = if behind_activation(site, a) { [(a, b), (b, a)] } else { [(b, a), (a, b)] };
         for (main, side) in pairs {
             if let Some(patch) = move_bias(self.name(), site, main, side, main == a)? {
                 return Ok(Some(patch));
@@ -107,13 +103,7 @@ fn behind_activation(site: &Site<'_>, v: ValueId) -> bool {
         .is_some_and(|(_, op, _)| matches!(op, Op::Gelu(_) | Op::GrnApply(_) | Op::Grn(_)))
 }
 
-fn move_bias(
-    rule: &'static str,
-    site: &Site<'_>,
-    main: ValueId,
-    side: ValueId,
-    main_first: bool,
-) -> Result<Option<Patch>, Diagnostic> {
+fn move_bias(rule: &'static str, site: &Site<'_>, main: ValueId, side: ValueId, main_first: bool) -> Result<Option<Patch>, Diagnostic> {
     let g = site.graph;
     let Some((main_op, main_operands)) = pointwise(site, main) else {
         return Ok(None);
@@ -122,20 +112,14 @@ fn move_bias(
     // The side branch without its bias.
     let (bare, bias) = match site.sole_def(side, site.root) {
         Some((_, Op::AddBias(_), &[x, bias])) => (x, bias),
-        Some((_, conv @ Op::ConvPointwise(_), &[x, w, bias])) => {
-            (patch.push(g, conv.clone(), &[x, w])?, bias)
-        }
+        Some((_, conv @ Op::ConvPointwise(_), &[x, w, bias])) => (patch.push(g, conv.clone(), &[x, w])?, bias),
         _ => return Ok(None),
     };
     let merged = match main_operands {
         [_, _, own] => patch.push(g, Op::WeightAdd(NoAttrs {}), &[*own, bias])?,
         _ => bias,
     };
-    let conv = patch.push(
-        g,
-        g.op(main_op).clone(),
-        &[main_operands[0], main_operands[1], merged],
-    )?;
+    let conv = patch.push(g, g.op(main_op).clone(), &[main_operands[0], main_operands[1], merged])?;
     let sum = if main_first { [conv, bare] } else { [bare, conv] };
     let y = patch.push(g, Op::Add(NoAttrs {}), &sum)?;
     patch.shunt(site.result(), y);
