@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod axis;
 pub mod kernel;
 pub mod scratch;
 pub mod target;
+pub mod tile;

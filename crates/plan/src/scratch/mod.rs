@@ -1,5 +1,9 @@
 //! Scratch memory: what each kernel keeps in its thread's private bytes, and where. The memory plan and the emitters both read it here.
 
+mod depthwise;
+
+pub use depthwise::DepthwiseScratch;
+
 use crate::kernel::Kernel;
 
 /// Every region starts at a multiple of this many bytes.
@@ -39,7 +43,8 @@ impl Kernel {
     pub fn scratch_bytes(&self) -> usize {
         match self {
             Self::MergeStats(_) | Self::MergeGrn(_) | Self::Classify(_) => 0,
-            Self::Depthwise(_) | Self::Mlp(_) | Self::Pointwise(_) => 0,
+            Self::Depthwise(k) => k.scratch_bytes(),
+            Self::Mlp(_) | Self::Pointwise(_) => 0,
         }
     }
 }
