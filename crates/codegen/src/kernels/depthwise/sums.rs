@@ -6,6 +6,9 @@
 use super::{Channels, Conv, Place, Tile};
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 
+/// Sums that a tile's voxels are dealt out to.
+const CHAINS: usize = 4;
+
 pub(super) struct Sums<'a, 'c> {
     b: &'a Builder<'c>,
     sums: Buffer<'c>,
@@ -55,12 +58,21 @@ impl<'a, 'c> Sums<'a, 'c> {
         let mut next = Vec::with_capacity(carried.len());
         for (values, carried) in tile.values.iter().zip(carried.chunks(3)) {
             let shift = b.select(is_first, values[0], carried[0]);
-            let (mut sum, mut square) = (carried[1], carried[2]);
-            for &value in values {
-                let value = b.sub(value, shift);
-                sum = b.add(sum, value);
-                square = b.fma(value, value, square);
+            // Several chains, so that adding up does not wait for itself.
+            let moved: Vec<_> = values.iter().map(|&v| b.sub(v, shift)).collect();
+            let mut sums = moved[..moved.len().min(CHAINS)].to_vec();
+            let mut squares: Vec<_> = sums.iter().map(|&v| b.mul(v, v)).collect();
+            for (i, &value) in moved.iter().enumerate().skip(CHAINS) {
+                let chain = i % CHAINS;
+                sums[chain] = b.add(sums[chain], value);
+                squares[chain] = b.fma(value, value, squares[chain]);
             }
+            let total = |start, terms: Vec<Val<'c>>| {
+                let tile = terms.into_iter().reduce(|a, t| b.add(a, t));
+                tile.map_or(start, |t| b.add(start, t))
+            };
+            let sum = total(carried[1], sums);
+            let square = total(carried[2], squares);
             next.extend([shift, sum, square]);
         }
         next
