@@ -3,4 +3,7 @@
 
 mod harness;
 mod merge;
+mod mlp;
 mod object;
+mod pointwise;
+mod reference;
