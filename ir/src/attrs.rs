@@ -39,12 +39,8 @@ impl AttrField for usize {
     }
     fn from_attr(v: &AttrValue) -> Result<Self, String> {
         match v {
-            AttrValue::Number(s) => s
-                .parse()
-                .map_err(|_| format!("expected a non-negative integer, got `{s}`")),
-            AttrValue::Word(_) | AttrValue::Text(_) => {
-                Err(format!("expected a non-negative integer, got `{v}`"))
-            }
+            AttrValue::Number(s) => s.parse().map_err(|_| format!("expected a non-negative integer, got `{s}`")),
+            AttrValue::Word(_) | AttrValue::Text(_) => Err(format!("expected a non-negative integer, got `{v}`")),
         }
     }
 }
@@ -85,9 +81,7 @@ impl AttrField for GrnReduce {
         match v {
             AttrValue::Word(w) if w == "mean" => Ok(Self::Mean),
             AttrValue::Word(w) if w == "sum" => Ok(Self::Sum),
-            AttrValue::Number(_) | AttrValue::Word(_) | AttrValue::Text(_) => {
-                Err(format!("expected mean or sum, got `{v}`"))
-            }
+            AttrValue::Number(_) | AttrValue::Word(_) | AttrValue::Text(_) => Err(format!("expected mean or sum, got `{v}`")),
         }
     }
 }
@@ -133,11 +127,7 @@ macro_rules! attrs {
 }
 
 fn expected(names: &[&str]) -> String {
-    if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 attrs! {

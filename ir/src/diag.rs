@@ -36,12 +36,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic without notes.
     pub fn new(code: &'static str, place: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            place: place.to_string(),
-            message: message.into(),
-            notes: Vec::new(),
-        }
+        Self { code, place: place.to_string(), message: message.into(), notes: Vec::new() }
     }
 
     /// Adds a note.
@@ -54,11 +49,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "error[{}]: {}\n  --> {}",
-            self.code, self.message, self.place
-        )?;
+        write!(f, "error[{}]: {}\n  --> {}", self.code, self.message, self.place)?;
         for n in &self.notes {
             write!(f, "\n  = note: {n}")?;
         }

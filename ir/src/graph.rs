@@ -91,11 +91,7 @@ impl Graph {
                 return if *old == ty {
                     Ok(v)
                 } else {
-                    Err(Diagnostic::new(
-                        "ir-0103",
-                        key,
-                        format!("param \"{key}\" is declared as {old} and as {ty}"),
-                    ))
+                    Err(Diagnostic::new("ir-0103", key, format!("param \"{key}\" is declared as {old} and as {ty}")))
                 };
             }
         }
@@ -111,8 +107,7 @@ impl Graph {
         match infer(&op, &types) {
             Ok(ty) => Ok(self.push_typed(op, operands, ty, loc.clone())),
             Err(why) => {
-                let mut d =
-                    Diagnostic::new("ir-0107", loc, format!("{}: {why}", op.info().mnemonic));
+                let mut d = Diagnostic::new("ir-0107", loc, format!("{}: {why}", op.info().mnemonic));
                 for (v, t) in operands.iter().zip(&types) {
                     d = d.note(format!("{v} : {t}"));
                 }
@@ -122,22 +117,10 @@ impl Graph {
     }
 
     /// Appends an op with a declared result type; the verifier checks it later.
-    pub fn push_typed(
-        &mut self,
-        op: Op,
-        operands: &[ValueId],
-        ty: TensorType,
-        loc: Loc,
-    ) -> ValueId {
+    pub fn push_typed(&mut self, op: Op, operands: &[ValueId], ty: TensorType, loc: Loc) -> ValueId {
         let id = OpId::from_index(self.ops.len());
         let result = self.new_value(ty, Some(id));
-        self.ops.push(OpNode {
-            op,
-            operands: SmallVec::from_slice(operands),
-            result,
-            loc,
-            dispatch: None,
-        });
+        self.ops.push(OpNode { op, operands: SmallVec::from_slice(operands), result, loc, dispatch: None });
         self.order.push(id);
         result
     }
@@ -149,9 +132,7 @@ impl Graph {
 
     /// Opens a box; ops join it through [`Graph::set_dispatch`].
     pub fn add_dispatch(&mut self, name: &str) -> DispatchId {
-        self.dispatches.push(Dispatch {
-            name: name.to_string(),
-        });
+        self.dispatches.push(Dispatch { name: name.to_string() });
         DispatchId::from_index(self.dispatches.len() - 1)
     }
 
@@ -172,10 +153,7 @@ impl Graph {
     pub fn set_order(&mut self, order: Vec<OpId>) {
         let mut seen = vec![false; self.ops.len()];
         for id in &order {
-            assert!(
-                !std::mem::replace(&mut seen[id.index()], true),
-                "{id} listed twice"
-            );
+            assert!(!std::mem::replace(&mut seen[id.index()], true), "{id} listed twice");
         }
         self.order = order;
     }
@@ -295,8 +273,7 @@ impl Graph {
 
     /// Whether a value depends on params alone (a weight or a derived weight).
     pub fn is_weight(&self, v: ValueId) -> bool {
-        self.def(v)
-            .is_some_and(|id| matches!(self.op(id).info().kind, Kind::Param | Kind::Weight))
+        self.def(v).is_some_and(|id| matches!(self.op(id).info().kind, Kind::Param | Kind::Weight))
     }
 
     /// Params with their keys, in program order.
@@ -316,17 +293,8 @@ impl Graph {
     /// # Panics
     /// If the patch was made for another state of this graph.
     pub fn apply(&mut self, patch: Patch) {
-        assert_eq!(
-            patch.base_values,
-            self.values.len(),
-            "patch `{}` is stale",
-            patch.rule
-        );
-        let at = self
-            .order
-            .iter()
-            .position(|&id| id == patch.root)
-            .expect("a patch's root is live");
+        assert_eq!(patch.base_values, self.values.len(), "patch `{}` is stale", patch.rule);
+        let at = self.order.iter().position(|&id| id == patch.root).expect("a patch's root is live");
         let mut new_ids = Vec::with_capacity(patch.ops.len());
         for (node, ty) in patch.ops {
             let id = OpId::from_index(self.ops.len());
@@ -335,10 +303,7 @@ impl Graph {
             self.ops.push(node);
             new_ids.push(id);
         }
-        let root_gone = patch
-            .shunts
-            .iter()
-            .any(|(old, _)| *old == self.ops[patch.root.index()].result);
+        let root_gone = patch.shunts.iter().any(|(old, _)| *old == self.ops[patch.root.index()].result);
         self.order.splice(at..at + usize::from(root_gone), new_ids);
         for (old, new) in patch.shunts {
             for &id in &self.order {

@@ -10,16 +10,8 @@ use crate::types::{DType, Shape, TensorType};
 pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     let o = op.info().operands;
     if x.len() < o.min() || x.len() > o.max() {
-        let want = if o.min() == o.max() {
-            o.min().to_string()
-        } else {
-            format!("{} to {}", o.min(), o.max())
-        };
-        return Err(format!(
-            "takes {want} operands ({}), got {}",
-            o.names.join(", "),
-            x.len()
-        ));
+        let want = if o.min() == o.max() { o.min().to_string() } else { format!("{} to {}", o.min(), o.max()) };
+        return Err(format!("takes {want} operands ({}), got {}", o.names.join(", "), x.len()));
     }
     match op {
         Op::Param(_) => Err("a param's type is declared, not inferred".into()),
@@ -29,9 +21,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
                 positive(a.stride, "stride")?;
                 let padded = n + 2 * a.pad;
                 if padded < k {
-                    return Err(format!(
-                        "kernel {k} is larger than the padded input {padded}"
-                    ));
+                    return Err(format!("kernel {k} is larger than the padded input {padded}"));
                 }
                 Ok((padded - k) / a.stride + 1)
             });
@@ -44,35 +34,19 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
                 ((n - 1) * a.stride + k)
                     .checked_sub(2 * a.pad)
                     .filter(|&n| n > 0)
-                    .ok_or_else(|| {
-                        format!(
-                            "padding {} leaves no output of input {n} and kernel {k}",
-                            a.pad
-                        )
-                    })
+                    .ok_or_else(|| format!("padding {} leaves no output of input {n} and kernel {k}", a.pad))
             });
             activation(x[0], c, space.collect::<Result<_, _>>()?)
         }
         Op::ConvPointwise(a) => {
             positive(a.stride, "stride")?;
             let c = pointwise_weight(x[0], x[1], x.get(2).copied(), false)?;
-            activation(
-                x[0],
-                c,
-                x[0].space().iter().map(|n| n.div_ceil(a.stride)).collect(),
-            )
+            activation(x[0], c, x[0].space().iter().map(|n| n.div_ceil(a.stride)).collect())
         }
         Op::ConvPointwiseTransposed(a) => {
             positive(a.stride, "stride")?;
             let c = pointwise_weight(x[0], x[1], x.get(2).copied(), true)?;
-            activation(
-                x[0],
-                c,
-                x[0].space()
-                    .iter()
-                    .map(|n| (n - 1) * a.stride + 1)
-                    .collect(),
-            )
+            activation(x[0], c, x[0].space().iter().map(|n| (n - 1) * a.stride + 1).collect())
         }
         Op::NormGroup(a) => {
             groups(x[0], a.groups)?;
@@ -93,10 +67,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             groups(x[0], a.groups)?;
             let want = [x[0].shape[0], 2, a.groups];
             if x[1].shape.as_slice() != want {
-                return Err(format!(
-                    "stats have shape {:?}, expected {want:?}",
-                    x[1].shape.as_slice()
-                ));
+                return Err(format!("stats have shape {:?}, expected {want:?}", x[1].shape.as_slice()));
             }
             affine(x[0], &x[2..])?;
             Ok(x[0].clone())
@@ -113,11 +84,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
         Op::GrnApply(_) => {
             activation_rank(x[0])?;
             if x[1].shape[..] != x[0].shape[..2] {
-                return Err(format!(
-                    "ratio has shape {:?}, expected {:?}",
-                    &x[1].shape[..],
-                    &x[0].shape[..2]
-                ));
+                return Err(format!("ratio has shape {:?}, expected {:?}", &x[1].shape[..], &x[0].shape[..2]));
             }
             grn_vector(x[0], x[2], "gamma")?;
             grn_vector(x[0], x[3], "beta")?;
@@ -136,23 +103,12 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
         }
         Op::PadFront(_) => {
             activation_rank(x[0])?;
-            activation(
-                x[0],
-                x[0].shape[1],
-                x[0].space().iter().map(|n| n + 1).collect(),
-            )
+            activation(x[0], x[0].shape[1], x[0].space().iter().map(|n| n + 1).collect())
         }
         Op::Scatter(a) => {
             positive(a.stride, "stride")?;
             activation_rank(x[0])?;
-            activation(
-                x[0],
-                x[0].shape[1],
-                x[0].space()
-                    .iter()
-                    .map(|n| (n - 1) * a.stride + 1)
-                    .collect(),
-            )
+            activation(x[0], x[0].shape[1], x[0].space().iter().map(|n| (n - 1) * a.stride + 1).collect())
         }
         Op::Softmax(_) => {
             activation_rank(x[0])?;
@@ -174,11 +130,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
                 return Err(format!("weight {} is not pointwise", x[0]));
             }
             if x[2].shape[..] != x[0].shape[..1] {
-                return Err(format!(
-                    "bias has shape {:?}, weight has {} filters",
-                    &x[2].shape[..],
-                    x[0].shape[0]
-                ));
+                return Err(format!("bias has shape {:?}, weight has {} filters", &x[2].shape[..], x[0].shape[0]));
             }
             Ok(x[2].clone())
         }
@@ -194,52 +146,33 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
 }
 
 fn positive(stride: usize, what: &str) -> Result<(), String> {
-    if stride == 0 {
-        Err(format!("{what} must be at least 1"))
-    } else {
-        Ok(())
-    }
+    if stride == 0 { Err(format!("{what} must be at least 1")) } else { Ok(()) }
 }
 
 fn activation_rank(x: &TensorType) -> Result<(), String> {
     match x.shape.len() {
         4 | 5 if x.shape.iter().all(|&n| n > 0) => Ok(()),
-        _ => Err(format!(
-            "input {x} is not an activation [n, c, (d,) h, w] of positive extents"
-        )),
+        _ => Err(format!("input {x} is not an activation [n, c, (d,) h, w] of positive extents")),
     }
 }
 
 fn activation(like: &TensorType, channels: usize, space: Shape) -> Result<TensorType, String> {
     let mut shape = Shape::from_slice(&[like.shape[0], channels]);
     shape.extend(space);
-    Ok(TensorType {
-        dtype: like.dtype,
-        shape,
-        layout: like.layout,
-    })
+    Ok(TensorType { dtype: like.dtype, shape, layout: like.layout })
 }
 
-fn depthwise_weight(
-    x: &TensorType,
-    w: &TensorType,
-    bias: Option<&TensorType>,
-) -> Result<usize, String> {
+fn depthwise_weight(x: &TensorType, w: &TensorType, bias: Option<&TensorType>) -> Result<usize, String> {
     activation_rank(x)?;
     let c = x.shape[1];
     if w.shape.len() != x.shape.len() {
         return Err(format!("weight {w} and input {x} differ in rank"));
     }
     if w.shape[0] != c {
-        return Err(format!(
-            "weight has {} filters, input has {c} channels",
-            w.shape[0]
-        ));
+        return Err(format!("weight has {} filters, input has {c} channels", w.shape[0]));
     }
     if w.shape[1] != 1 {
-        return Err(format!(
-            "weight {w} is not depthwise: its second extent must be 1"
-        ));
+        return Err(format!("weight {w} is not depthwise: its second extent must be 1"));
     }
     if w.shape[2..].contains(&0) {
         return Err(format!("weight {w} has an empty kernel"));
@@ -250,34 +183,19 @@ fn depthwise_weight(
     Ok(c)
 }
 
-fn pointwise_weight(
-    x: &TensorType,
-    w: &TensorType,
-    bias: Option<&TensorType>,
-    transposed: bool,
-) -> Result<usize, String> {
+fn pointwise_weight(x: &TensorType, w: &TensorType, bias: Option<&TensorType>, transposed: bool) -> Result<usize, String> {
     activation_rank(x)?;
     if w.shape.len() != x.shape.len() || w.shape[2..].iter().any(|&k| k != 1) {
         return Err(format!("weight {w} is not pointwise for input {x}"));
     }
-    let (co, ci) = if transposed {
-        (w.shape[1], w.shape[0])
-    } else {
-        (w.shape[0], w.shape[1])
-    };
+    let (co, ci) = if transposed { (w.shape[1], w.shape[0]) } else { (w.shape[0], w.shape[1]) };
     if ci != x.shape[1] {
-        return Err(format!(
-            "weight takes {ci} channels, input has {}",
-            x.shape[1]
-        ));
+        return Err(format!("weight takes {ci} channels, input has {}", x.shape[1]));
     }
     if let Some(b) = bias
         && b.shape[..] != [co]
     {
-        return Err(format!(
-            "bias has shape {:?}, weight has {co} filters",
-            &b.shape[..]
-        ));
+        return Err(format!("bias has shape {:?}, weight has {co} filters", &b.shape[..]));
     }
     Ok(co)
 }
@@ -285,15 +203,10 @@ fn pointwise_weight(
 fn groups(x: &TensorType, groups: usize) -> Result<(), String> {
     activation_rank(x)?;
     if groups == 0 || !x.shape[1].is_multiple_of(groups) {
-        return Err(format!(
-            "{} channels do not divide into {groups} groups",
-            x.shape[1]
-        ));
+        return Err(format!("{} channels do not divide into {groups} groups", x.shape[1]));
     }
     if x.shape[0] * x.space().iter().product::<usize>() * (x.shape[1] / groups) == 1 {
-        return Err(format!(
-            "input {x} has one value per channel: there is no variance to normalise by; take a larger patch"
-        ));
+        return Err(format!("input {x} has one value per channel: there is no variance to normalise by; take a larger patch"));
     }
     Ok(())
 }
@@ -303,11 +216,7 @@ fn per_channel(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String>
     if v.shape[..] == [x.shape[1]] {
         Ok(())
     } else {
-        Err(format!(
-            "{what} has shape {:?}, input has {} channels",
-            &v.shape[..],
-            x.shape[1]
-        ))
+        Err(format!("{what} has shape {:?}, input has {} channels", &v.shape[..], x.shape[1]))
     }
 }
 
@@ -339,10 +248,7 @@ fn affine(x: &TensorType, given: &[&TensorType]) -> Result<(), String> {
 
 fn weight_input_channels(w: &TensorType, v: &TensorType, what: &str) -> Result<(), String> {
     if w.shape.len() < 2 || v.shape[..] != w.shape[1..2] {
-        return Err(format!(
-            "{what} has shape {:?}, weight is {w}",
-            &v.shape[..]
-        ));
+        return Err(format!("{what} has shape {:?}, weight is {w}", &v.shape[..]));
     }
     Ok(())
 }

@@ -1,9 +1,7 @@
 //! THE OP TABLE: one row per op. Everything else about an op is an exhaustive `match`, so rustc leads round:
 //! `infer` (here) -> `eval` (interp) -> strategy (plan) -> emit (codegen) -> golden file.
 
-use crate::attrs::{
-    ApplyAttrs, AttrValue, Attrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs,
-};
+use crate::attrs::{ApplyAttrs, AttrValue, Attrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
 
 /// How many operands an op takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,9 +164,7 @@ impl Attrs for ParamAttrs {
 impl Op {
     /// A param by its key.
     pub fn param(key: &str) -> Self {
-        Self::Param(ParamAttrs {
-            key: key.to_string(),
-        })
+        Self::Param(ParamAttrs { key: key.to_string() })
     }
 
     /// The op's row.

@@ -25,34 +25,17 @@ pub struct Patch {
 impl Patch {
     /// An empty patch. New ops inherit the root's location.
     pub fn new(rule: &'static str, graph: &Graph, root: OpId) -> Self {
-        Self {
-            rule,
-            root,
-            base_values: graph.value_count(),
-            ops: Vec::new(),
-            shunts: Vec::new(),
-            loc: graph.node(root).loc.clone(),
-        }
+        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc: graph.node(root).loc.clone() }
     }
 
     /// Adds an op on old or new values.
     ///
     /// # Errors
     /// If the operands do not fit: a rule that matched too much.
-    pub fn push(
-        &mut self,
-        graph: &Graph,
-        op: Op,
-        operands: &[ValueId],
-    ) -> Result<ValueId, Diagnostic> {
+    pub fn push(&mut self, graph: &Graph, op: Op, operands: &[ValueId]) -> Result<ValueId, Diagnostic> {
         let types: Vec<&TensorType> = operands.iter().map(|&v| self.ty(graph, v)).collect();
-        let ty = infer(&op, &types).map_err(|why| {
-            Diagnostic::new(
-                "ir-0108",
-                &self.loc,
-                format!("{}: {}: {why}", self.rule, op.info().mnemonic),
-            )
-        })?;
+        let ty = infer(&op, &types)
+            .map_err(|why| Diagnostic::new("ir-0108", &self.loc, format!("{}: {}: {why}", self.rule, op.info().mnemonic)))?;
         let result = ValueId::from_index(self.base_values + self.ops.len());
         let node_kind = op.info().kind;
         let node = OpNode {
@@ -61,10 +44,7 @@ impl Patch {
             result,
             loc: self.loc.clone(),
             // Derived weights are computed once, outside every box.
-            dispatch: graph
-                .node(self.root)
-                .dispatch
-                .filter(|_| node_kind == Kind::Core),
+            dispatch: graph.node(self.root).dispatch.filter(|_| node_kind == Kind::Core),
         };
         self.ops.push((node, ty));
         Ok(result)

@@ -42,9 +42,6 @@ impl fmt::Display for Stage {
 impl FromStr for Stage {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|x| x.to_string() == s)
-            .ok_or_else(|| format!("unknown stage `{s}`, expected model, graph or dispatch"))
+        Self::ALL.into_iter().find(|x| x.to_string() == s).ok_or_else(|| format!("unknown stage `{s}`, expected model, graph or dispatch"))
     }
 }

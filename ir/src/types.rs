@@ -52,9 +52,7 @@ impl FromStr for DType {
         Self::ALL
             .into_iter()
             .find(|d| d.to_string() == s)
-            .ok_or_else(|| {
-                format!("unknown element type `{s}`, expected f64, f32, f16, bf16 or i32")
-            })
+            .ok_or_else(|| format!("unknown element type `{s}`, expected f64, f32, f16, bf16 or i32"))
     }
 }
 
@@ -85,11 +83,7 @@ pub struct TensorType {
 impl TensorType {
     /// A channels-first tensor.
     pub fn new(dtype: DType, shape: &[usize]) -> Self {
-        Self {
-            dtype,
-            shape: Shape::from_slice(shape),
-            layout: Layout::ChannelsFirst,
-        }
+        Self { dtype, shape: Shape::from_slice(shape), layout: Layout::ChannelsFirst }
     }
 
     /// A channels-first float32 tensor.
@@ -114,11 +108,7 @@ impl TensorType {
 
     /// The same type with other extents.
     pub fn with_shape(&self, shape: &[usize]) -> Self {
-        Self {
-            dtype: self.dtype,
-            shape: Shape::from_slice(shape),
-            layout: self.layout,
-        }
+        Self { dtype: self.dtype, shape: Shape::from_slice(shape), layout: self.layout }
     }
 }
 
