@@ -17,6 +17,7 @@ mod nifti2;
 mod normalize;
 mod orientation;
 
+pub mod picture;
 mod preprocess;
 mod read;
 pub mod resample;

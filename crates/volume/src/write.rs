@@ -127,7 +127,7 @@ fn write<T: DataElement + Pod>(
 }
 
 /// A new file in the same directory. Its stem has no dot: the `nifti` writer rebuilds names from it.
-fn temporary_beside(path: &Path, suffix: &str) -> Result<NamedTempFile, VolumeError> {
+pub(crate) fn temporary_beside(path: &Path, suffix: &str) -> Result<NamedTempFile, VolumeError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

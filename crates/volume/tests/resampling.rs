@@ -45,7 +45,7 @@ fn agrees_with_scipy() {
         assert!(both[..got.len()].iter().all(|v| *v == 1.0));
         cases += 1;
     }
-    assert_eq!(cases, 12);
+    assert_eq!(cases, 13);
 }
 
 #[test]

@@ -123,9 +123,9 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
         let g = &p.geometry;
         assert_eq!(p.data.len(), 2 * p.shape.iter().product::<usize>());
         assert!(p.data.iter().all(|v| v.is_finite()));
-        for a in 0..3 {
+        for (a, &asked) in target.iter().enumerate() {
             let turned = g.map.permute(v.spacing)[a];
-            let want = if target[a] == 0.0 { turned } else { target[a] };
+            let want = if asked == 0.0 { turned } else { asked };
             assert_eq!(p.spacing[a], want);
             let n = (turned / want * g.crop_size[a] as f64)
                 .round_ties_even()
