@@ -7,5 +7,7 @@
 //! Start reading at: `kernel.rs`, then `strategy.rs`.
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod kernel;
+pub mod scratch;
 pub mod target;

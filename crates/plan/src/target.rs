@@ -28,7 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "x86-64-v4",
         cpu: "x86-64-v4",
-        features: "+prefer-512-bit,-prefer-256-bit",
+        features: "-prefer-256-bit",
         requires: &[
             "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2",
             "f16c",

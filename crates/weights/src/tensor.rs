@@ -76,6 +76,9 @@ pub enum WeightsError {
         /// Shape in the network.
         want: Vec<usize>,
     },
+    /// A recipe whose parts do not fit together (shapes, ranks, sizes).
+    #[error("recipe: {0}")]
+    Recipe(String),
     /// Many tensors do not fit, one line each.
     #[error("{} tensors do not fit the network:\n{}", .0.len(), .0.join("\n"))]
     Mismatch(Vec<String>),

@@ -1,0 +1,357 @@
+//! The bundle file: round trip, stable bytes, damage anywhere, and files whose digests are right but whose content is wrong.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use mnx_artifact::{
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Label, Manifest, ModelCard,
+    Normalization, Port, Preprocess, Program, Space, TestVectors, WeightEntry,
+};
+
+fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
+    BufferRef {
+        space,
+        offset,
+        bytes,
+    }
+}
+
+fn program(target: &str) -> Program {
+    Program {
+        target: target.into(),
+        requires: vec!["avx2".into()],
+        arena_bytes: 1024,
+        scratch_bytes: 100,
+        inputs: vec![buffer(Space::Arena, 0, 96)],
+        outputs: vec![buffer(Space::Arena, 128, 192)],
+        commands: vec![
+            Command::Fill {
+                dst: buffer(Space::Arena, 512, 64),
+                value: 0,
+            },
+            Command::Launch {
+                dispatch: "head".into(),
+                kernel: "head_pointwise".into(),
+                args: vec![
+                    buffer(Space::Arena, 0, 96),
+                    buffer(Space::Weights, 64, 12),
+                    buffer(Space::Arena, 128, 192),
+                ],
+                workgroups: 3,
+                cost: Cost {
+                    flops: 10,
+                    bytes: 20,
+                },
+            },
+            Command::Copy {
+                src: buffer(Space::Arena, 512, 64),
+                dst: buffer(Space::Arena, 576, 64),
+            },
+        ],
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        compiler: "mnxc test".into(),
+        model: ModelCard {
+            name: "tiny".into(),
+            flavour: "official".into(),
+            spatial_dims: 3,
+            in_channels: 1,
+            n_classes: 2,
+            parameters: 5,
+            macs: 6,
+            output: "logits".into(),
+            config: serde_json::json!({"n_channels": 8}),
+        },
+        batch: 1,
+        patch: vec![2, 3, 4],
+        precision: "f32".into(),
+        inputs: vec![Port {
+            name: "input".into(),
+            shape: vec![1, 1, 2, 3, 4],
+            dtype: "f32".into(),
+        }],
+        outputs: vec![Port {
+            name: "out_0".into(),
+            shape: vec![1, 2, 2, 3, 4],
+            dtype: "f32".into(),
+        }],
+        weights: vec![
+            WeightEntry {
+                name: "w".into(),
+                offset: 0,
+                bytes: 8,
+                recipe: serde_json::json!({"op": "zeros", "shape": [2]}),
+            },
+            WeightEntry {
+                name: "b".into(),
+                offset: 64,
+                bytes: 12,
+                recipe: serde_json::json!({"op": "zeros", "shape": [3]}),
+            },
+        ],
+        programs: vec![program("x86-64-v4"), program("x86-64-v3")],
+        preprocess: Some(Preprocess {
+            spacing: Some(vec![1.0, 1.1, 0.1 + 0.2]),
+            orientation: Some("RAS".into()),
+            normalization: vec![Normalization::ZScore],
+            crop_to_nonzero: false,
+        }),
+        labels: vec![Label {
+            name: "bone".into(),
+            value: 1,
+        }],
+        vectors: Some(TestVectors {
+            input_name: "v".into(),
+            outputs: vec![vec![(47, 0.125)]],
+            maxima: vec![1.0 / 3.0],
+            tolerance: 1e-4,
+        }),
+        source_digest: "00".into(),
+        notes: vec![],
+    }
+}
+
+const WEIGHTS: [u8; 76] = [7; 76];
+
+fn write(dir: &Path) -> PathBuf {
+    let path = dir.join("m.mnxa");
+    let manifest = manifest();
+    BundleWriter::new(&manifest)
+        .code(b"code of v4")
+        .code(b"code of v3, longer")
+        .weights(&WEIGHTS)
+        .write(&path)
+        .unwrap();
+    path
+}
+
+/// Opens and reads everything.
+fn open(path: &Path) -> Result<Bundle, BundleError> {
+    let bundle = Bundle::open(path)?;
+    bundle.read_weights()?;
+    Ok(bundle)
+}
+
+#[test]
+fn round_trip_and_stable_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path());
+    let first = std::fs::read(&path).unwrap();
+    let bundle = open(&path).unwrap();
+    assert_eq!(*bundle.manifest(), manifest());
+    assert_eq!(bundle.code(0), b"code of v4");
+    assert_eq!(bundle.code(1), b"code of v3, longer");
+    assert_eq!(bundle.code(2), b"");
+    assert_eq!(bundle.read_weights().unwrap(), WEIGHTS);
+    assert!(bundle.weights_section().offset.is_multiple_of(4096));
+    assert_eq!(bundle.size(), first.len() as u64);
+    assert_eq!(std::fs::read(write(dir.path())).unwrap(), first);
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "temporary files left behind"
+    );
+}
+
+#[test]
+fn a_bundle_without_weights_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut m = manifest();
+    m.weights.clear();
+    for p in &mut m.programs {
+        p.commands.clear();
+    }
+    let path = dir.path().join("m.mnxa");
+    BundleWriter::new(&m)
+        .code(b"")
+        .code(b"x")
+        .write(&path)
+        .unwrap();
+    assert!(open(&path).unwrap().read_weights().unwrap().is_empty());
+}
+
+#[test]
+fn every_bit_flip_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path());
+    let good = std::fs::read(&path).unwrap();
+    // Every bit of the header, then a stride that is coprime to the section alignments.
+    let positions = (0..280 * 8).chain((280 * 8..good.len() * 8).step_by(37));
+    for at in positions {
+        let mut bytes = good.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(open(&path).is_err(), "bit {at} flipped unnoticed");
+    }
+}
+
+#[test]
+fn every_truncation_and_extension_is_an_error_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path());
+    let good = std::fs::read(&path).unwrap();
+    for length in (0..good.len())
+        .step_by(13)
+        .chain([1, 7, 8, 9, 23, 24, 25, good.len() - 1])
+    {
+        std::fs::write(&path, &good[..length]).unwrap();
+        let err = open(&path).unwrap_err().to_string();
+        assert!(err.contains("m.mnxa"), "{err}");
+        if length >= 24 {
+            let want = format!(
+                "truncated: file has {length} bytes, header says {}",
+                good.len()
+            );
+            assert!(err.contains(&want), "{err}");
+        }
+    }
+    let mut longer = good.clone();
+    longer.push(0);
+    std::fs::write(&path, &longer).unwrap();
+    assert!(open(&path).unwrap_err().to_string().contains("appended"));
+}
+
+#[test]
+fn foreign_files_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path());
+    let good = std::fs::read(&path).unwrap();
+    let expect = |bytes: &[u8], reason: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let err = open(&path).unwrap_err().to_string();
+        assert!(err.contains(reason), "{reason}: {err}");
+    };
+    expect(b"", "not a bundle: expected magic");
+    expect(
+        b"\x7fELF and so on and so forth, long enough",
+        "found \\x7fELF",
+    );
+    let mut version = good.clone();
+    version[8] = 9;
+    expect(&version, "version 9, this mnx reads version 1");
+    let mut sections = good.clone();
+    sections[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    expect(&sections, "4294967295 sections");
+    let mut sections = good.clone();
+    sections[12..16].copy_from_slice(&64u32.to_le_bytes());
+    sections.truncate(100);
+    sections[16..24].copy_from_slice(&100u64.to_le_bytes());
+    expect(&sections, "cannot hold a table");
+    let mut weights = good.clone();
+    *weights.last_mut().unwrap() ^= 1;
+    expect(&weights, "section \"weights\": digest mismatch");
+    let mut header = good.clone();
+    header[30] ^= 1;
+    expect(&header, "header digest mismatch");
+    assert!(
+        Bundle::open(dir.path())
+            .unwrap_err()
+            .to_string()
+            .contains("directory")
+    );
+    assert!(
+        Bundle::open(dir.path().join("none.mnxa"))
+            .unwrap_err()
+            .to_string()
+            .contains("none.mnxa")
+    );
+}
+
+/// Replaces text in the manifest by text of equal length and makes all digests right again.
+fn forge(good: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = good.to_vec();
+    let read = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+    let (offset, length) = (read(24 + 8), read(24 + 16));
+    let text = String::from_utf8(bytes[offset..offset + length].to_vec()).unwrap();
+    assert!(text.contains(from), "{from} not in {text}");
+    bytes[offset..offset + length].copy_from_slice(text.replacen(from, to, 1).as_bytes());
+    let digest = *blake3::hash(&bytes[offset..offset + length]).as_bytes();
+    bytes[24 + 24..24 + 56].copy_from_slice(&digest);
+    let body = 24 + 4 * 56;
+    let digest = *blake3::hash(&bytes[..body]).as_bytes();
+    bytes[body..body + 32].copy_from_slice(&digest);
+    bytes
+}
+
+#[test]
+fn consistent_files_with_wrong_content_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path());
+    let good = std::fs::read(&path).unwrap();
+    // A forgery that changes nothing is accepted: the forging itself is right.
+    std::fs::write(&path, forge(&good, "mnxc test", "mnxc best")).unwrap();
+    assert_eq!(open(&path).unwrap().manifest().compiler, "mnxc best");
+    for (from, to, reason) in [
+        (
+            "\"arena_bytes\": 1024",
+            "\"arena_bytes\": 0639",
+            "cannot be read",
+        ),
+        (
+            "\"arena_bytes\": 1024",
+            "\"arena_bytes\":   63",
+            "of the Arena, which has 63",
+        ),
+        ("\"offset\": 512,", "\"offset\": 500,", "multiples of 64"),
+        ("\"offset\": 512,", "\"offset\": 1e9,", "cannot be read"),
+        ("\"offset\": 576,", "\"offset\": 512,", "without overlap"),
+        ("\"bytes\": 192", "\"bytes\": 188", "port \"out_0\""),
+        (
+            "\"batch\": 1",
+            "\"batch\": 2",
+            "batch, channels and patch say",
+        ),
+        (
+            "\"dtype\": \"f32\"",
+            "\"dtype\": \"f16\"",
+            "not a tensor we carry",
+        ),
+        ("\"x86-64-v3\"", "\"x86-64-v4\"", "two programs for target"),
+        ("\"workgroups\": 3", "\"workgroups\": 0", "0 workgroups"),
+        ("\"name\": \"b\"", "\"name\": \"w\"", "two weights named"),
+        (
+            "\"offset\": 64,\n      \"bytes\": 12",
+            "\"offset\": 64,\n      \"bytes\": 16",
+            "of a section of 76",
+        ),
+        (
+            "\"offset\": 64,\n      \"bytes\": 12",
+            "\"offset\":  0,\n      \"bytes\": 12",
+            "overlap",
+        ),
+        ("      47,", "      48,", "at index 48 of 48"),
+        ("1.1", "0.0", "spacing"),
+    ] {
+        std::fs::write(&path, forge(&good, from, to)).unwrap();
+        let err = open(&path).unwrap_err().to_string();
+        assert!(err.contains(reason), "{from} -> {to}: {err}");
+    }
+}
+
+#[test]
+fn the_writer_refuses_what_the_reader_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.mnxa");
+    let m = manifest();
+    let err = BundleWriter::new(&m)
+        .code(b"only one")
+        .weights(&WEIGHTS)
+        .write(&path)
+        .unwrap_err();
+    assert!(
+        err.to_string().contains("1 code blobs for 2 programs"),
+        "{err}"
+    );
+    let err = BundleWriter::new(&m)
+        .code(b"a")
+        .code(b"b")
+        .weights(&WEIGHTS[..70])
+        .write(&path)
+        .unwrap_err();
+    assert!(err.to_string().contains("weight \"b\""), "{err}");
+    assert!(!path.exists());
+}

@@ -1,0 +1,41 @@
+//! Emitters: one per kind of kernel, from its description to MLIR.
+
+mod merge;
+mod pieces;
+
+pub use pieces::{Piece, pieces};
+
+use crate::mlir::{Buffer, Builder, Val};
+use mnx_plan::kernel::Kernel;
+use mnx_plan::target::Target;
+
+/// Whether code can be made for a kernel; the reason if not.
+///
+/// # Errors
+/// What is wrong with its tile or sizes.
+pub fn check(kernel: &Kernel, _target: &Target) -> Result<(), String> {
+    match kernel {
+        Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Ok(()),
+        Kernel::Depthwise(_) | Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => Err(
+            format!("{} is not built into this compiler", kernel.strategy()),
+        ),
+    }
+}
+
+/// Emits a kernel's body: the work of workgroup `workgroup`, on the buffers of `Kernel::args`.
+pub(crate) fn emit<'c>(
+    kernel: &Kernel,
+    target: &Target,
+    builder: &Builder<'c>,
+    buffers: &[Buffer<'c>],
+    workgroup: Val<'c>,
+    _scratch: Buffer<'c>,
+) {
+    match kernel {
+        Kernel::MergeStats(k) => merge::stats(k, target, builder, buffers, workgroup),
+        Kernel::MergeGrn(k) => merge::grn(k, target, builder, buffers, workgroup),
+        Kernel::Depthwise(_) | Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => {
+            unreachable!("refused by `check`")
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! x86-64: one kernel to one object file.
+
+use super::{CompileTimes, Product, Stage, symbols};
+use crate::CodegenError;
+use crate::kernels;
+use crate::mlir::{Scalar, Session};
+use inkwell::attributes::{Attribute, AttributeLoc};
+use inkwell::context::Context;
+use inkwell::module::{Linkage, Module};
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{
+    CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
+    TargetTriple,
+};
+use inkwell::values::FunctionValue;
+use inkwell::{AddressSpace, OptimizationLevel};
+use mnx_plan::args::{Arg, Element};
+use mnx_plan::kernel::Kernel;
+use mnx_plan::target::Target;
+use std::time::Instant;
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+pub(super) fn compile(
+    session: &Session,
+    symbol: &str,
+    kernel: &Kernel,
+    target: &Target,
+    stages: &[Stage],
+) -> Result<Product, CodegenError> {
+    kernels::check(kernel, target).map_err(|reason| CodegenError::Illegal {
+        symbol: symbol.into(),
+        reason,
+    })?;
+    let mut times = CompileTimes::default();
+    let mut shown = Vec::new();
+    let args = kernel.args();
+
+    let start = Instant::now();
+    let body = format!("{symbol}.body");
+    let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
+    let mut unit = session.build(
+        &body,
+        &types,
+        kernel.scratch_bytes(),
+        |builder, buffers, workgroup, scratch| {
+            kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
+        },
+    );
+    times.emit = start.elapsed();
+    if stages.contains(&Stage::Mlir) {
+        shown.push((Stage::Mlir, unit.text().into_bytes()));
+    }
+
+    let start = Instant::now();
+    unit.lower()
+        .map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
+    let context = Context::create();
+    let module = unit.translate(&context)?;
+    times.lower = start.elapsed();
+
+    let start = Instant::now();
+    let machine = machine(target)?;
+    module.set_triple(&TargetTriple::create(TRIPLE));
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    module.set_source_file_name(symbol);
+    wrap(&context, &module, symbol, &body, &args, target)?;
+    module
+        .verify()
+        .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
+    let passes = PassBuilderOptions::create();
+    // The emitters vectorise and unroll by themselves; LLVM's own choice would only multiply the tails.
+    passes.set_loop_vectorization(false);
+    passes.set_loop_slp_vectorization(false);
+    passes.set_loop_unrolling(false);
+    module
+        .run_passes("default<O3>", &machine, passes)
+        .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
+    times.optimise = start.elapsed();
+    if stages.contains(&Stage::Llvm) {
+        shown.push((Stage::Llvm, module.print_to_string().to_bytes().to_vec()));
+    }
+
+    let start = Instant::now();
+    let write = |module: &Module, kind| {
+        machine
+            .write_to_memory_buffer(module, kind)
+            .map(|b| b.as_slice().to_vec())
+            .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))
+    };
+    if stages.contains(&Stage::Asm) {
+        // Emission changes a module, so the text is made from a copy.
+        let mut text = write(&module.clone(), FileType::Assembly)?;
+        while text.last() == Some(&0) {
+            text.pop();
+        }
+        shown.push((Stage::Asm, text));
+    }
+    let object = write(&module, FileType::Object)?;
+    times.object = start.elapsed();
+    symbols::only_memory_calls(symbol, &object)?;
+    Ok(Product {
+        object,
+        shown,
+        times,
+    })
+}
+
+fn scalar(element: Element) -> Scalar {
+    match element {
+        Element::F32 => Scalar::F32,
+        Element::F64 => Scalar::F64,
+        Element::I32 => Scalar::I32,
+    }
+}
+
+fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
+    LlvmTarget::initialize_x86(&InitializationConfig::default());
+    let triple = TargetTriple::create(TRIPLE);
+    LlvmTarget::from_triple(&triple)
+        .map_err(|e| CodegenError::Llvm(e.to_string()))?
+        .create_target_machine(
+            &triple,
+            target.cpu,
+            target.features,
+            OptimizationLevel::Aggressive,
+            RelocMode::PIC,
+            CodeModel::Small,
+        )
+        .ok_or_else(|| CodegenError::Llvm(format!("no code generator for {}", target.cpu)))
+}
+
+/// Adds the exported entry of the kernel ABI, which unpacks the buffers and calls the body.
+///
+/// The body stays a function of its own, so that its buffers keep their `noalias`.
+fn wrap<'l>(
+    context: &'l Context,
+    module: &Module<'l>,
+    symbol: &str,
+    body: &str,
+    args: &[Arg],
+    target: &Target,
+) -> Result<(), CodegenError> {
+    let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
+    let body = module
+        .get_function(body)
+        .ok_or_else(|| llvm(&"the body is missing"))?;
+    body.set_linkage(Linkage::Internal);
+    set_target(context, body, target);
+    body.add_attribute(AttributeLoc::Function, flag(context, "noinline"));
+    for (i, arg) in args.iter().enumerate() {
+        let at = AttributeLoc::Param(i as u32);
+        body.add_attribute(at, flag(context, "noalias"));
+        if !arg.written {
+            body.add_attribute(at, flag(context, "readonly"));
+        }
+    }
+    let scratch = AttributeLoc::Param(args.len() as u32 + 1);
+    body.add_attribute(scratch, flag(context, "noalias"));
+
+    let pointer = context.ptr_type(AddressSpace::default());
+    let word = context.i64_type();
+    let signature = context
+        .void_type()
+        .fn_type(&[pointer.into(), word.into(), pointer.into()], false);
+    let entry = module.add_function(symbol, signature, None);
+    set_target(context, entry, target);
+    let builder = context.create_builder();
+    builder.position_at_end(context.append_basic_block(entry, "entry"));
+    let parameter = |i: u32| {
+        entry
+            .get_nth_param(i)
+            .ok_or_else(|| llvm(&"the entry lacks a parameter"))
+    };
+    let list = parameter(0)?.into_pointer_value();
+    let mut values = Vec::with_capacity(args.len() + 2);
+    for (i, arg) in args.iter().enumerate() {
+        let index = word.const_int(i as u64, false);
+        // SAFETY: the ABI promises one pointer per buffer.
+        let slot = unsafe { builder.build_in_bounds_gep(pointer, list, &[index], arg.name) }
+            .map_err(|e| llvm(&e))?;
+        let value = builder
+            .build_load(pointer, slot, arg.name)
+            .map_err(|e| llvm(&e))?;
+        values.push(value.into());
+    }
+    values.push(parameter(1)?.into());
+    values.push(parameter(2)?.into());
+    builder
+        .build_call(body, &values, "")
+        .map_err(|e| llvm(&e))?;
+    builder.build_return(None).map_err(|e| llvm(&e))?;
+    Ok(())
+}
+
+fn flag(context: &Context, name: &str) -> Attribute {
+    context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
+}
+
+fn set_target(context: &Context, function: FunctionValue, target: &Target) {
+    let width = (target.lanes * 32).to_string();
+    for (key, value) in [
+        ("target-cpu", target.cpu),
+        ("target-features", target.features),
+        ("prefer-vector-width", &width),
+    ] {
+        if !value.is_empty() {
+            let attribute = context.create_string_attribute(key, value);
+            function.add_attribute(AttributeLoc::Function, attribute);
+        }
+    }
+    function.add_attribute(AttributeLoc::Function, flag(context, "nounwind"));
+}

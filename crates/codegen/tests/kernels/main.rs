@@ -1,0 +1,6 @@
+//! Every emitter against a plain float64 reference, compiled for each target this machine can run.
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+mod harness;
+mod merge;
+mod object;

@@ -1,0 +1,237 @@
+//! Evaluating recipes: every node in float64, one rounding at the end.
+
+use crate::checkpoint::Checkpoint;
+use crate::recipe::Recipe;
+use crate::tensor::{Tensor, WeightsError};
+
+/// Elements that one tensor of a recipe may have at most, so that a wrong manifest is an error and not an allocation failure.
+const MAX_ELEMENTS: usize = 1 << 31;
+
+/// An intermediate in float64.
+struct Wide {
+    shape: Vec<usize>,
+    data: Vec<f64>,
+}
+
+fn wrong(text: String) -> WeightsError {
+    WeightsError::Recipe(text)
+}
+
+fn elements(shape: &[usize]) -> Result<usize, WeightsError> {
+    shape
+        .iter()
+        .try_fold(1usize, |n, &extent| n.checked_mul(extent))
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(|| {
+            wrong(format!(
+                "shape {shape:?} has more than {MAX_ELEMENTS} elements"
+            ))
+        })
+}
+
+impl Recipe {
+    /// The tensor that this recipe makes of a checkpoint. Sums run in float64 and are rounded once to float32.
+    ///
+    /// # Errors
+    /// `Missing` or `Shape` for the checkpoint's tensors, `Recipe` if the nodes do not fit together.
+    pub fn eval(&self, checkpoint: &Checkpoint) -> Result<Tensor, WeightsError> {
+        self.shape()?;
+        let wide = self.wide(checkpoint)?;
+        Ok(Tensor::new(
+            wide.shape,
+            wide.data.into_iter().map(|v| v as f32).collect(),
+        ))
+    }
+
+    /// The shape of the result, from the recipe alone.
+    ///
+    /// # Errors
+    /// `Recipe` if the nodes do not fit together.
+    pub fn shape(&self) -> Result<Vec<usize>, WeightsError> {
+        let shape = match self {
+            Self::Source { shape, .. } | Self::Zeros { shape } => shape.clone(),
+            Self::ScaleIn { weight, scale } => {
+                let (weight, scale) = (weight.shape()?, scale.shape()?);
+                if weight.len() < 2 || scale != weight[1..2] {
+                    return Err(wrong(format!(
+                        "scale-in: weight {weight:?} with scale {scale:?}; [Co, Ci, ...] and [Ci] expected"
+                    )));
+                }
+                weight
+            }
+            Self::FoldBias {
+                weight,
+                shift,
+                bias,
+            } => {
+                let (weight, shift, bias) = (weight.shape()?, shift.shape()?, bias.shape()?);
+                if !pointwise(&weight) || shift != weight[1..2] || bias != weight[..1] {
+                    return Err(wrong(format!(
+                        "fold-bias: weight {weight:?}, shift {shift:?}, bias {bias:?}; [Co, Ci, 1, ...], [Ci], [Co] expected"
+                    )));
+                }
+                bias
+            }
+            Self::Add { a, b } => {
+                let (a, b) = (a.shape()?, b.shape()?);
+                if a != b {
+                    return Err(wrong(format!("add: shapes {a:?} and {b:?} differ")));
+                }
+                a
+            }
+            Self::TransposeIo { weight } => {
+                let mut shape = weight.shape()?;
+                if shape.len() < 2 {
+                    return Err(wrong(format!(
+                        "transpose-io: shape {shape:?} has no two axes to swap"
+                    )));
+                }
+                shape.swap(0, 1);
+                shape
+            }
+            Self::TapMajor { weight } => {
+                let shape = weight.shape()?;
+                if shape.len() < 3 || shape[1] != 1 {
+                    return Err(wrong(format!(
+                        "tap-major: shape {shape:?}; [C, 1, taps...] expected"
+                    )));
+                }
+                vec![elements(&shape[2..])?, shape[0]]
+            }
+            Self::Panels { weight, width } => {
+                let shape = weight.shape()?;
+                if !pointwise(&shape) || *width == 0 {
+                    return Err(wrong(format!(
+                        "panels: shape {shape:?}, width {width}; [Co, Ci, 1, ...] and width > 0 expected"
+                    )));
+                }
+                vec![elements(&shape)?]
+            }
+        };
+        elements(&shape)?;
+        Ok(shape)
+    }
+
+    /// The checkpoint tensors that the recipe reads, with the shapes they must have; in reading order, repeats included.
+    pub fn sources(&self) -> Vec<(&str, &[usize])> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found
+    }
+
+    fn collect<'a>(&'a self, found: &mut Vec<(&'a str, &'a [usize])>) {
+        match self {
+            Self::Source { key, shape } => found.push((key, shape)),
+            Self::Zeros { .. } => {}
+            Self::ScaleIn {
+                weight: a,
+                scale: b,
+            }
+            | Self::Add { a, b } => {
+                a.collect(found);
+                b.collect(found);
+            }
+            Self::FoldBias {
+                weight,
+                shift,
+                bias,
+            } => {
+                weight.collect(found);
+                shift.collect(found);
+                bias.collect(found);
+            }
+            Self::TransposeIo { weight }
+            | Self::TapMajor { weight }
+            | Self::Panels { weight, .. } => {
+                weight.collect(found);
+            }
+        }
+    }
+
+    /// Evaluates one node; `shape()` has accepted the whole tree before.
+    fn wide(&self, checkpoint: &Checkpoint) -> Result<Wide, WeightsError> {
+        let shape = self.shape()?;
+        let data = match self {
+            Self::Source { key, shape } => checkpoint
+                .require(key, shape)?
+                .data
+                .iter()
+                .map(|&v| f64::from(v))
+                .collect(),
+            Self::Zeros { .. } => vec![0.0; elements(&shape)?],
+            Self::ScaleIn { weight, scale } => {
+                let (mut weight, scale) = (weight.wide(checkpoint)?, scale.wide(checkpoint)?);
+                let taps: usize = weight.shape[2..].iter().product();
+                if taps > 0 && !scale.data.is_empty() {
+                    for (i, run) in weight.data.chunks_exact_mut(taps).enumerate() {
+                        let s = scale.data[i % scale.data.len()];
+                        run.iter_mut().for_each(|w| *w *= s);
+                    }
+                }
+                weight.data
+            }
+            Self::FoldBias {
+                weight,
+                shift,
+                bias,
+            } => {
+                let (weight, shift) = (weight.wide(checkpoint)?, shift.wide(checkpoint)?);
+                let mut bias = bias.wide(checkpoint)?.data;
+                if !shift.data.is_empty() {
+                    for (b, row) in bias
+                        .iter_mut()
+                        .zip(weight.data.chunks_exact(shift.data.len()))
+                    {
+                        *b += row.iter().zip(&shift.data).map(|(w, s)| w * s).sum::<f64>();
+                    }
+                }
+                bias
+            }
+            Self::Add { a, b } => {
+                let (mut a, b) = (a.wide(checkpoint)?, b.wide(checkpoint)?);
+                a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a += b);
+                a.data
+            }
+            Self::TransposeIo { weight } => {
+                let weight = weight.wide(checkpoint)?;
+                let (rows, columns) = (weight.shape[0], weight.shape[1]);
+                let taps: usize = weight.shape[2..].iter().product();
+                let mut out = Vec::with_capacity(weight.data.len());
+                for column in 0..columns {
+                    for row in 0..rows {
+                        let at = (row * columns + column) * taps;
+                        out.extend_from_slice(&weight.data[at..at + taps]);
+                    }
+                }
+                out
+            }
+            Self::TapMajor { weight } => {
+                let weight = weight.wide(checkpoint)?;
+                let (taps, channels) = (shape[0], shape[1]);
+                let mut out = Vec::with_capacity(weight.data.len());
+                for tap in 0..taps {
+                    out.extend((0..channels).map(|c| weight.data[c * taps + tap]));
+                }
+                out
+            }
+            Self::Panels { weight, width } => {
+                let weight = weight.wide(checkpoint)?;
+                let (co, ci) = (weight.shape[0], weight.shape[1]);
+                let mut out = Vec::with_capacity(weight.data.len());
+                for first in (0..co).step_by(*width) {
+                    let last = (first + width).min(co);
+                    for i in 0..ci {
+                        out.extend((first..last).map(|o| weight.data[o * ci + i]));
+                    }
+                }
+                out
+            }
+        };
+        Ok(Wide { shape, data })
+    }
+}
+
+/// `[Co, Ci, 1, ...]`.
+fn pointwise(shape: &[usize]) -> bool {
+    shape.len() >= 2 && shape[2..].iter().all(|&extent| extent == 1)
+}
