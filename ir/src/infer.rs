@@ -73,8 +73,8 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             Ok(x[0].clone())
         }
         Op::Grn(_) => {
-            per_channel(x[0], x[1], "gamma")?;
-            per_channel(x[0], x[2], "beta")?;
+            grn_vector(x[0], x[1], "gamma")?;
+            grn_vector(x[0], x[2], "beta")?;
             Ok(x[0].clone())
         }
         Op::GrnStats(_) => {
@@ -86,8 +86,8 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             if x[1].shape[..] != x[0].shape[..2] {
                 return Err(format!("ratio has shape {:?}, expected {:?}", &x[1].shape[..], &x[0].shape[..2]));
             }
-            per_channel(x[0], x[2], "gamma")?;
-            per_channel(x[0], x[3], "beta")?;
+            grn_vector(x[0], x[2], "gamma")?;
+            grn_vector(x[0], x[3], "beta")?;
             Ok(x[0].clone())
         }
         Op::Gelu(_) => Ok(x[0].clone()),
@@ -217,6 +217,21 @@ fn per_channel(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String>
         Ok(())
     } else {
         Err(format!("{what} has shape {:?}, input has {} channels", &v.shape[..], x.shape[1]))
+    }
+}
+
+/// GRN's parameters keep their checkpoint shape `[1, C, 1, ..]`; `[C]` will do as well.
+fn grn_vector(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String> {
+    activation_rank(x)?;
+    let checkpoint = v.shape.len() == x.shape.len()
+        && v.shape
+            .iter()
+            .enumerate()
+            .all(|(axis, &n)| n == if axis == 1 { x.shape[1] } else { 1 });
+    if checkpoint {
+        Ok(())
+    } else {
+        per_channel(x, v, what)
     }
 }
 

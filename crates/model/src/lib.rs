@@ -1,1 +1,25 @@
-//! (room card)
+//! The MedNeXt family: from a TOML config to a graph and to the signature of its checkpoint.
+//!
+//! Room: config, variants and flavours, topology, key names, graph construction, layer summaries.
+//! May import: `mnx-ir`, `mnx-weights` (signatures only).
+//! Never: passes, plans, weights' values, a device.
+//! Invariant: `build` and `signature` read one topology, so every param of a graph is in the signature, with the same shape.
+//! Start reading at: `config.rs`, then `topology.rs`, `build.rs`.
+#![forbid(unsafe_code)]
+
+mod build;
+pub mod config;
+mod document;
+pub mod keys;
+mod prepare;
+mod read;
+mod signature;
+pub mod summary;
+mod topology;
+
+pub use build::build;
+pub use config::{Config, Dim, Flavour, NormType, Variant};
+pub use keys::{map_keys, to_monai, to_official};
+pub use prepare::{Normalization, Preprocess};
+pub use signature::signature;
+pub use summary::{Layer, Summary, summary};

@@ -358,7 +358,10 @@ impl Kernel {
         match self {
             Self::Depthwise(_) => "depthwise.ring",
             Self::MergeStats(_) => "merge.stats",
-            Self::Mlp(_) => "mlp.tile",
+            Self::Mlp(k) => match k.source {
+                MlpSource::Tensor { .. } => "mlp.tile",
+                MlpSource::ConvLayerNorm { .. } => "mlp.conv_tile",
+            },
             Self::MergeGrn(_) => "merge.grn",
             Self::Pointwise(_) => "pointwise.tile",
             Self::Classify(_) => "classify.rows",

@@ -1,0 +1,225 @@
+//! From a dispatch graph to launches with tiles, buffers and offsets.
+
+use mnx_artifact::{BufferRef, Cost, Space};
+use mnx_ir::{Diagnostic, Graph, Stage, ValueId};
+use mnx_weights::Recipe;
+
+use crate::args::Arg;
+use crate::cost::cost;
+use crate::kernel::Kernel;
+use crate::memory::{Interval, place};
+use crate::strategy::{Operand, Step, steps};
+use crate::target::Target;
+use crate::text::PlanText;
+use crate::knobs::{check, choose, set_knob};
+
+/// Where a launch finds one of its buffers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LaunchArg {
+    /// In the arena.
+    Arena(BufferRef),
+    /// In the weights section, made by this recipe.
+    Weight(Recipe),
+}
+
+/// One launch.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Its buffers, in the order of [`Kernel::args`].
+    pub args: Vec<LaunchArg>,
+    /// Predicted cost.
+    pub cost: Cost,
+}
+
+/// The launches of one dispatch.
+#[derive(Debug, Clone)]
+pub struct DispatchPlan {
+    /// The dispatch's name in the graph.
+    pub name: String,
+    /// Its launches, in order.
+    pub launches: Vec<Launch>,
+}
+
+/// How much memory a run takes beside the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+    /// Bytes of scratch per thread.
+    pub scratch_bytes: u64,
+    /// Most bytes that live buffers hold at any one launch: the arena can be no smaller.
+    pub live_bytes: u64,
+}
+
+/// A network's plan for one target.
+#[derive(Debug, Clone)]
+pub struct ModulePlan {
+    /// The graph's name.
+    pub name: String,
+    /// The target.
+    pub target: &'static Target,
+    /// Dispatches, in order.
+    pub dispatches: Vec<DispatchPlan>,
+    /// Memory.
+    pub memory: MemoryPlan,
+    /// Where inputs are read from.
+    pub inputs: Vec<BufferRef>,
+    /// Where outputs stand at the end.
+    pub outputs: Vec<BufferRef>,
+}
+
+/// Plans a graph of stage `dispatch` for a target; `edited` overrides the default tiles.
+///
+/// # Errors
+/// Every dispatch that no strategy fits, every illegal tile, every name in `edited` that the graph lacks.
+pub fn plan(g: &Graph, target: &'static Target, edited: Option<&PlanText>) -> Result<ModulePlan, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    if g.stage != Stage::Dispatch {
+        return Err(vec![Diagnostic::new("plan-0200", &g.name, format!("a graph of stage dispatch is planned, this one is {}", g.stage))]);
+    }
+    let mut planned: Vec<(String, Vec<Step>)> = Vec::new();
+    for (d, ops) in g.boxes() {
+        let name = &g.dispatch(d).name;
+        match steps(g, name, &ops) {
+            Ok(mut steps) => {
+                tile(name, &mut steps, target, edited, &mut errors);
+                planned.push((name.clone(), steps));
+            }
+            Err(e) => errors.push(e),
+        }
+    }
+    if let Some(edited) = edited {
+        for (name, place) in edited.names() {
+            if !planned.iter().any(|(n, _)| n == name) {
+                errors.push(Diagnostic::new("plan-0203", place, format!("the graph has no dispatch @{name}")));
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    bind(g, target, planned).map_err(|e| vec![e])
+}
+
+/// Chooses tiles and hands the number of partials from producer to merger.
+fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanText>, errors: &mut Vec<Diagnostic>) {
+    let mut parts = 0;
+    for (i, step) in steps.iter_mut().enumerate() {
+        choose(&mut step.kernel, target);
+        let mut place = format!("@{name}");
+        if let Some(knobs) = edited.and_then(|e| e.launch(name, i)) {
+            place.clone_from(&knobs.place);
+            if knobs.strategy != step.kernel.strategy() {
+                let message =
+                    format!("launch {i} of @{name} follows {}, the plan says {}", step.kernel.strategy(), knobs.strategy);
+                errors.push(Diagnostic::new("plan-0204", &place, message));
+            }
+            for (knob, value) in &knobs.values {
+                if let Err(why) = set_knob(&mut step.kernel, knob, *value) {
+                    errors.push(Diagnostic::new("plan-0204", &place, format!("@{name}: {why}")));
+                }
+            }
+        }
+        match &mut step.kernel {
+            Kernel::Depthwise(k) => parts = k.parts(),
+            Kernel::Mlp(k) => parts = k.parts(),
+            Kernel::MergeStats(k) => k.parts = parts,
+            Kernel::MergeGrn(k) => k.parts = parts,
+            Kernel::Pointwise(_) | Kernel::Classify(_) => {}
+        }
+        for why in check(&step.kernel, target) {
+            errors.push(Diagnostic::new("plan-0205", &place, format!("@{name}: {why}")));
+        }
+    }
+}
+
+/// A buffer of the arena: a value, or the partials of a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Buffer {
+    Value(ValueId),
+    Partials(usize),
+}
+
+fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>) -> Result<ModulePlan, Diagnostic> {
+    let mut buffers: Vec<(Buffer, Interval)> = Vec::new();
+    let launches = planned.iter().map(|(_, s)| s.len()).sum::<usize>();
+    // Ports: inputs live from the start, outputs to the end.
+    for (_, v) in g.inputs() {
+        buffers.push((Buffer::Value(*v), Interval { bytes: g.ty(*v).bytes() as u64, first: 0, last: 0 }));
+    }
+    let mut at = 0;
+    for (d, (name, steps)) in planned.iter().enumerate() {
+        for step in steps {
+            let args = step.kernel.args();
+            for arg in &args {
+                let operand = operand(name, step, arg)?;
+                let buffer = match operand {
+                    Operand::Weight(_) => continue,
+                    Operand::Value(v) => Buffer::Value(*v),
+                    Operand::Partials => Buffer::Partials(d),
+                };
+                if let Buffer::Value(v) = buffer
+                    && g.ty(v).bytes() != arg.bytes()
+                {
+                    let message = format!("{} holds {} bytes, {} wants {}", g.ty(v), g.ty(v).bytes(), arg.name, arg.bytes());
+                    return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
+                }
+                match buffers.iter_mut().find(|(b, _)| *b == buffer) {
+                    Some((_, i)) => i.last = at,
+                    None => buffers.push((buffer, Interval { bytes: arg.bytes() as u64, first: at, last: at })),
+                }
+            }
+            at += 1;
+        }
+    }
+    for (name, v) in g.outputs() {
+        match buffers.iter_mut().find(|(b, _)| *b == Buffer::Value(*v)) {
+            Some((_, i)) => i.last = launches,
+            None => return Err(Diagnostic::new("plan-0206", name, format!("output {name} is written by no launch"))),
+        }
+    }
+    let intervals: Vec<Interval> = buffers.iter().map(|(_, i)| *i).collect();
+    let placed = place(&intervals);
+    let find = |buffer: Buffer| {
+        buffers.iter().position(|(b, _)| *b == buffer).map(|i| BufferRef {
+            space: Space::Arena,
+            offset: placed.offsets[i],
+            bytes: intervals[i].bytes,
+        })
+    };
+    let port = |v: ValueId| find(Buffer::Value(v)).ok_or_else(|| Diagnostic::new("plan-0206", v, "a port without a buffer"));
+    let inputs = g.inputs().iter().map(|(_, v)| port(*v)).collect::<Result<_, _>>()?;
+    let outputs = g.outputs().iter().map(|(_, v)| port(*v)).collect::<Result<_, _>>()?;
+    let mut scratch_bytes = 0;
+    let mut dispatches = Vec::with_capacity(planned.len());
+    for (d, (name, steps)) in planned.into_iter().enumerate() {
+        let mut out = Vec::with_capacity(steps.len());
+        for step in steps {
+            scratch_bytes = scratch_bytes.max(step.kernel.scratch_bytes() as u64);
+            let mut args = Vec::new();
+            for arg in step.kernel.args() {
+                let missing = || Diagnostic::new("plan-0206", format!("@{name}"), format!("{} has no buffer", arg.name));
+                args.push(match operand(&name, &step, &arg)? {
+                    Operand::Weight(r) => LaunchArg::Weight(r.clone()),
+                    Operand::Value(v) => LaunchArg::Arena(find(Buffer::Value(*v)).ok_or_else(missing)?),
+                    Operand::Partials => LaunchArg::Arena(find(Buffer::Partials(d)).ok_or_else(missing)?),
+                });
+            }
+            let cost = cost(&step.kernel);
+            out.push(Launch { kernel: step.kernel, args, cost });
+        }
+        dispatches.push(DispatchPlan { name, launches: out });
+    }
+    let memory = MemoryPlan { arena_bytes: placed.bytes, scratch_bytes, live_bytes: placed.live };
+    Ok(ModulePlan { name: g.name.clone(), target, dispatches, memory, inputs, outputs })
+}
+
+fn operand<'a>(name: &str, step: &'a Step, arg: &Arg) -> Result<&'a Operand, Diagnostic> {
+    step.operands
+        .iter()
+        .find(|(n, _)| *n == arg.name)
+        .map(|(_, o)| o)
+        .ok_or_else(|| Diagnostic::new("plan-0206", format!("@{name}"), format!("{} lacks its buffer {}", step.kernel.strategy(), arg.name)))
+}
