@@ -261,7 +261,7 @@ fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {
     let dims = manifest.model.spatial_dims;
     if let Some(spacing) = &p.spacing
         && (!(spacing.len() == dims || spacing.len() == 3)
-            || !spacing.iter().all(|s| s.is_finite() && *s > 0.0))
+            || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
     {
         found.push(format!(
             "preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"

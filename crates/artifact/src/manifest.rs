@@ -91,7 +91,7 @@ pub struct WeightEntry {
 /// How a volume becomes a network input (`[preprocess]` of the config).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Preprocess {
-    /// Model spacing in mm, in the order of the array's axes (z, y, x); none keeps the image's own.
+    /// Model spacing in mm, in the order of the array's axes (z, y, x); 0 keeps an axis, none keeps the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spacing: Option<Vec<f64>>,
     /// Bring volumes to this orientation first (`RAS`); none keeps the file's axes.

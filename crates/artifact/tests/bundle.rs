@@ -324,7 +324,7 @@ fn consistent_files_with_wrong_content_are_refused() {
             "overlap",
         ),
         ("      47,", "      48,", "at index 48 of 48"),
-        ("1.1", "0.0", "spacing"),
+        ("1.1", "-11", "spacing"),
     ] {
         std::fs::write(&path, forge(&good, from, to)).unwrap();
         let err = open(&path).unwrap_err().to_string();

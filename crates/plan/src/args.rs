@@ -38,19 +38,11 @@ pub struct Arg {
 
 impl Arg {
     fn read(name: &'static str, len: usize) -> Self {
-        Self {
-            name,
-            element: Element::F32,
-            len,
-            written: false,
-        }
+        Self { name, element: Element::F32, len, written: false }
     }
 
     fn write(name: &'static str, len: usize) -> Self {
-        Self {
-            written: true,
-            ..Self::read(name, len)
-        }
+        Self { written: true, ..Self::read(name, len) }
     }
 
     fn of(self, element: Element) -> Self {
@@ -80,16 +72,13 @@ impl Kernel {
                 Arg::read("partials", k.batch * k.parts * 2 * k.channels).of(Element::F64),
                 Arg::write("stats", k.batch * 2 * k.channels),
             ],
-            Self::MergeGrn(k) => vec![
-                Arg::read("partials", k.batch * k.parts * k.channels).of(Element::F64),
-                Arg::write("ratio", k.batch * k.channels),
-            ],
+            Self::MergeGrn(k) => {
+                vec![Arg::read("partials", k.batch * k.parts * k.channels).of(Element::F64), Arg::write("ratio", k.batch * k.channels)]
+            }
             Self::Mlp(k) => mlp(k),
             Self::Pointwise(k) => {
-                let mut args = vec![
-                    Arg::read("x", k.batch * voxels(k.input) * k.in_channels),
-                    Arg::read("w", k.out_channels * k.in_channels),
-                ];
+                let mut args =
+                    vec![Arg::read("x", k.batch * voxels(k.input) * k.in_channels), Arg::read("w", k.out_channels * k.in_channels)];
                 if k.bias {
                     args.push(Arg::read("b", k.out_channels));
                 }

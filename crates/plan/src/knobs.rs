@@ -2,17 +2,14 @@
 
 use crate::kernel::{Kernel, Mlp, MlpSource};
 use crate::target::Target;
-use crate::tile_mlp::{check_classify, check_mlp, check_pointwise, classify_voxels, mlp_tile, pointwise_tile};
+use crate::tile::mlp::{check_classify, check_mlp, check_pointwise, classify_voxels, mlp_tile, pointwise_tile};
 
 /// Knobs and values of a kernel, as plans print them.
 pub fn knobs(k: &Kernel) -> Vec<(&'static str, usize)> {
     match k {
-        Kernel::Depthwise(k) => vec![
-            ("channels", k.tile.channels),
-            ("depth", k.tile.depth),
-            ("height", k.tile.height),
-            ("width", k.tile.width),
-        ],
+        Kernel::Depthwise(k) => {
+            vec![("channels", k.tile.channels), ("depth", k.tile.depth), ("height", k.tile.height), ("width", k.tile.width)]
+        }
         Kernel::Mlp(k) => match &k.source {
             MlpSource::Tensor { .. } => vec![("voxels", k.tile.voxels), ("rows", k.tile.rows), ("hidden", k.tile.hidden)],
             MlpSource::ConvLayerNorm { conv, .. } => vec![

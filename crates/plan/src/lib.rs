@@ -8,17 +8,17 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod axis;
 pub mod cost;
 pub mod kernel;
 pub mod knobs;
 pub mod memory;
 pub mod plan;
 pub mod scratch;
-
-pub mod scratch_mlp;
 pub mod strategy;
 pub mod target;
 pub mod text;
-pub mod tile_mlp;
+pub mod tile;
+
 pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, plan};
 pub use text::PlanText;

@@ -39,11 +39,8 @@ pub fn place(buffers: &[Interval]) -> Placed {
     let mut bytes = 0;
     for i in order {
         let size = round(buffers[i].bytes);
-        let mut taken: Vec<(u64, u64)> = done
-            .iter()
-            .filter(|&&j| buffers[j].meets(&buffers[i]))
-            .map(|&j| (offsets[j], offsets[j] + round(buffers[j].bytes)))
-            .collect();
+        let mut taken: Vec<(u64, u64)> =
+            done.iter().filter(|&&j| buffers[j].meets(&buffers[i])).map(|&j| (offsets[j], offsets[j] + round(buffers[j].bytes))).collect();
         taken.sort_unstable();
         let mut at = 0;
         for (from, to) in taken {
@@ -57,10 +54,8 @@ pub fn place(buffers: &[Interval]) -> Placed {
         done.push(i);
     }
     let last = buffers.iter().map(|b| b.last).max().unwrap_or(0);
-    let live = (0..=last)
-        .map(|t| buffers.iter().filter(|b| b.first <= t && t <= b.last).map(|b| round(b.bytes)).sum::<u64>())
-        .max()
-        .unwrap_or(0);
+    let live =
+        (0..=last).map(|t| buffers.iter().filter(|b| b.first <= t && t <= b.last).map(|b| round(b.bytes)).sum::<u64>()).max().unwrap_or(0);
     Placed { offsets, bytes, live }
 }
 

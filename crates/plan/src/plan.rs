@@ -7,11 +7,11 @@ use mnx_weights::Recipe;
 use crate::args::Arg;
 use crate::cost::cost;
 use crate::kernel::Kernel;
+use crate::knobs::{check, choose, set_knob};
 use crate::memory::{Interval, place};
 use crate::strategy::{Operand, Step, steps};
 use crate::target::Target;
 use crate::text::PlanText;
-use crate::knobs::{check, choose, set_knob};
 
 /// Where a launch finds one of its buffers.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,8 +112,7 @@ fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanTex
         if let Some(knobs) = edited.and_then(|e| e.launch(name, i)) {
             place.clone_from(&knobs.place);
             if knobs.strategy != step.kernel.strategy() {
-                let message =
-                    format!("launch {i} of @{name} follows {}, the plan says {}", step.kernel.strategy(), knobs.strategy);
+                let message = format!("launch {i} of @{name} follows {}, the plan says {}", step.kernel.strategy(), knobs.strategy);
                 errors.push(Diagnostic::new("plan-0204", &place, message));
             }
             for (knob, value) in &knobs.values {
@@ -217,9 +216,7 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>) -
 }
 
 fn operand<'a>(name: &str, step: &'a Step, arg: &Arg) -> Result<&'a Operand, Diagnostic> {
-    step.operands
-        .iter()
-        .find(|(n, _)| *n == arg.name)
-        .map(|(_, o)| o)
-        .ok_or_else(|| Diagnostic::new("plan-0206", format!("@{name}"), format!("{} lacks its buffer {}", step.kernel.strategy(), arg.name)))
+    step.operands.iter().find(|(n, _)| *n == arg.name).map(|(_, o)| o).ok_or_else(|| {
+        Diagnostic::new("plan-0206", format!("@{name}"), format!("{} lacks its buffer {}", step.kernel.strategy(), arg.name))
+    })
 }

@@ -26,6 +26,9 @@ pub enum Operand {
     Weight(Recipe),
 }
 
+/// Buffers by the argument's name.
+pub(crate) type Operands = Vec<(&'static str, Operand)>;
+
 /// A kernel with a buffer for each of its named arguments.
 #[derive(Debug, Clone)]
 pub struct Step {

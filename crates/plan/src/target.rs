@@ -29,10 +29,7 @@ pub const TARGETS: &[Target] = &[
         name: "x86-64-v4",
         cpu: "x86-64-v4",
         features: "-prefer-256-bit",
-        requires: &[
-            "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2",
-            "f16c",
-        ],
+        requires: &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2", "f16c"],
         lanes: 16,
         registers: 32,
         l1: 32 << 10,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use mnx_ir::Diagnostic;
 
-use crate::plan::{LaunchArg, ModulePlan};
 use crate::knobs::knobs;
+use crate::plan::{LaunchArg, ModulePlan};
 
 impl fmt::Display for ModulePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,1 +1,22 @@
-//! (room card)
+//! Runs a bundle's programs: devices, the executor, memory, traces.
+//!
+//! Room: the `Device` trait and its implementations, the thread pool, the choice of code for this CPU, sessions, the host's roofline.
+//! May import: mnx-artifact, mnx-weights.
+//! Never: the IR, passes, plans, LLVM; no mathematics of the network.
+//! Start reading at: `session.rs`, then `device/mod.rs`, `device/host.rs`.
+#![deny(unsafe_code)]
+
+pub mod device;
+mod error;
+pub mod isa;
+pub mod memory;
+pub mod pool;
+pub mod roofline;
+pub mod session;
+pub mod trace;
+
+pub use device::{Buffer, Device, DeviceChoice};
+pub use error::RuntimeError;
+pub use roofline::Roofline;
+pub use session::{PortData, Session};
+pub use trace::{DispatchTime, Trace};

@@ -6,7 +6,8 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::Dtype;
+/// Element types of the format.
+pub use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::tensor::{Tensor, WeightsError};

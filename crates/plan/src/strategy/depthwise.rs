@@ -4,7 +4,7 @@ use mnx_ir::ops::OpCode;
 use mnx_ir::{Diagnostic, Op, OpId, ValueId};
 use mnx_weights::Recipe;
 
-use super::{Box_, Operand, Step};
+use super::{Box_, Operand, Operands, Step};
 use crate::kernel::{Bits, Depthwise, DepthwiseTile, Kernel, MergeStats, voxels};
 
 /// The convolution and statistics of a box.
@@ -30,13 +30,8 @@ pub(super) fn steps(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
             )));
         }
         operands.push(("partials", Operand::Partials));
-        let merge = MergeStats {
-            batch: kernel.batch,
-            channels: kernel.channels,
-            parts: 0,
-            count: voxels(kernel.output),
-            eps: Bits::of(attrs.eps),
-        };
+        let merge =
+            MergeStats { batch: kernel.batch, channels: kernel.channels, parts: 0, count: voxels(kernel.output), eps: Bits::of(attrs.eps) };
         out.push(Step { kernel: Kernel::Depthwise(kernel), operands });
         out.push(Step {
             kernel: Kernel::MergeStats(merge),
@@ -60,7 +55,7 @@ pub(super) fn find(b: &Box_<'_>) -> Result<OpId, Diagnostic> {
 }
 
 /// The kernel of a depthwise convolution without its statistics, and its operands up to the bias.
-pub(super) fn describe(b: &Box_<'_>, conv: OpId) -> Result<(Depthwise, Vec<(&'static str, Operand)>), Diagnostic> {
+pub(super) fn describe(b: &Box_<'_>, conv: OpId) -> Result<(Depthwise, Operands), Diagnostic> {
     let x = b.g.operands(conv);
     let (attrs, transposed) = match b.g.op(conv) {
         Op::ConvDepthwise(a) => (a, false),

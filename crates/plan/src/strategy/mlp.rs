@@ -6,10 +6,8 @@ use mnx_weights::Recipe;
 
 use super::depthwise;
 use super::read::{add, panels};
-use super::{Box_, Operand, Step};
+use super::{Box_, Operand, Operands, Step};
 use crate::kernel::{Bits, Extent, Grn, Kernel, MergeGrn, Mlp, MlpSource, MlpTile, Residual};
-
-type Operands = Vec<(&'static str, Operand)>;
 
 pub(super) fn steps(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
     let gelu = b.only(OpCode::Gelu)?.ok_or_else(|| b.refuse("a GELU is expected"))?;

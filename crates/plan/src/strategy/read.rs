@@ -43,8 +43,7 @@ impl<'a> Box_<'a> {
 
     /// Whether `v` leaves the box: read outside it or an output of the graph.
     pub fn leaves(&self, v: ValueId) -> bool {
-        self.g.is_output(v)
-            || self.g.order().iter().any(|id| !self.ops.contains(id) && self.g.operands(*id).contains(&v))
+        self.g.is_output(v) || self.g.order().iter().any(|id| !self.ops.contains(id) && self.g.operands(*id).contains(&v))
     }
 
     /// Values of the box that leave it.
@@ -84,7 +83,11 @@ impl<'a> Box_<'a> {
 
     /// Refuses an activation that should be channels-last.
     pub fn want_inner(&self, v: ValueId, what: &str) -> Result<(), Diagnostic> {
-        if self.is_port(v) { Err(self.refuse(&format!("{what} lies channels-first; `assign-layouts` makes it channels_last"))) } else { Ok(()) }
+        if self.is_port(v) {
+            Err(self.refuse(&format!("{what} lies channels-first; `assign-layouts` makes it channels_last")))
+        } else {
+            Ok(())
+        }
     }
 
     /// A weight as a recipe over checkpoint tensors.

@@ -47,11 +47,7 @@ pub struct PointwiseScratch {
 
 fn tile(carver: &mut Carver, rows: usize, width: usize) -> ScratchTile {
     let stride = row_stride(width);
-    ScratchTile {
-        offset: carver.region(rows * stride, 4).byte,
-        stride,
-        rows,
-    }
+    ScratchTile { offset: carver.region(rows * stride, 4).byte, stride, rows }
 }
 
 /// Elements from row to row of a tile `width` wide: whole cache lines, and an odd number of them, because the rows of a register block
@@ -73,10 +69,7 @@ pub fn max_row_block(target: &Target) -> usize {
 
 /// Rows of the GEMM register block for tiles of `rows` rows: the largest divisor that the registers hold.
 pub fn row_block(rows: usize, target: &Target) -> usize {
-    (1..=max_row_block(target))
-        .rev()
-        .find(|b| rows.is_multiple_of(*b))
-        .unwrap_or(1)
+    (1..=max_row_block(target)).rev().find(|b| rows.is_multiple_of(*b)).unwrap_or(1)
 }
 
 /// Scratch of an MLP kernel. The same for every target.
@@ -101,11 +94,7 @@ pub fn mlp_scratch(k: &Mlp) -> MlpScratch {
     }
     if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
         let plane = conv.tile.height * conv.output[2];
-        s.conv = ScratchTile {
-            offset: carver.region(plane * k.channels, 4).byte,
-            stride: k.channels,
-            rows: plane,
-        };
+        s.conv = ScratchTile { offset: carver.region(plane * k.channels, 4).byte, stride: k.channels, rows: plane };
     }
     s.bytes = carver.bytes();
     s
@@ -116,18 +105,10 @@ pub fn pointwise_scratch(k: &Pointwise) -> PointwiseScratch {
     let rows = padded_rows(k.rows);
     let mut carver = Carver::default();
     let mut s = PointwiseScratch {
-        input: if k.in_first {
-            tile(&mut carver, k.in_channels, rows)
-        } else {
-            tile(&mut carver, rows, k.in_channels)
-        },
+        input: if k.in_first { tile(&mut carver, k.in_channels, rows) } else { tile(&mut carver, rows, k.in_channels) },
         ..PointwiseScratch::default()
     };
-    s.output = if k.out_first {
-        tile(&mut carver, 1, 16)
-    } else {
-        tile(&mut carver, rows, k.out_channels)
-    };
+    s.output = if k.out_first { tile(&mut carver, 1, 16) } else { tile(&mut carver, rows, k.out_channels) };
     s.bytes = carver.bytes();
     s
 }
@@ -141,10 +122,7 @@ mod tests {
     fn rows_lie_an_odd_number_of_lines_apart() {
         for width in 1..600 {
             let s = row_stride(width);
-            assert!(
-                s >= width && s.is_multiple_of(16) && !(s / 16).is_multiple_of(2),
-                "{width}: {s}"
-            );
+            assert!(s >= width && s.is_multiple_of(16) && !(s / 16).is_multiple_of(2), "{width}: {s}");
             assert!(s < width + 32, "{width}: {s}");
         }
     }

@@ -2,10 +2,8 @@
 //!
 //! The choice depends on the shape and the target alone, never on the number of threads, so that results do not either.
 
-use crate::kernel::{
-    Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels,
-};
-use crate::scratch_mlp::{max_row_block, row_stride};
+use crate::kernel::{Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels};
+use crate::scratch::mlp::{max_row_block, row_stride};
 use crate::target::Target;
 
 /// Workgroups that a large launch is cut into: even work for up to 8 threads, and few enough that calls cost nothing.
@@ -26,18 +24,10 @@ pub fn mlp_tile(k: &Mlp, target: &Target) -> MlpTile {
     let block = max_row_block(target);
     let heavy = weights > target.l2 / 2;
     let fit = (target.l2 / 2 / row_bytes).clamp(block, MOST_ROWS);
-    let (floor, wanted) = if heavy {
-        (HEAVY_ROWS, FEW_WORKGROUPS / 2)
-    } else {
-        (block, FEW_WORKGROUPS)
-    };
+    let (floor, wanted) = if heavy { (HEAVY_ROWS, FEW_WORKGROUPS / 2) } else { (block, FEW_WORKGROUPS) };
     let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
     let rows = whole_blocks(rows, m, block);
-    MlpTile {
-        voxels: voxels_per_workgroup(m, k.batch, rows),
-        rows,
-        hidden,
-    }
+    MlpTile { voxels: voxels_per_workgroup(m, k.batch, rows), rows, hidden }
 }
 
 /// Hidden channels per step: enough that re-reading the result tile costs little, few enough that the step's panels stay in the
@@ -83,11 +73,7 @@ pub fn pointwise_tile(k: &Pointwise, target: &Target) -> (usize, usize) {
         (fit / 16 * 16).min(m)
     } else {
         let fit = (target.l2 / 2 / row_bytes).clamp(block, 96);
-        whole_blocks(
-            (m * k.batch / FEW_WORKGROUPS).clamp(block, fit).min(m),
-            m,
-            block,
-        )
+        whole_blocks((m * k.batch / FEW_WORKGROUPS).clamp(block, fit).min(m), m, block)
     };
     (voxels_per_workgroup(m, k.batch, rows), rows)
 }
@@ -115,26 +101,15 @@ pub fn check_mlp(k: &Mlp) -> Vec<String> {
             k.batch, k.grid, k.channels, k.hidden, k.out_channels
         ),
     );
+    need(t.rows > 0, "mlp: rows is 0; at least one voxel per tile is needed".into());
     need(
-        t.rows > 0,
-        "mlp: rows is 0; at least one voxel per tile is needed".into(),
-    );
-    need(
-        t.hidden > 0
-            && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden)
-            && t.hidden <= k.hidden,
-        format!(
-            "mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels",
-            t.hidden, k.hidden
-        ),
+        t.hidden > 0 && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden) && t.hidden <= k.hidden,
+        format!("mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels", t.hidden, k.hidden),
     );
     match &k.source {
         MlpSource::Tensor { .. } => need(
             t.voxels > 0 && t.rows > 0 && (t.voxels.is_multiple_of(t.rows) || t.voxels == m),
-            format!(
-                "mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}",
-                t.voxels, t.rows
-            ),
+            format!("mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}", t.voxels, t.rows),
         ),
         MlpSource::ConvLayerNorm { conv, .. } => {
             need(
@@ -146,28 +121,13 @@ pub fn check_mlp(k: &Mlp) -> Vec<String> {
             );
             need(
                 conv.tile.channels == conv.channels && !conv.stats,
-                format!(
-                    "mlp: layer norm needs all {} channels in one workgroup and no statistics",
-                    conv.channels
-                ),
+                format!("mlp: layer norm needs all {} channels in one workgroup and no statistics", conv.channels),
             );
         }
     }
-    need(
-        k.pad_front.iter().all(|p| *p <= 1),
-        format!(
-            "mlp: pad_front = {:?}; 0 or 1 per axis is expected",
-            k.pad_front
-        ),
-    );
-    need(
-        k.head.is_none() || k.pad_front == [0; 3],
-        "mlp: a head cannot read a padded result".into(),
-    );
-    need(
-        k.store || k.head.is_some() || k.grn == Grn::Partials,
-        "mlp: neither the result nor a head is stored".into(),
-    );
+    need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {:?}; 0 or 1 per axis is expected", k.pad_front));
+    need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
+    need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
     check_residual(k, &mut need);
     wrong
 }
@@ -175,34 +135,20 @@ pub fn check_mlp(k: &Mlp) -> Vec<String> {
 fn check_residual(k: &Mlp, need: &mut impl FnMut(bool, String)) {
     let fits = |from: Extent, stride: Extent, down: bool| {
         (0..3).all(|a| {
-            let (large, small) = if down {
-                (from[a], k.grid[a])
-            } else {
-                (k.grid[a], from[a])
-            };
+            let (large, small) = if down { (from[a], k.grid[a]) } else { (k.grid[a], from[a]) };
             stride[a] > 0 && small == large.div_ceil(stride[a])
         })
     };
     match k.residual {
         Residual::None | Residual::Identity => {}
         Residual::Stem { channels } => need(channels > 0, "mlp: the stem has no channels".into()),
-        Residual::Strided {
-            from,
-            channels,
-            stride,
-        } => need(
+        Residual::Strided { from, channels, stride } => need(
             channels > 0 && fits(from, stride, true),
-            format!(
-                "mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}",
-                k.grid
-            ),
+            format!("mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}", k.grid),
         ),
         Residual::Scattered { from, stride } => need(
             fits(from, stride, false),
-            format!(
-                "mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}",
-                k.grid
-            ),
+            format!("mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}", k.grid),
         ),
     }
 }
@@ -218,16 +164,10 @@ pub fn check_pointwise(k: &Pointwise) -> Vec<String> {
         ));
     }
     if !(0..3).all(|a| k.stride[a] > 0 && k.output[a] == k.input[a].div_ceil(k.stride[a])) {
-        wrong.push(format!(
-            "pointwise: {:?} at stride {:?} does not give {:?}",
-            k.input, k.stride, k.output
-        ));
+        wrong.push(format!("pointwise: {:?} at stride {:?} does not give {:?}", k.input, k.stride, k.output));
     }
     if k.rows == 0 || k.voxels == 0 || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m) {
-        wrong.push(format!(
-            "pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}",
-            k.voxels, k.rows
-        ));
+        wrong.push(format!("pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}", k.voxels, k.rows));
     }
     wrong
 }
@@ -247,16 +187,10 @@ pub fn check_classify(k: &Classify) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch_mlp::{mlp_scratch, row_block};
+    use crate::scratch::mlp::{mlp_scratch, row_block};
     use crate::target::TARGETS;
 
-    fn plain(
-        grid: Extent,
-        channels: usize,
-        hidden: usize,
-        out_channels: usize,
-        batch: usize,
-    ) -> Mlp {
+    fn plain(grid: Extent, channels: usize, hidden: usize, out_channels: usize, batch: usize) -> Mlp {
         Mlp {
             batch,
             grid,
@@ -270,11 +204,7 @@ mod tests {
             skip: false,
             head: None,
             store: true,
-            tile: MlpTile {
-                voxels: 0,
-                rows: 0,
-                hidden: 0,
-            },
+            tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
         }
     }
 
@@ -282,15 +212,7 @@ mod tests {
     fn chosen_tiles_are_legal_and_cut_the_work_evenly() {
         for target in TARGETS {
             for side in [1usize, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64] {
-                for (c, e, o) in [
-                    (1, 3, 1),
-                    (5, 8, 20),
-                    (32, 64, 32),
-                    (33, 99, 7),
-                    (128, 512, 128),
-                    (512, 4096, 512),
-                    (1024, 8192, 512),
-                ] {
+                for (c, e, o) in [(1, 3, 1), (5, 8, 20), (32, 64, 32), (33, 99, 7), (128, 512, 128), (512, 4096, 512), (1024, 8192, 512)] {
                     for batch in [1, 2] {
                         let mut k = plain([side; 3], c, e, o, batch);
                         k.tile = mlp_tile(&k, target);
@@ -306,11 +228,7 @@ mod tests {
                             assert!(k.tile.rows + 4 >= HEAVY_ROWS, "{k:?}");
                         }
                         let s = mlp_scratch(&k);
-                        assert!(
-                            s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16,
-                            "{} bytes: {k:?}",
-                            s.bytes
-                        );
+                        assert!(s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16, "{} bytes: {k:?}", s.bytes);
                     }
                 }
             }
@@ -320,20 +238,12 @@ mod tests {
     #[test]
     fn bad_tiles_are_named() {
         let mut k = plain([4, 4, 4], 8, 64, 8, 1);
-        k.tile = MlpTile {
-            voxels: 24,
-            rows: 16,
-            hidden: 40,
-        };
+        k.tile = MlpTile { voxels: 24, rows: 16, hidden: 40 };
         k.head = Some(2);
         k.pad_front = [1, 0, 0];
         let wrong = check_mlp(&k);
         assert_eq!(wrong.len(), 3, "{wrong:?}");
-        k.residual = Residual::Strided {
-            from: [9, 8, 8],
-            channels: 4,
-            stride: [2; 3],
-        };
+        k.residual = Residual::Strided { from: [9, 8, 8], channels: 4, stride: [2; 3] };
         assert_eq!(check_mlp(&k).len(), 4);
     }
 }

@@ -1,7 +1,12 @@
 //! Scratch memory: what each kernel keeps in its thread's private bytes, and where. The memory plan and the emitters both read it here.
 
+mod depthwise;
+pub mod mlp;
+
+pub use depthwise::DepthwiseScratch;
+
 use crate::kernel::Kernel;
-use crate::scratch_mlp::{mlp_scratch, pointwise_scratch};
+use mlp::{mlp_scratch, pointwise_scratch};
 
 /// Every region starts at a multiple of this many bytes.
 pub const SCRATCH_ALIGNMENT: usize = 64;
@@ -42,7 +47,7 @@ impl Kernel {
             Self::MergeStats(_) | Self::MergeGrn(_) | Self::Classify(_) => 0,
             Self::Mlp(k) => mlp_scratch(k).bytes,
             Self::Pointwise(k) => pointwise_scratch(k).bytes,
-            Self::Depthwise(_) => 0,
+            Self::Depthwise(k) => k.scratch_bytes(),
         }
     }
 }

@@ -1,0 +1,37 @@
+# The two commands of a new user are `make demo` and `make test`; the rest is for people who work on mnx.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO := . target/mnx-env.sh && cargo
+
+.PHONY: demo test setup release lint doc bench clean
+
+## demo: set up, build, compile the sample network, segment the sample brain; prints where the result and its picture are
+demo: release
+	scripts/demo.sh
+
+## test: set up, lint, documentation, every test
+test: setup lint doc
+	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm
+	scripts/demo.sh
+
+setup:
+	@scripts/setup.sh
+
+## release: both binaries, target/release/mnxc and target/release/mnx
+release: setup
+	$(CARGO) build --release -p mnxc -p mnx --features mnxc/llvm
+
+lint: setup
+	cargo fmt --all
+	$(CARGO) clippy --release --workspace --all-targets --features mnxc/llvm,mnx-tests/llvm -- -D warnings
+
+doc: setup
+	$(CARGO) doc --release --workspace --no-deps --features mnxc/llvm 2>&1 | tee target/doc.log
+	@! grep -q '^warning' target/doc.log
+
+## bench: the tables of benches/results
+bench: release
+	$(CARGO) run --release -p mnx-benches --bin e2e
+
+clean:
+	cargo clean

@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use mnx_runtime::DeviceChoice;
+
+/// Run compiled MedNeXt bundles (.mnxa).
+#[derive(Debug, Parser)]
+#[command(name = "mnx", version, max_term_width = 110, after_help = "\
+Examples:
+  mnx inspect brain.mnxa
+  mnx predict brain.mnxa -i t1.nii.gz -o seg.nii.gz --picture seg.png
+  mnx bench brain.mnxa --per-dispatch
+
+Exit codes: 0 done, 1 bad input or machine, 2 wrong usage, 101 a bug in mnx.")]
+pub struct Cli {
+    /// No progress and no notes; results and errors only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the network once on a tensor.
+    Run(Run),
+    /// Segment a NIfTI volume.
+    Predict(Predict),
+    /// Measure how fast the network runs here.
+    Bench(Bench),
+    /// Show what a bundle holds.
+    Inspect(Inspect),
+    /// Put other weights into a bundle, without compiling.
+    Refit(Refit),
+    /// Re-run the bundle's test vectors on this device.
+    Verify(Verify),
+    /// Print a shell completion script.
+    Completions(Completions),
+}
+
+/// Where and how a bundle runs.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// Device: auto, host (this CPU) or null (computes nothing).
+    #[arg(long, default_value = "auto", value_parser = device)]
+    pub device: DeviceChoice,
+    /// Threads [default: the cores this process may use].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Code target to use, for example x86-64-v3 [default: the best this CPU runs].
+    #[arg(long, value_name = "TARGET")]
+    pub isa: Option<String>,
+}
+
+fn device(text: &str) -> Result<DeviceChoice, String> {
+    text.parse()
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n >= 1 => Ok(n),
+        _ => Err("a number of threads, 1 or more, expected".to_owned()),
+    }
+}
+
+fn runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
+        _ => Err("a number of runs, 1 to 1000000, expected".to_owned()),
+    }
+}
+
+fn overlap(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(v) if (0.0..=0.95).contains(&v) => Ok(v),
+        _ => Err("a fraction from 0 to 0.95 expected".to_owned()),
+    }
+}
+
+/// `mnx run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mnx run m.mnxa --input x.safetensors --output y.safetensors --threads 2
+
+The input file holds the tensor \"input\" in the bundle's input shape (see mnx inspect); F32, F64, F16 and BF16 are read.
+The output file gets \"out_0\", and \"out_1\".. if the network has deep supervision.")]
+pub struct Run {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// safetensors file with the tensor "input".
+    #[arg(long, short, value_name = "X.safetensors")]
+    pub input: PathBuf,
+    /// safetensors file to write.
+    #[arg(long, short, value_name = "Y.safetensors")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// `mnx predict`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx predict brain.mnxa -i t1.nii.gz -o seg.nii.gz
+  mnx predict tumour.mnxa -i t1.nii.gz -i t2.nii.gz -i flair.nii.gz -o seg.nii.gz --tta --probabilities p.nii.gz
+
+A model of several channels takes one -i per channel, in the model's order, or one 4-D file.
+The segmentation has the first input's grid, orientation and header.")]
+pub struct Predict {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// NIfTI volume (.nii or .nii.gz); once per channel.
+    #[arg(long, short, required = true, value_name = "IMG.nii.gz")]
+    pub input: Vec<PathBuf>,
+    /// Segmentation to write.
+    #[arg(long, short, value_name = "SEG.nii.gz")]
+    pub output: PathBuf,
+    /// Overlap of neighbouring patches, as a fraction of the patch.
+    #[arg(long, default_value_t = 0.5, value_parser = overlap)]
+    pub overlap: f64,
+    /// Average over mirrored copies of each patch (8 times the work, 4 times in 2-D).
+    #[arg(long)]
+    pub tta: bool,
+    /// Also write the soft-max of every class, as a 4-D volume.
+    #[arg(long, value_name = "P.nii.gz")]
+    pub probabilities: Option<PathBuf>,
+    /// Also draw three slices with the segmentation in colour.
+    #[arg(long, value_name = "P.png")]
+    pub picture: Option<PathBuf>,
+    /// Replace NaN and infinite voxels instead of refusing them.
+    #[arg(long)]
+    pub nan_to_num: bool,
+    /// Print the result's numbers as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// `mnx bench`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx bench m.mnxa --runs 20 --per-dispatch
+  mnx bench m.mnxa --json - > bench.json
+
+JSON keys: median_s, min_s, max_s, peak_bytes, gflops, bytes, percent_of_roofline, ... and dispatches[] with the same per dispatch.
+The roofline is this machine's: a measured FMA peak and copy bandwidth with the same number of threads. Small dispatches may pass
+100 %, because their data stays in the caches.")]
+pub struct Bench {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Timed runs, after one to warm up.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = runs)]
+    pub runs: usize,
+    /// A table line for every dispatch.
+    #[arg(long)]
+    pub per_dispatch: bool,
+    /// Write JSON to a file, or to standard output (-) instead of the table.
+    #[arg(long, value_name = "F|-")]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// `mnx inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx inspect m.mnxa
+  mnx inspect m.mnxa --json | head -40")]
+pub struct Inspect {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Print the manifest as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mnx refit`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mnx refit m.mnxa --weights finetuned.safetensors -o n.mnxa
+
+The weights must be of the architecture that the bundle was compiled for; every tensor that is missing or has another shape is listed.")]
+pub struct Refit {
+    /// The bundle whose code is kept.
+    pub bundle: PathBuf,
+    /// The new weights.
+    #[arg(long, short, value_name = "W.safetensors")]
+    pub weights: PathBuf,
+    /// Bundle to write.
+    #[arg(long, short, value_name = "N.mnxa")]
+    pub output: PathBuf,
+}
+
+/// `mnx verify`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx verify m.mnxa
+  mnx verify m.mnxa --isa x86-64-v3 --threads 1")]
+pub struct Verify {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Print the errors as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// `mnx completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mnx completions bash > ~/.local/share/bash-completion/completions/mnx")]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,219 @@
+//! `mnx bench`: how fast the network runs here.
+
+use std::io::Write;
+use std::time::Instant;
+
+use mnx_artifact::{Bundle, Cost};
+use mnx_runtime::{DispatchTime, Roofline, Session, memory};
+use mnx_weights::det_input;
+use serde_json::{Value, json};
+
+use crate::cli::Bench;
+use crate::cmd::{check_output, open_session};
+use crate::failure::Failure;
+use crate::text;
+
+/// Median, least and most of some durations, in seconds.
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        let n = seconds.len();
+        let median = if n.is_multiple_of(2) { (seconds[n / 2 - 1] + seconds[n / 2]) / 2.0 } else { seconds[n / 2] };
+        Self { median, min: seconds[0], max: seconds[n - 1] }
+    }
+}
+
+/// What was measured.
+struct Measured {
+    total: Spread,
+    cost: Cost,
+    /// Seconds that the roofline allows for the whole run; none where it means nothing.
+    bound: Option<f64>,
+    dispatches: Vec<(DispatchTime, Spread, Option<f64>)>,
+    peak_bytes: Option<u64>,
+    roofline: Option<Roofline>,
+}
+
+/// Times runs and writes a table or JSON.
+pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
+    let to_stdout = args.json.as_ref().is_some_and(|p| p.as_os_str() == "-");
+    if let Some(path) = &args.json
+        && !to_stdout
+    {
+        check_output(path, &[&args.bundle])?;
+    }
+    let bundle = Bundle::open(&args.bundle)?;
+    let mut session = open_session(&bundle, &args.place)?;
+    let measured = measure(&mut session, args.runs)?;
+    if let Some(path) = &args.json {
+        let report = format!("{:#}\n", json(args, &session, &measured));
+        if to_stdout {
+            return text::print(&report);
+        }
+        std::fs::File::create(path)
+            .and_then(|mut f| f.write_all(report.as_bytes()))
+            .map_err(|e| Failure::user(format!("{}: {e}", path.display())))?;
+        if quiet {
+            return Ok(());
+        }
+    }
+    text::print(&table(args, &session, &measured))
+}
+
+fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
+    let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
+    let (mut outputs, mut trace) = (session.new_outputs(), session.new_trace());
+    let groups = DispatchTime::group(&session.program().commands);
+    session.run_into(&slices, &mut outputs)?;
+    // Whole runs and traced runs alternate, so that tracing does not weigh on the totals and both see the same machine.
+    let mut totals = Vec::with_capacity(runs);
+    let mut each: Vec<Vec<f64>> = groups.iter().map(|_| Vec::with_capacity(runs)).collect();
+    for _ in 0..runs {
+        let start = Instant::now();
+        session.run_into(&slices, &mut outputs)?;
+        totals.push(start.elapsed().as_secs_f64());
+        session.run_timed(&slices, &mut outputs, &mut trace)?;
+        for (seconds, group) in each.iter_mut().zip(&groups) {
+            seconds.push(group.seconds(&trace));
+        }
+    }
+    // Before the roofline, which needs memory of its own.
+    let peak_bytes = memory::peak_bytes();
+    let roofline = (session.device_name() == "host").then(|| Roofline::measure(session.threads()));
+    let cost = groups.iter().fold(Cost::default(), |sum, g| Cost {
+        flops: sum.flops.saturating_add(g.cost.flops),
+        bytes: sum.bytes.saturating_add(g.cost.bytes),
+    });
+    let bound = roofline.map(|r| groups.iter().map(|g| r.seconds(g.cost)).sum());
+    let dispatches = groups
+        .into_iter()
+        .zip(each)
+        .map(|(g, seconds)| {
+            let bound = roofline.map(|r| r.seconds(g.cost));
+            (g, Spread::of(seconds), bound)
+        })
+        .collect();
+    Ok(Measured { total: Spread::of(totals), cost, bound, dispatches, peak_bytes, roofline })
+}
+
+fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
+    bound.filter(|_| seconds > 0.0).map(|b| 100.0 * b / seconds)
+}
+
+fn gflops(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
+    measured.roofline.filter(|_| seconds > 0.0).map(|_| cost.flops as f64 / seconds / 1e9)
+}
+
+fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
+    let dispatches: Vec<Value> = m
+        .dispatches
+        .iter()
+        .map(|(group, spread, bound)| {
+            json!({
+                "dispatch": group.name,
+                "kernel": group.kernels.join(" "),
+                "median_s": spread.median, "min_s": spread.min, "max_s": spread.max,
+                "gflops": gflops(m, group.cost, spread.median),
+                "flops": group.cost.flops,
+                "bytes": group.cost.bytes,
+                "percent": percent(*bound, spread.median),
+            })
+        })
+        .collect();
+    json!({
+        "bundle": args.bundle.display().to_string(),
+        "device": session.device_name(),
+        "isa": session.program().target,
+        "threads": session.threads(),
+        "runs": args.runs,
+        "median_s": m.total.median, "min_s": m.total.min, "max_s": m.total.max,
+        "peak_bytes": m.peak_bytes,
+        "gflops": gflops(m, m.cost, m.total.median),
+        "flops": m.cost.flops,
+        "bytes": m.cost.bytes,
+        "percent_of_roofline": percent(m.bound, m.total.median),
+        "arena_bytes": session.program().arena_bytes,
+        "weights_bytes": session.weights_bytes(),
+        "roofline": m.roofline,
+        "dispatches": dispatches,
+    })
+}
+
+fn table(args: &Bench, session: &Session, m: &Measured) -> String {
+    let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+    let mut out = format!(
+        "{}: {}, {}, {} threads, {} runs after one to warm up\n",
+        args.bundle.display(),
+        session.device_name(),
+        session.program().target,
+        session.threads(),
+        args.runs
+    );
+    out.push_str(&format!(
+        "median {}   min {}   max {}\n",
+        text::seconds(m.total.median),
+        text::seconds(m.total.min),
+        text::seconds(m.total.max)
+    ));
+    out.push_str(&format!(
+        "{} GFLOP/s, {} moved at least, {} % of this machine's roofline\n",
+        number(gflops(m, m.cost, m.total.median), 1),
+        text::bytes(m.cost.bytes),
+        number(percent(m.bound, m.total.median), 1)
+    ));
+    if let Some(r) = m.roofline {
+        out.push_str(&format!(
+            "roofline: {:.1} GFLOP/s, {:.1} GB/s (measured now)\n",
+            r.flops_per_s / 1e9,
+            r.bytes_per_s / 1e9
+        ));
+    }
+    out.push_str(&format!(
+        "peak memory {}, arena {}, weights {}\n",
+        m.peak_bytes.map_or("unknown".to_owned(), text::bytes),
+        text::bytes(session.program().arena_bytes),
+        text::bytes(session.weights_bytes())
+    ));
+    if args.per_dispatch {
+        let sum: f64 = m.dispatches.iter().map(|(_, s, _)| s.median).sum();
+        let rows: Vec<Vec<String>> = m
+            .dispatches
+            .iter()
+            .map(|(group, spread, bound)| {
+                vec![
+                    group.name.clone(),
+                    text::seconds(spread.median),
+                    text::seconds(spread.min),
+                    text::seconds(spread.max),
+                    format!("{:.1}", 100.0 * spread.median / sum.max(f64::MIN_POSITIVE)),
+                    number(gflops(m, group.cost, spread.median), 1),
+                    text::bytes(group.cost.bytes),
+                    number(percent(*bound, spread.median), 1),
+                    group.kernels.join(" "),
+                ]
+            })
+            .collect();
+        let header = ["dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel"];
+        out.push_str(&format!("\n{}", text::table(&header, &rows)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        let s = Spread::of(vec![3.0, 1.0, 2.0]);
+        assert_eq!((s.median, s.min, s.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of(vec![4.0, 1.0]).median, 2.5);
+    }
+}

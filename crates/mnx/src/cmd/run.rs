@@ -1,0 +1,74 @@
+//! `mnx run`: one run of the network on a tensor.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use mnx_artifact::Bundle;
+use mnx_runtime::PortData;
+use mnx_weights::file::{Dtype, Entry, write_file};
+use mnx_weights::{Checkpoint, Tensor};
+
+use crate::cli::Run;
+use crate::cmd::{check_output, open_session};
+use crate::failure::Failure;
+use crate::text;
+
+/// Reads the input ports by name, runs, writes the output ports by name.
+pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
+    check_output(&args.output, &[&args.bundle, &args.input])?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let file = Checkpoint::load(&args.input)?;
+    let shown = args.input.display();
+    let mut inputs: Vec<&[f32]> = Vec::new();
+    for port in &bundle.manifest().inputs {
+        let Some(Tensor { shape, data }) = file.get(&port.name) else {
+            let names: Vec<&str> = file.names().take(8).collect();
+            return Err(Failure::user(format!(
+                "{shown}: no tensor \"{}\"; the file has {}",
+                port.name,
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            )));
+        };
+        if *shape != port.shape {
+            return Err(Failure::user(format!(
+                "{shown}: tensor \"{}\" has shape {shape:?}, the bundle was compiled for {:?}",
+                port.name, port.shape
+            )));
+        }
+        inputs.push(data);
+    }
+    let mut session = open_session(&bundle, &args.place)?;
+    let start = Instant::now();
+    let outputs = session.run(&inputs)?;
+    let elapsed = start.elapsed().as_secs_f64();
+
+    let entries: Vec<Entry<'_>> = session
+        .outputs()
+        .iter()
+        .zip(&outputs)
+        .map(|(port, data)| Entry {
+            name: &port.name,
+            dtype: match data {
+                PortData::F32(_) => Dtype::F32,
+                PortData::I32(_) => Dtype::I32,
+            },
+            shape: &port.shape,
+            bytes: data.bytes(),
+        })
+        .collect();
+    write_file(&args.output, &entries, &BTreeMap::new())?;
+    if quiet {
+        return Ok(());
+    }
+    let shapes: Vec<String> =
+        session.outputs().iter().map(|p| format!("{} {}", p.name, text::shape(&p.shape))).collect();
+    text::print(&format!(
+        "{}: {} in {} ({}, {}, {} threads)\n",
+        args.output.display(),
+        shapes.join(", "),
+        text::seconds(elapsed),
+        session.device_name(),
+        session.program().target,
+        session.threads()
+    ))
+}

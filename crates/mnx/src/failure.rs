@@ -1,0 +1,91 @@
+//! How commands fail, and what is said then. Exit codes: 1 the user's input, 2 usage (clap), 101 our bug.
+
+use std::panic;
+
+use mnx_artifact::BundleError;
+use mnx_runtime::RuntimeError;
+use mnx_weights::WeightsError;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// Input, files or this machine do not allow it; the message says which and what was expected.
+    User(String),
+    /// We are wrong.
+    Bug(String),
+    /// Whoever read our output has stopped reading; nothing is wrong.
+    PipeClosed,
+}
+
+impl Failure {
+    /// A failure that is the input's.
+    pub fn user(message: impl Into<String>) -> Self {
+        Self::User(message.into())
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        Self::User(error.to_string())
+    }
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Self {
+        Self::User(error.to_string())
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Range { .. } | RuntimeError::Worker(_) => Self::Bug(error.to_string()),
+            RuntimeError::Bundle(_)
+            | RuntimeError::NoProgram(_)
+            | RuntimeError::Device { .. }
+            | RuntimeError::Port(_) => Self::User(error.to_string()),
+        }
+    }
+}
+
+/// Makes a panic say that it is our bug and how to replay it; Rust then exits with 101.
+pub fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        eprintln!("mnx: internal error: {info}\n{}", replay());
+    }));
+}
+
+/// The line that replays this run.
+pub fn replay() -> String {
+    let words: Vec<String> = std::env::args_os().map(|word| quote(&word.to_string_lossy())).collect();
+    let place = std::env::current_dir().map_or_else(|_| "?".to_owned(), |d| quote(&d.to_string_lossy()));
+    format!(
+        "this is a bug in mnx {}; please report it with the command that replays it:\n  cd {place} && {}",
+        env!("CARGO_PKG_VERSION"),
+        words.join(" ")
+    )
+}
+
+/// A word as a POSIX shell reads it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quote("a/b-c_1.mnxa"), "a/b-c_1.mnxa");
+        assert_eq!(quote(""), "''");
+        assert_eq!(quote("two words"), "'two words'");
+        assert_eq!(quote("it's"), "'it'\\''s'");
+        assert!(replay().contains("replays it"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What people read: numbers with units, tables, and writing to a pipe that may close.
+
+use std::io::{ErrorKind, Write};
+
+use crate::failure::Failure;
+
+/// Writes to standard output.
+///
+/// # Errors
+/// `PipeClosed` if the reader has gone, `User` if the text cannot be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| {
+        if e.kind() == ErrorKind::BrokenPipe {
+            Failure::PipeClosed
+        } else {
+            Failure::user(format!("standard output: {e}"))
+        }
+    })
+}
+
+/// Bytes with a binary unit: `1.50 GiB`.
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
+}
+
+/// A count with a decimal unit: `12.3 M`.
+pub fn count(n: f64) -> String {
+    scaled(n, 1000.0, &["", "k", "M", "G", "T"]).trim_end().to_owned()
+}
+
+/// Seconds in the unit that fits: `1.23 s`, `4.56 ms`, `7.89 us`.
+pub fn seconds(s: f64) -> String {
+    if s >= 1.0 {
+        format!("{s:.2} s")
+    } else if s >= 1e-3 {
+        format!("{:.2} ms", s * 1e3)
+    } else {
+        format!("{:.2} us", s * 1e6)
+    }
+}
+
+/// `1x1x64x64x64`.
+pub fn shape(extents: &[usize]) -> String {
+    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    if unit == 0 { format!("{value:.0} {}", units[0]) } else { format!("{value:.2} {}", units[unit]) }
+}
+
+/// Rows under a header: the first column left, the others right aligned, two spaces between.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, &w))| if i == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") })
+            .collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let header: Vec<String> = header.iter().map(|&h| h.to_owned()).collect();
+    std::iter::once(&header).chain(rows).map(|row| line(row)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_and_columns() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(3 << 29), "1.50 GiB");
+        assert_eq!(count(999.0), "999");
+        assert_eq!(count(12_345_678.0), "12.35 M");
+        assert_eq!(seconds(0.0025), "2.50 ms");
+        let rows = vec![vec!["ä".to_owned(), "10".to_owned()], vec!["long".to_owned(), "7".to_owned()]];
+        assert_eq!(table(&["n", "v"], &rows), "n      v\nä     10\nlong   7\n");
+    }
+}

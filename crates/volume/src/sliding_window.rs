@@ -1,0 +1,482 @@
+//! Patch by patch over a volume: nnU-Net v2's tiles, Gaussian weights and mirroring.
+
+use rayon::prelude::*;
+
+use crate::error::{VolumeError, try_filled};
+
+/// Peak of the Gaussian weights (nnU-Net v2's, which keeps half precision away from zero).
+const PEAK: f64 = 10.0;
+
+/// Where tiles of length `patch` begin on an axis of `n` voxels: `ceil((n - patch) / (patch step)) + 1`
+/// of them, spread evenly, rounded half to even. An axis no longer than the patch has one tile; a
+/// patch of one voxel (the slice axis of a 2-D network) visits every voxel once.
+pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
+    if patch == 1 {
+        return (0..n).collect();
+    }
+    let Some(room) = n.checked_sub(patch).filter(|&r| r > 0) else {
+        return vec![0];
+    };
+    let count = (room as f64 / (patch as f64 * step)).ceil() as usize + 1;
+    let stride = room as f64 / (count - 1) as f64;
+    (0..count)
+        .map(|i| (stride * i as f64).round_ties_even() as usize)
+        .collect()
+}
+
+/// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, peak
+/// 10, zeros replaced by the smallest positive weight.
+pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
+    let axis = |p: usize| -> Vec<f64> {
+        let (centre, sigma) = ((p / 2) as f64, p as f64 / 8.0);
+        (0..p)
+            .map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp())
+            .collect()
+    };
+    let [gz, gy, gx] = patch.map(axis);
+    let mut out = Vec::with_capacity(gz.len() * gy.len() * gx.len());
+    for z in &gz {
+        for y in &gy {
+            let zy = PEAK * z * y;
+            out.extend(gx.iter().map(|x| (zy * x) as f32));
+        }
+    }
+    let smallest = out
+        .iter()
+        .copied()
+        .filter(|w| *w > 0.0)
+        .fold(f32::INFINITY, f32::min);
+    for w in &mut out {
+        if *w <= 0.0 {
+            *w = smallest;
+        }
+    }
+    out
+}
+
+/// Finished planes of the averaged logits.
+#[derive(Debug, Clone, Copy)]
+pub struct Band<'a> {
+    /// First plane.
+    pub z: usize,
+    /// Planes.
+    pub depth: usize,
+    /// Logits `[k, depth, y, x]`.
+    pub logits: &'a [f32],
+}
+
+/// The window that a network is slid over a volume with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlidingWindow {
+    /// Patch size z, y, x.
+    pub patch: [usize; 3],
+    /// Overlap of neighbouring tiles as a fraction of the patch, from 0 to below 1.
+    pub overlap: f64,
+    /// Weigh tiles with a Gaussian (else all voxels alike).
+    pub gaussian: bool,
+}
+
+/// A network: one patch `[c, pz, py, px]` in, its logits `[k, pz, py, px]` out.
+pub type Network<'a, E> = dyn FnMut(&[f32], &mut [f32]) -> Result<(), E> + 'a;
+
+/// Where finished bands go.
+pub type Sink<'a, E> = dyn FnMut(Band<'_>) -> Result<(), E> + 'a;
+
+/// What a run needs to know of the volume.
+struct Grid {
+    channels: usize,
+    shape: [usize; 3],
+    /// Padding before the volume where it is smaller than the patch.
+    low: [usize; 3],
+}
+
+impl SlidingWindow {
+    /// nnU-Net's window: overlap 0.5, Gaussian weights. Two patch sizes (y, x) make a 2-D network's
+    /// window, applied slice by slice.
+    ///
+    /// # Errors
+    /// When there are not two or three sizes, or one is 0.
+    pub fn new(patch: &[usize]) -> Result<SlidingWindow, VolumeError> {
+        let patch = match *patch {
+            [y, x] => [1, y, x],
+            [z, y, x] => [z, y, x],
+            _ => {
+                return Err(VolumeError::Setting(format!(
+                    "patch is {patch:?}, expected two or three sizes"
+                )));
+            }
+        };
+        let window = SlidingWindow {
+            patch,
+            overlap: 0.5,
+            gaussian: true,
+        };
+        window.verify()?;
+        Ok(window)
+    }
+
+    fn verify(&self) -> Result<(), VolumeError> {
+        if self.patch.contains(&0) {
+            return Err(VolumeError::Setting(format!(
+                "patch is {:?}, expected positive sizes",
+                self.patch
+            )));
+        }
+        if !(0.0..1.0).contains(&self.overlap) {
+            return Err(VolumeError::Setting(format!(
+                "overlap is {}, expected 0 up to but not including 1",
+                self.overlap
+            )));
+        }
+        Ok(())
+    }
+
+    /// Tile starts along z, y, x of a volume, in voxels of the volume padded to at least the patch.
+    pub fn tiles(&self, shape: [usize; 3]) -> [Vec<usize>; 3] {
+        std::array::from_fn(|a| {
+            tile_starts(
+                shape[a].max(self.patch[a]),
+                self.patch[a],
+                1.0 - self.overlap,
+            )
+        })
+    }
+
+    /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits
+    /// `[k, z, y, x]`. `network` gets one patch `[c, pz, py, px]` and fills logits `[k, pz, py, px]`;
+    /// with `mirror_axes` (0 = z, 1 = y, 2 = x) it is asked once per subset of those axes and the
+    /// un-mirrored logits are averaged. `progress` is told (tiles done, tiles in all).
+    ///
+    /// # Errors
+    /// Whatever the network returns; a setting that cannot be met; memory.
+    pub fn run<E: From<VolumeError>>(
+        &self,
+        image: &[f32],
+        shape: [usize; 3],
+        classes: usize,
+        mirror_axes: &[usize],
+        network: &mut Network<'_, E>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>, E> {
+        let plane = shape[1] * shape[2];
+        let voxels = plane * shape[0];
+        let mut out = try_filled(classes * voxels, 0f32, "logits of the whole volume")?;
+        let mut sink = |band: Band<'_>| {
+            let n = band.depth * plane;
+            for (k, part) in band.logits.chunks_exact(n).enumerate() {
+                out[k * voxels + band.z * plane..][..n].copy_from_slice(part);
+            }
+            Ok(())
+        };
+        self.run_banded(
+            image,
+            shape,
+            classes,
+            mirror_axes,
+            network,
+            progress,
+            &mut sink,
+        )?;
+        Ok(out)
+    }
+
+    /// As [`SlidingWindow::run`], but hands every band of planes to `sink` as soon as no later tile
+    /// can touch it, in ascending z. At most one patch depth of logits is held.
+    ///
+    /// # Errors
+    /// Whatever network or sink return; a setting that cannot be met; memory.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run_banded<E: From<VolumeError>>(
+        &self,
+        image: &[f32],
+        shape: [usize; 3],
+        classes: usize,
+        mirror_axes: &[usize],
+        network: &mut Network<'_, E>,
+        progress: &mut dyn FnMut(usize, usize),
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), E> {
+        self.verify()?;
+        let voxels: usize = shape.iter().product();
+        if voxels == 0 || image.is_empty() || !image.len().is_multiple_of(voxels) || classes == 0 {
+            return Err(VolumeError::Setting(format!(
+                "{} voxels for shape {shape:?} and {classes} classes, expected whole non-empty channels and at least one class",
+                image.len()
+            ))
+            .into());
+        }
+        let grid = Grid {
+            channels: image.len() / voxels,
+            shape,
+            low: std::array::from_fn(|a| self.patch[a].saturating_sub(shape[a]) / 2),
+        };
+        let mirrors = subsets(mirror_axes)?;
+        let [starts_z, starts_y, starts_x] = self.tiles(shape);
+        let total = starts_z.len() * starts_y.len() * starts_x.len();
+        let weights = if self.gaussian {
+            gaussian_weights(self.patch)
+        } else {
+            vec![1.0; self.patch_voxels()]
+        };
+        let mut tile = Tile::new(self, &grid, classes)?;
+        let mut bands = Accumulator::new(self.patch, &grid, classes)?;
+        let mut done = 0;
+        progress(0, total);
+        for (i, &z) in starts_z.iter().enumerate() {
+            for &y in &starts_y {
+                for &x in &starts_x {
+                    tile.predict(image, &grid, [z, y, x], &mirrors, network)?;
+                    bands.add(&tile.logits, &weights, self.patch, &grid, [z, y, x]);
+                    done += 1;
+                    progress(done, total);
+                }
+            }
+            let next = starts_z
+                .get(i + 1)
+                .map_or(shape[0], |z| z.saturating_sub(grid.low[0]));
+            bands.emit(next.min(shape[0]), sink)?;
+        }
+        Ok(())
+    }
+
+    fn patch_voxels(&self) -> usize {
+        self.patch.iter().product()
+    }
+}
+
+/// Every subset of the axes, the empty one first.
+fn subsets(axes: &[usize]) -> Result<Vec<[bool; 3]>, VolumeError> {
+    let mut out = vec![[false; 3]];
+    for (i, &axis) in axes.iter().enumerate() {
+        if axis > 2 || axes[..i].contains(&axis) {
+            return Err(VolumeError::Setting(format!(
+                "mirroring axes are {axes:?}, expected distinct axes from 0 (z) to 2 (x)"
+            )));
+        }
+        for j in 0..out.len() {
+            let mut with = out[j];
+            with[axis] = true;
+            out.push(with);
+        }
+    }
+    Ok(out)
+}
+
+/// Copies rows of `[n, z, y, x]`, mirrored along the marked axes, handing each pair to `row`.
+fn mirrored(
+    from: &[f32],
+    to: &mut [f32],
+    [nz, ny, nx]: [usize; 3],
+    flip: [bool; 3],
+    row: impl Fn(&mut f32, f32),
+) {
+    let at = |i: usize, n: usize, flip: bool| if flip { n - 1 - i } else { i };
+    for (r, out) in to.chunks_exact_mut(nx).enumerate() {
+        let (n, z, y) = (r / (nz * ny), r / ny % nz, r % ny);
+        let source = (n * nz + at(z, nz, flip[0])) * ny + at(y, ny, flip[1]);
+        let source = &from[source * nx..][..nx];
+        if flip[2] {
+            out.iter_mut()
+                .zip(source.iter().rev())
+                .for_each(|(o, v)| row(o, *v));
+        } else {
+            out.iter_mut().zip(source).for_each(|(o, v)| row(o, *v));
+        }
+    }
+}
+
+/// One patch and its logits.
+struct Tile {
+    patch: [usize; 3],
+    input: Vec<f32>,
+    turned: Vec<f32>,
+    raw: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Tile {
+    fn new(window: &SlidingWindow, grid: &Grid, classes: usize) -> Result<Tile, VolumeError> {
+        let n = window.patch_voxels();
+        Ok(Tile {
+            patch: window.patch,
+            input: try_filled(grid.channels * n, 0.0, "patch")?,
+            turned: Vec::new(),
+            raw: try_filled(classes * n, 0.0, "patch logits")?,
+            logits: try_filled(classes * n, 0.0, "patch logits")?,
+        })
+    }
+
+    /// Averaged logits of the tile at `start`, left in `self.logits`.
+    fn predict<E>(
+        &mut self,
+        image: &[f32],
+        grid: &Grid,
+        start: [usize; 3],
+        mirrors: &[[bool; 3]],
+        network: &mut Network<'_, E>,
+    ) -> Result<(), E> {
+        self.gather(image, grid, start);
+        if let [_] = mirrors {
+            return network(&self.input, &mut self.logits);
+        }
+        self.logits.fill(0.0);
+        self.turned.resize(self.input.len(), 0.0);
+        for &flip in mirrors {
+            mirrored(&self.input, &mut self.turned, self.patch, flip, |o, v| {
+                *o = v
+            });
+            network(&self.turned, &mut self.raw)?;
+            mirrored(&self.raw, &mut self.logits, self.patch, flip, |o, v| {
+                *o += v
+            });
+        }
+        let share = 1.0 / mirrors.len() as f32;
+        self.logits.iter_mut().for_each(|v| *v *= share);
+        Ok(())
+    }
+
+    /// Cuts the patch out of the image; beyond the image it is zero.
+    fn gather(&mut self, image: &[f32], grid: &Grid, start: [usize; 3]) {
+        let padded = (0..3).any(|a| grid.shape[a] < self.patch[a]);
+        if padded {
+            self.input.fill(0.0);
+        }
+        let cover = covered(self.patch, grid, start);
+        let [pz, py, px] = self.patch;
+        let [nz, ny, nx] = grid.shape;
+        for c in 0..grid.channels {
+            for z in 0..cover.size[0] {
+                for y in 0..cover.size[1] {
+                    let from = ((c * nz + cover.image[0] + z) * ny + cover.image[1] + y) * nx;
+                    let to = ((c * pz + cover.patch[0] + z) * py + cover.patch[1] + y) * px;
+                    self.input[to + cover.patch[2]..][..cover.size[2]]
+                        .copy_from_slice(&image[from + cover.image[2]..][..cover.size[2]]);
+                }
+            }
+        }
+    }
+}
+
+/// The part of a tile that lies on the image: where it begins in both, and its size.
+struct Cover {
+    image: [usize; 3],
+    patch: [usize; 3],
+    size: [usize; 3],
+}
+
+fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
+    // Only an axis with a single tile is padded, so a padded tile starts at 0.
+    Cover {
+        image: start,
+        patch: grid.low,
+        size: std::array::from_fn(|a| patch[a].min(grid.shape[a])),
+    }
+}
+
+/// Weighted sums over one patch depth of planes.
+struct Accumulator {
+    classes: usize,
+    plane: usize,
+    depth: usize,
+    /// Image plane of the first accumulated one.
+    base: usize,
+    /// `[k, depth, y, x]`.
+    sums: Vec<f32>,
+    /// `[depth, y, x]`.
+    weights: Vec<f32>,
+}
+
+impl Accumulator {
+    fn new(patch: [usize; 3], grid: &Grid, classes: usize) -> Result<Accumulator, VolumeError> {
+        let depth = patch[0].min(grid.shape[0]);
+        let plane = grid.shape[1] * grid.shape[2];
+        Ok(Accumulator {
+            classes,
+            plane,
+            depth,
+            base: 0,
+            sums: try_filled(classes * depth * plane, 0.0, "logits of a band")?,
+            weights: try_filled(depth * plane, 0.0, "weights of a band")?,
+        })
+    }
+
+    fn add(
+        &mut self,
+        logits: &[f32],
+        weights: &[f32],
+        patch: [usize; 3],
+        grid: &Grid,
+        start: [usize; 3],
+    ) {
+        let cover = covered(patch, grid, start);
+        let [pz, py, px] = patch;
+        let nx = grid.shape[2];
+        let (plane, z0) = (self.plane, cover.image[0] - self.base);
+        let rows = (0..cover.size[0]).flat_map(|z| (0..cover.size[1]).map(move |y| (z, y)));
+        // Offsets of a row in the patch and in the accumulator.
+        let place = |z: usize, y: usize| {
+            let from = ((cover.patch[0] + z) * py + cover.patch[1] + y) * px + cover.patch[2];
+            (
+                from,
+                (z0 + z) * plane + (cover.image[1] + y) * nx + cover.image[2],
+            )
+        };
+        let n = cover.size[2];
+        self.sums
+            .par_chunks_mut(self.depth * plane)
+            .zip(logits.par_chunks(pz * py * px))
+            .for_each(|(sums, logits)| {
+                for (z, y) in rows.clone() {
+                    let (from, to) = place(z, y);
+                    let out = &mut sums[to..to + n];
+                    let (v, w) = (&logits[from..from + n], &weights[from..from + n]);
+                    for ((o, v), w) in out.iter_mut().zip(v).zip(w) {
+                        *o += v * w;
+                    }
+                }
+            });
+        for (z, y) in rows {
+            let (from, to) = place(z, y);
+            for (o, w) in self.weights[to..to + n]
+                .iter_mut()
+                .zip(&weights[from..from + n])
+            {
+                *o += w;
+            }
+        }
+    }
+
+    /// Hands over the planes before `until` and makes room for as many after the last.
+    fn emit<E: From<VolumeError>>(
+        &mut self,
+        until: usize,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), E> {
+        let depth = until - self.base;
+        if depth == 0 {
+            return Ok(());
+        }
+        let (n, whole) = (depth * self.plane, self.depth * self.plane);
+        let mut logits = try_filled(self.classes * n, 0f32, "logits of a band")?;
+        let weights = &self.weights;
+        logits
+            .par_chunks_mut(n)
+            .zip(self.sums.par_chunks_mut(whole))
+            .for_each(|(out, sums)| {
+                for ((o, s), w) in out.iter_mut().zip(&*sums).zip(weights) {
+                    *o = s / w;
+                }
+                sums.copy_within(n.., 0);
+                sums[whole - n..].fill(0.0);
+            });
+        self.weights.copy_within(n.., 0);
+        self.weights[whole - n..].fill(0.0);
+        sink(Band {
+            z: self.base,
+            depth,
+            logits: &logits,
+        })?;
+        self.base = until;
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! Which op joins which box.
+
+use mnx_ir::ops::Kind;
+use mnx_ir::{Graph, Op, OpId, ValueId};
+
+use super::FormDispatches;
+use super::clone::stem;
+use crate::uses::Uses;
+
+/// A box to be.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    /// What it does: the last part of its name.
+    pub what: &'static str,
+    /// The op whose location names it.
+    pub anchor: OpId,
+    /// Its ops, in no order.
+    pub ops: Vec<OpId>,
+}
+
+struct Pen<'a> {
+    g: &'a Graph,
+    uses: Uses,
+    options: &'a FormDispatches,
+    boxes: Vec<Drawn>,
+    owner: Vec<Option<usize>>,
+}
+
+/// Draws boxes around all core ops of a graph without dead ops. No cycle runs between boxes.
+pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
+    let mut pen = Pen { g, uses: Uses::of(g), options, boxes: Vec::new(), owner: vec![None; g.op_count()] };
+    let core = || g.order().iter().copied().filter(|&id| g.op(id).info().kind == Kind::Core);
+    // The MLPs first: a layer norm takes its depthwise convolution along.
+    for id in core().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
+        pen.mlp(id);
+    }
+    for id in core() {
+        if pen.owner[id.index()].is_none() {
+            match g.op(id) {
+                Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) => pen.depthwise(id),
+                _ => pen.single(id),
+            }
+        }
+    }
+    pen.boxes
+}
+
+impl Pen<'_> {
+    fn open(&mut self, what: &'static str, op: OpId) -> usize {
+        let b = self.boxes.len();
+        self.boxes.push(Drawn { what, anchor: op, ops: vec![op] });
+        self.owner[op.index()] = Some(b);
+        b
+    }
+
+    /// Lets ops join a box together, unless one stands in a box already, the box is full or a cycle between boxes would close.
+    fn join(&mut self, b: usize, ops: &[OpId]) -> bool {
+        let full = self.options.max_ops.is_some_and(|n| self.boxes[b].ops.len() + ops.len() > n);
+        if full || ops.iter().any(|o| self.owner[o.index()].is_some()) {
+            return false;
+        }
+        for &o in ops {
+            self.owner[o.index()] = Some(b);
+            self.boxes[b].ops.push(o);
+        }
+        let ok = !self.returns(b);
+        if !ok {
+            let kept = self.boxes[b].ops.len() - ops.len();
+            self.boxes[b].ops.truncate(kept);
+            ops.iter().for_each(|o| self.owner[o.index()] = None);
+        }
+        ok
+    }
+
+    /// Whether a path leaves the box and comes back, seeing other boxes as single nodes.
+    fn returns(&self, b: usize) -> bool {
+        let mut seen = vec![false; self.g.op_count()];
+        let mut todo: Vec<OpId> = Vec::new();
+        let inputs = |id: OpId, todo: &mut Vec<OpId>| todo.extend(self.g.operands(id).iter().filter_map(|&v| self.g.def(v)));
+        for &id in &self.boxes[b].ops {
+            inputs(id, &mut todo);
+        }
+        todo.retain(|id| self.owner[id.index()] != Some(b));
+        while let Some(id) = todo.pop() {
+            if self.owner[id.index()] == Some(b) {
+                return true;
+            }
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            match self.owner[id.index()] {
+                Some(other) => self.boxes[other].ops.iter().for_each(|&o| {
+                    seen[o.index()] = true;
+                    inputs(o, &mut todo);
+                }),
+                None => inputs(id, &mut todo),
+            }
+        }
+        false
+    }
+
+    /// The op that defines `v`, if `reader` alone reads it.
+    fn sole_def(&self, v: ValueId, reader: OpId) -> Option<OpId> {
+        (self.uses.sole_reader(v) == Some(reader)).then(|| self.g.def(v)).flatten()
+    }
+
+    /// A stem that `reader` alone reads, if stems are recomputed.
+    fn own_stem(&self, v: ValueId, reader: OpId) -> Option<OpId> {
+        self.sole_def(v, reader).filter(|_| self.options.recompute_stem && stem(self.g, v).is_some())
+    }
+
+    fn depthwise(&mut self, conv: OpId) {
+        let b = self.open("dwconv", conv);
+        if let Some(stem) = self.own_stem(self.g.operands(conv)[0], conv) {
+            self.join(b, &[stem]);
+        }
+        let stats = self.uses.readers(self.g.result(conv)).iter().copied().find(|&r| matches!(self.g.op(r), Op::NormStats(_)));
+        if stats.is_some_and(|s| self.join(b, &[s])) {
+            self.boxes[b].what = "dwconv_stats";
+        }
+    }
+
+    /// The box around a GELU.
+    fn mlp(&mut self, gelu: OpId) {
+        let g = self.g;
+        let b = self.open("gelu", gelu);
+        // Backwards: expansion, norm, and in front of a layer norm the convolution.
+        let Some(expand) = self.sole_def(g.operands(gelu)[0], gelu).filter(|&d| is_unit_pointwise(g, d)) else { return };
+        if !self.join(b, &[expand]) {
+            return;
+        }
+        let (mut what, mut hidden_what) = ("mlp", "grn_stats");
+        if let Some(norm) = self.sole_def(g.operands(expand)[0], expand) {
+            match g.op(norm) {
+                Op::NormApply(_) if self.join(b, &[norm]) => (what, hidden_what) = ("norm_mlp", "norm_grn_stats"),
+                Op::NormLayer(_) => {
+                    let conv = self
+                        .sole_def(g.operands(norm)[0], norm)
+                        .filter(|&c| matches!(g.op(c), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_)));
+                    // A layer norm without its convolution has no kernel; alone it says so more clearly.
+                    if let Some(conv) = conv
+                        && self.join(b, &[norm, conv])
+                    {
+                        (what, hidden_what) = ("dwconv_norm_mlp", "dwconv_norm_grn_stats");
+                        if let Some(stem) = self.own_stem(g.operands(conv)[0], conv) {
+                            self.join(b, &[stem]);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.boxes[b].what = what;
+        // Forwards: GRN, compression.
+        let mut last = gelu;
+        if let Some(r) = self.uses.sole_reader(g.result(last)) {
+            if matches!(g.op(r), Op::GrnStats(_)) {
+                if self.join(b, &[r]) {
+                    self.boxes[b].what = hidden_what;
+                }
+                return;
+            }
+            if matches!(g.op(r), Op::GrnApply(_)) && g.operands(r)[0] == g.result(last) && self.join(b, &[r]) {
+                last = r;
+            }
+        }
+        if let Some(r) = self.uses.sole_reader(g.result(last))
+            && is_unit_pointwise(g, r)
+            && self.join(b, &[r])
+        {
+            self.tail(b, r);
+        }
+    }
+
+    /// What follows the compression: one residual sum, a pad, one skip sum behind it; or the head.
+    fn tail(&mut self, b: usize, compress: OpId) {
+        let g = self.g;
+        let (mut last, mut padded, mut sums) = (compress, false, [0; 2]);
+        while let Some(r) = self.uses.sole_reader(g.result(last)) {
+            let joined = match g.op(r) {
+                Op::Add(_) if sums[usize::from(padded)] == 0 => {
+                    sums[usize::from(padded)] += 1;
+                    let &[x, y] = g.operands(r) else { break };
+                    let other = if x == g.result(last) { y } else { x };
+                    let side = self.sole_def(other, r).filter(|&d| !padded && self.is_residual(d, other));
+                    // A residual branch that cannot join is read as a stored tensor.
+                    side.is_some_and(|side| self.join(b, &[side, r])) || self.join(b, &[r])
+                }
+                Op::PadFront(_) if !padded => {
+                    padded = true;
+                    self.join(b, &[r])
+                }
+                Op::ConvPointwise(_) if !padded && self.options.fuse_head && self.is_head(r) => {
+                    self.join(b, &[r]);
+                    false
+                }
+                _ => false,
+            };
+            if !joined {
+                break;
+            }
+            last = r;
+        }
+    }
+
+    /// Whether the op is a residual branch that a block's box computes itself.
+    fn is_residual(&self, op: OpId, result: ValueId) -> bool {
+        match self.g.op(op) {
+            Op::Scatter(_) => true,
+            Op::ConvPointwise(_) => self.options.recompute_stem || stem(self.g, result).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether a pointwise convolution makes logits: nothing but classification reads it.
+    fn is_head(&self, op: OpId) -> bool {
+        let logits = self.g.result(op);
+        is_unit_pointwise(self.g, op) && self.uses.readers(logits).iter().all(|&r| matches!(self.g.op(r), Op::Softmax(_) | Op::Argmax(_)))
+    }
+
+    fn single(&mut self, op: OpId) {
+        let g = self.g;
+        let result = g.result(op);
+        let what = match g.op(op) {
+            Op::ConvPointwise(_) if stem(g, result).is_some() && !self.is_head(op) => "stem",
+            Op::ConvPointwise(_) if self.is_head(op) => "head",
+            Op::ConvPointwise(_)
+                if self.uses.readers(result).iter().all(|&r| matches!(g.op(r), Op::Scatter(_) | Op::Add(_) | Op::AddBias(_))) =>
+            {
+                "res"
+            }
+            other => other.info().mnemonic,
+        };
+        self.open(what, op);
+    }
+}
+
+fn is_unit_pointwise(g: &Graph, op: OpId) -> bool {
+    matches!(g.op(op), Op::ConvPointwise(a) if a.stride == 1)
+}

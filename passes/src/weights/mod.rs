@@ -1,0 +1,3 @@
+//! Weight passes: checkpoint to checkpoint, guided by signatures.
+
+pub mod upkern;

@@ -1,0 +1,1 @@
+//! `upkern`: UpKern initialisation.
