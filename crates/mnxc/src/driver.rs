@@ -87,7 +87,7 @@ pub fn compile(req: &Request, voice: Voice) -> Outcome {
     let mut times = Times::default();
     let outcome = compile_timed(req, voice, &mut times);
     if req.time_passes {
-        eprint!("{}", times.table());
+        times.table().lines().for_each(|l| voice.tell(l));
     }
     outcome
 }

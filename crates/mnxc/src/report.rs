@@ -97,6 +97,11 @@ impl Voice {
         }
     }
 
+    /// One line that was asked for, --quiet or not.
+    pub fn tell(self, line: &str) {
+        say(line);
+    }
+
     /// Something the user should know although the command goes on.
     pub fn warn(self, line: &str) {
         if !self.quiet {

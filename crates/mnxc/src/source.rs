@@ -36,8 +36,6 @@ pub struct Shape {
     pub batch: Option<usize>,
     /// Spatial extents; only for a config.
     pub patch: Option<Vec<usize>>,
-    /// Heads kept; only up to stage `model`.
-    pub heads: Option<Heads>,
     /// What outputs hold; only up to stage `model`.
     pub output: Option<OutputKind>,
 }
@@ -68,7 +66,7 @@ impl Source {
         let axes = origin.config.dim.axes();
         let patch = shape.patch.clone().unwrap_or_else(|| vec![64; axes]);
         let mut graph = mnx_model::build(&origin.config, shape.batch.unwrap_or(1), &patch)?;
-        select(&mut graph, shape)?;
+        classify(&mut graph, shape)?;
         Ok(Self { file, origin: Some(origin), graph })
     }
 
@@ -80,11 +78,11 @@ impl Source {
         let mut graph = mnx_ir::parse::parse(text, file)?;
         mnx_ir::verify::verify(&graph)?;
         let origin = Origin::find(text)?;
-        if graph.stage > Stage::Model && (shape.heads.is_some() || shape.output.is_some()) {
-            let message = format!("--heads and --output are for a config or a graph of stage model; {file} has stage {}", graph.stage);
+        if graph.stage > Stage::Model && shape.output.is_some() {
+            let message = format!("--output is for a config or a graph of stage model; {file} has stage {}", graph.stage);
             return Err(Failure::Usage(message));
         }
-        select(&mut graph, shape)?;
+        classify(&mut graph, shape)?;
         Ok(Self { file: file.to_string(), origin, graph })
     }
 
@@ -94,14 +92,8 @@ impl Source {
     }
 }
 
-/// Drops training-only heads and puts the classifier behind those that stay.
-fn select(graph: &mut Graph, shape: &Shape) -> Result<(), Diagnostic> {
-    if shape.heads == Some(Heads::Main) {
-        graph.retain_outputs(|name| name == "out_0");
-        if graph.outputs().is_empty() {
-            return Err(Diagnostic::new("mnxc-0003", &graph.name, "--heads main: the graph has no output named out_0"));
-        }
-    }
+/// Puts the classifier behind every output.
+fn classify(graph: &mut Graph, shape: &Shape) -> Result<(), Diagnostic> {
     let op = match shape.output {
         None | Some(OutputKind::Logits) => return Ok(()),
         Some(OutputKind::Softmax) => Op::Softmax(NoAttrs {}),
@@ -126,4 +118,12 @@ pub fn output_kind(graph: &Graph) -> OutputKind {
     } else {
         OutputKind::Logits
     }
+}
+
+/// Spatial axes of a config file's network.
+///
+/// # Errors
+/// Everything that is wrong with the config.
+pub fn axes(path: &Path) -> Outcome<usize> {
+    Ok(Origin::read(&path.display().to_string(), &read_text(path)?)?.config.dim.axes())
 }

@@ -39,8 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Where to write [default: stdout for texts, else the input's name with .mnxa or .so, here]
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[arg(long, short = 'o', value_name = "FILE")]
+    out: Option<PathBuf>,
     /// The stage to stop at
     #[arg(long, value_name = "STAGE", default_value = "bundle")]
     to: Phase,
@@ -49,7 +49,7 @@ pub struct Args {
     heads: Heads,
     /// What the outputs hold [default: logits]
     #[arg(long, value_name = "KIND")]
-    output_kind: Option<OutputKind>,
+    output: Option<OutputKind>,
     /// Passes to run [default: infer; none for a graph of stage dispatch], see `mnxc list passes`
     #[arg(long, value_name = "PASSES")]
     pipeline: Option<String>,
@@ -82,8 +82,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let request = Request {
         input: args.input.clone(),
         to: args.to,
-        output: args.output.clone(),
-        shape: Shape { batch: args.batch, patch: args.patch.clone(), output: args.output_kind },
+        output: args.out.clone(),
+        shape: Shape { batch: args.batch, patch: args.patch.clone(), output: args.output },
         heads: args.heads,
         pipeline: args.pipeline.clone(),
         weights: args.weights.clone(),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::parse_patch;
 use crate::report::{Outcome, emit};
-use crate::source::{Heads, OutputKind, Shape, Source};
+use crate::source::{OutputKind, Shape, Source};
 
 /// Print the graph of a config, or its layers, parameters, MACs and bytes
 #[derive(Debug, clap::Args)]
@@ -23,12 +23,9 @@ pub struct Args {
     /// Samples per run [default: 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Deep-supervision heads to keep [default: all]
-    #[arg(long)]
-    heads: Option<Heads>,
     /// What the outputs hold [default: logits]
     #[arg(long, value_name = "KIND")]
-    output_kind: Option<OutputKind>,
+    output: Option<OutputKind>,
     /// A table of layers: output shape, parameters, multiply-accumulates, bytes
     #[arg(long)]
     summary: bool,
@@ -42,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// A wrong config or patch.
 pub fn run(args: &Args) -> Outcome {
-    let shape = Shape { batch: args.batch, patch: args.patch.clone(), heads: args.heads, output: args.output_kind };
+    let shape = Shape { batch: args.batch, patch: args.patch.clone(), output: args.output };
     let source = Source::load(&args.config, &shape)?;
     if !args.summary && !args.json {
         return emit(&format!("{}{}", source.header(), source.graph));

@@ -15,8 +15,8 @@ pub struct Args {
     /// A graph (.mnx) of any stage, or a config (.toml)
     graph: PathBuf,
     /// Where to write [default: stdout]
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[arg(long, short = 'o', value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Writes the DOT text.
@@ -24,9 +24,9 @@ pub struct Args {
 /// # Errors
 /// An unreadable or wrong graph, an unwritable output.
 pub fn run(args: &Args) -> Outcome {
-    if let Some(path) = &args.output {
+    if let Some(path) = &args.out {
         check_output(path)?;
     }
     let source = Source::load(&args.graph, &Shape::default())?;
-    write_or_emit(args.output.as_deref(), mnx_ir::dataflow::dot(&source.graph).as_bytes())
+    write_or_emit(args.out.as_deref(), mnx_ir::dataflow::dot(&source.graph).as_bytes())
 }
