@@ -1,5 +1,6 @@
 //! Emitters: one per kind of kernel, from its description to MLIR.
 
+pub(crate) mod depthwise;
 mod merge;
 mod pieces;
 
@@ -13,12 +14,14 @@ use mnx_plan::target::Target;
 ///
 /// # Errors
 /// What is wrong with its tile or sizes.
-pub fn check(kernel: &Kernel, _target: &Target) -> Result<(), String> {
+pub fn check(kernel: &Kernel, target: &Target) -> Result<(), String> {
     match kernel {
+        Kernel::Depthwise(k) => k.legal(target),
         Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Ok(()),
-        Kernel::Depthwise(_) | Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => Err(
-            format!("{} is not built into this compiler", kernel.strategy()),
-        ),
+        Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => Err(format!(
+            "{} is not built into this compiler",
+            kernel.strategy()
+        )),
     }
 }
 
@@ -29,12 +32,13 @@ pub(crate) fn emit<'c>(
     builder: &Builder<'c>,
     buffers: &[Buffer<'c>],
     workgroup: Val<'c>,
-    _scratch: Buffer<'c>,
+    scratch: Buffer<'c>,
 ) {
     match kernel {
+        Kernel::Depthwise(k) => depthwise::emit(k, target, builder, buffers, workgroup, scratch),
         Kernel::MergeStats(k) => merge::stats(k, target, builder, buffers, workgroup),
         Kernel::MergeGrn(k) => merge::grn(k, target, builder, buffers, workgroup),
-        Kernel::Depthwise(_) | Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => {
+        Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => {
             unreachable!("refused by `check`")
         }
     }

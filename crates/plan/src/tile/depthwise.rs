@@ -27,10 +27,16 @@ impl Depthwise {
                 return Err(format!("axis {a} has an extent or tap count of 0"));
             }
             if !(1..=2).contains(&axis.stride) {
-                return Err(format!("stride {} on axis {a}: expected 1 or 2", axis.stride));
+                return Err(format!(
+                    "stride {} on axis {a}: expected 1 or 2",
+                    axis.stride
+                ));
             }
             if axis.pad >= axis.taps {
-                return Err(format!("padding {} on axis {a}: expected less than the {} taps", axis.pad, axis.taps));
+                return Err(format!(
+                    "padding {} on axis {a}: expected less than the {} taps",
+                    axis.pad, axis.taps
+                ));
             }
         }
         let t = &self.tile;
@@ -38,17 +44,26 @@ impl Depthwise {
             return Err("no samples or no channels".into());
         }
         if t.channels == 0 || !self.channels.is_multiple_of(t.channels) {
-            return Err(format!("tile of {} channels: expected a divisor of {}", t.channels, self.channels));
+            return Err(format!(
+                "tile of {} channels: expected a divisor of {}",
+                t.channels, self.channels
+            ));
         }
         if t.depth == 0 || t.height == 0 {
             return Err("tile of depth or height 0".into());
         }
         let step = self.axis(2).out_step();
         if t.width == 0 || !t.width.is_multiple_of(step) || t.width + 2 > target.registers {
-            return Err(format!("tile of width {}: expected a multiple of {step} up to {}", t.width, target.registers - 2));
+            return Err(format!(
+                "tile of width {}: expected a multiple of {step} up to {}",
+                t.width,
+                target.registers - 2
+            ));
         }
         match self.scratch_bytes() {
-            bytes if bytes > SCRATCH_LIMIT => Err(format!("tile needs {bytes} bytes of scratch: expected at most {SCRATCH_LIMIT}")),
+            bytes if bytes > SCRATCH_LIMIT => Err(format!(
+                "tile needs {bytes} bytes of scratch: expected at most {SCRATCH_LIMIT}"
+            )),
             _ => Ok(()),
         }
     }
@@ -62,7 +77,12 @@ impl Depthwise {
         for channels in self.channel_blocks(target) {
             for height in cuts(self.output[1]) {
                 for depth in cuts(self.output[0]) {
-                    let tile = DepthwiseTile { channels, depth, height, width };
+                    let tile = DepthwiseTile {
+                        channels,
+                        depth,
+                        height,
+                        width,
+                    };
                     let cost = self.tile_cost(tile, target);
                     if best.is_none_or(|(least, _)| cost < least) {
                         best = Some((cost, tile));
@@ -90,13 +110,17 @@ impl Depthwise {
             }
             sum
         };
-        (1..=(most / step).min(positions)).min_by_key(|&t| (cost(t), most - t)).unwrap_or(1) * step
+        (1..=(most / step).min(positions))
+            .min_by_key(|&t| (cost(t), most - t))
+            .unwrap_or(1)
+            * step
     }
 
     /// Channel blocks worth trying: divisors made of whole vectors up to 64 channels, else all channels.
     fn channel_blocks(&self, target: &Target) -> Vec<usize> {
-        let blocks: Vec<usize> =
-            (1..=self.channels.min(64)).filter(|b| self.channels.is_multiple_of(*b) && b.is_multiple_of(target.lanes)).collect();
+        let blocks: Vec<usize> = (1..=self.channels.min(64))
+            .filter(|b| self.channels.is_multiple_of(*b) && b.is_multiple_of(target.lanes))
+            .collect();
         if !blocks.is_empty() {
             return blocks;
         }
@@ -108,17 +132,28 @@ impl Depthwise {
     }
 
     fn tile_cost(&self, tile: DepthwiseTile, target: &Target) -> f64 {
-        let k = Self { tile, ..self.clone() };
+        let k = Self {
+            tile,
+            ..self.clone()
+        };
         let vectors: usize = {
             let whole = tile.channels / target.lanes;
             whole + (tile.channels % target.lanes).count_ones() as usize
         };
         let blocks = self.channels / tile.channels;
-        let taps = if self.transposed { voxels(self.taps) as f64 / voxels(self.stride) as f64 } else { voxels(self.taps) as f64 };
+        let taps = if self.transposed {
+            voxels(self.taps) as f64 / voxels(self.stride) as f64
+        } else {
+            voxels(self.taps) as f64
+        };
         let compute = voxels(self.output) as f64 * taps;
         let staged = |a: usize, step: usize| -> f64 {
             let axis = self.axis(a);
-            (0..axis.output).step_by(step).map(|o| axis.window(o, (o + step).min(axis.output))).map(|(low, high)| (high - low) as f64).sum()
+            (0..axis.output)
+                .step_by(step)
+                .map(|o| axis.window(o, (o + step).min(axis.output)))
+                .map(|(low, high)| (high - low) as f64)
+                .sum()
         };
         let row = (self.input[2] + self.pad[2]) as f64;
         let staging = staged(0, tile.depth) * staged(1, tile.height) * row * STAGING_COST;
