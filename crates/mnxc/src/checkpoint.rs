@@ -4,7 +4,8 @@ use std::path::Path;
 
 use mnx_ir::{Diagnostic, Graph};
 use mnx_model::Config;
-use mnx_weights::{Checkpoint, Role, Signature, Tensor, det::golden_weight};
+use mnx_passes::weights::fresh::fresh_checkpoint;
+use mnx_weights::{Checkpoint, Role, golden_weight};
 
 use crate::report::{Failure, Outcome, Voice, weights_failure};
 
@@ -21,10 +22,10 @@ pub enum Origin<'a> {
 /// without config, against its params): all that are missing or have another shape are listed; surplus ones are a warning.
 ///
 /// # Errors
-/// An unreadable file, or tensors that do not fit; a seed for a graph without config.
+/// An unreadable file, or tensors that do not fit.
 pub fn provide(from: Origin<'_>, config: Option<&Config>, graph: &Graph, voice: Voice) -> Outcome<Checkpoint> {
     match (from, config) {
-        (Origin::Seed(seed), Some(config)) => Ok(draw(&mnx_model::signature(config), seed)),
+        (Origin::Seed(seed), Some(config)) => Ok(fresh_checkpoint(&mnx_model::signature(config), seed)),
         (Origin::Seed(seed), None) => Ok(draw_for(graph, seed)),
         (Origin::File(path), _) => {
             let place = path.display().to_string();
@@ -85,26 +86,6 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
         d.notes.push(format!("the file also holds {} tensors that are not of this network: {}", surplus.len(), surplus.join(", ")));
     }
     Err(Failure::User(vec![d]))
-}
-
-/// Default initialisation of every tensor of a signature.
-fn draw(signature: &Signature, seed: u64) -> Checkpoint {
-    let mut out = Checkpoint::new();
-    for t in &signature.tensors {
-        out.insert(t.key.clone(), initial(t.role, &t.key, &t.shape, t.fan_in, seed));
-    }
-    out
-}
-
-/// A tensor as a new network has it: convolutions uniform, norms 1 and 0, GRN 0, dummy 1.
-fn initial(role: Role, key: &str, shape: &[usize], fan_in: usize, seed: u64) -> Tensor {
-    match role {
-        Role::SpatialKernel | Role::Pointwise | Role::PointwiseTransposed | Role::Bias => {
-            mnx_weights::init_uniform(key, shape, fan_in, seed)
-        }
-        Role::NormScale | Role::Dummy => Tensor::new(shape.to_vec(), vec![1.0; shape.iter().product()]),
-        Role::NormShift | Role::Grn => Tensor::zeros(shape.to_vec()),
-    }
 }
 
 /// Values for a graph written by hand, whose params have no known role: the test formula, which goes by key.

@@ -1,6 +1,7 @@
 //! The command line: what each command takes, and the way to its module.
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -84,15 +85,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// `32,48,32` or `32x48x32` as extents.
-///
-/// # Errors
-/// If it is anything else.
-pub fn parse_patch(text: &str) -> Result<Vec<usize>, String> {
-    let parts: Result<Vec<usize>, _> = text.split([',', 'x']).map(|p| p.trim().parse::<usize>()).collect();
-    match parts {
-        Ok(p) if (2..=3).contains(&p.len()) => Ok(p),
-        _ => Err("expected two or three extents such as 32,48,32 (d,h,w; h,w for a 2-D network)".to_string()),
+/// Spatial extents as written on the command line: `32,48,32` or `32x48x32`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extents(pub Vec<usize>);
+
+impl FromStr for Extents {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Result<Vec<usize>, _> = text.split([',', 'x']).map(|p| p.trim().parse::<usize>()).collect();
+        match parts {
+            Ok(p) if (2..=3).contains(&p.len()) => Ok(Self(p)),
+            _ => Err("expected two or three extents such as 32,48,32 (d,h,w; h,w for a 2-D network)".to_string()),
+        }
     }
 }
 
@@ -107,10 +112,10 @@ mod tests {
 
     #[test]
     fn patches_are_read_and_refused() {
-        assert_eq!(parse_patch("32,48,32"), Ok(vec![32, 48, 32]));
-        assert_eq!(parse_patch("64x16"), Ok(vec![64, 16]));
+        assert_eq!("32,48,32".parse(), Ok(Extents(vec![32, 48, 32])));
+        assert_eq!("64x16".parse(), Ok(Extents(vec![64, 16])));
         for bad in ["", "32", "32,,32", "1,2,3,4", "a,b,c", "-16,16,16"] {
-            assert!(parse_patch(bad).is_err(), "{bad}");
+            assert!(bad.parse::<Extents>().is_err(), "{bad}");
         }
     }
 }

@@ -272,7 +272,7 @@ pub type PassObserver<'a> = dyn FnMut(&mnx_passes::Step<'_>, &dyn Fn(&Graph) -> 
 /// If a pass leaves an invalid graph: our bug.
 pub fn run_passes(text: &str, graph: &mut Graph, header: &str, observer: &mut PassObserver<'_>) -> Outcome {
     let pipeline = parse_pipeline(text)?;
-    let remaining = |done: usize| parse_pipeline(text).map(|p| p.split_off(done).1.to_string()).unwrap_or_default();
+    let remaining = |done: usize| parse_pipeline(text).map(|p| p.split_at(done).1.to_string()).unwrap_or_default();
     let write = |g: &Graph| format!("{header}{g}");
     let mut failure = None;
     crash::entering(graph, header, &remaining(0));

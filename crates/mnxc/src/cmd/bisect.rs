@@ -9,7 +9,7 @@ use mnx_weights::{Checkpoint, det_input};
 use serde_json::json;
 
 use crate::checkpoint::{self, Origin};
-use crate::cli::parse_patch;
+use crate::cli::Extents;
 use crate::driver::{parse_pipeline, pass_failure};
 use crate::report::{Failure, Outcome, Voice, emit};
 use crate::source::{Shape, Source};
@@ -40,8 +40,8 @@ pub struct Args {
     #[arg(long, value_name = "X", default_value_t = 1e-9)]
     tol: f64,
     /// Spatial extents for a config [default: 32 per axis]
-    #[arg(long, value_parser = parse_patch)]
-    patch: Option<Vec<usize>>,
+    #[arg(long, value_name = "EXTENTS")]
+    patch: Option<Extents>,
     /// The outcome as JSON
     #[arg(long)]
     json: bool,
@@ -88,7 +88,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
 }
 
 fn load(args: &Args) -> Outcome<Source> {
-    let mut shape = Shape { patch: args.patch.clone(), ..Shape::default() };
+    let mut shape = Shape { patch: args.patch.clone().map(|p| p.0), ..Shape::default() };
     if shape.patch.is_none() && args.graph.extension().is_none_or(|e| e != "mnx") {
         shape.patch = Some(vec![32; crate::source::axes(&args.graph)?]);
     }

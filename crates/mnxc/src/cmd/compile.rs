@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mnx_plan::target::{TARGETS, resolve};
 
-use crate::cli::parse_patch;
+use crate::cli::Extents;
 use crate::driver::{self, Request};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(long, default_value = "host", value_parser = target_names())]
     target: String,
     /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
-    #[arg(long, value_parser = parse_patch)]
-    patch: Option<Vec<usize>>,
+    #[arg(long, value_name = "EXTENTS")]
+    patch: Option<Extents>,
     /// Samples per run [default for a config: 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -83,7 +83,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         input: args.input.clone(),
         to: args.to,
         output: args.out.clone(),
-        shape: Shape { batch: args.batch, patch: args.patch.clone(), output: args.output },
+        shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
         heads: args.heads,
         pipeline: args.pipeline.clone(),
         weights: args.weights.clone(),

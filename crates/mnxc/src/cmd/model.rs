@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::parse_patch;
+use crate::cli::Extents;
 use crate::report::{Outcome, emit};
 use crate::source::{OutputKind, Shape, Source};
 
@@ -18,8 +18,8 @@ pub struct Args {
     /// The network's config (.toml), or a graph (.mnx)
     config: PathBuf,
     /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default: 64 per axis]
-    #[arg(long, value_parser = parse_patch)]
-    patch: Option<Vec<usize>>,
+    #[arg(long, value_name = "EXTENTS")]
+    patch: Option<Extents>,
     /// Samples per run [default: 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -39,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// A wrong config or patch.
 pub fn run(args: &Args) -> Outcome {
-    let shape = Shape { batch: args.batch, patch: args.patch.clone(), output: args.output };
+    let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
     let source = Source::load(&args.config, &shape)?;
     if !args.summary && !args.json {
         return emit(&format!("{}{}", source.header(), source.graph));
