@@ -3,7 +3,8 @@
 //! A row of the operand is a voxel, a column of the product an output channel. Rows beyond the valid ones of a tile are computed on
 //! whatever the scratch holds: nothing traps, and their results are never stored outside the tile nor counted.
 
-use crate::mlir::{Buffer, Builder, Ty, Val};
+use crate::kernels::pieces;
+use crate::mlir::{Buffer, Builder, Val};
 use mnx_plan::kernel::PANEL;
 
 /// The left operand: element `(row, k)` lies at `row * row_stride + k * k_stride`.
@@ -55,17 +56,11 @@ pub struct Spot<'c> {
 }
 
 /// `width` in vectors of falling power-of-two lengths, at most `lanes`: `(first, lanes)` each.
-pub fn pieces(width: usize, lanes: usize) -> Vec<(usize, usize)> {
-    let mut out = Vec::new();
-    let (mut at, mut lanes) = (0, lanes);
-    while at < width {
-        while lanes > width - at {
-            lanes /= 2;
-        }
-        out.push((at, lanes));
-        at += lanes;
-    }
-    out
+fn vectors(width: usize, lanes: usize) -> Vec<(usize, usize)> {
+    pieces(width, lanes)
+        .into_iter()
+        .flat_map(|p| (0..p.count).map(move |i| (p.first + i * p.lanes, p.lanes)))
+        .collect()
 }
 
 /// Runs `body` over `width` columns in groups of at most `group` vectors: a loop over full groups, then the rest one by one.
@@ -80,12 +75,17 @@ pub fn column_groups<'c>(
     let full = width / step * step;
     if full > 0 {
         b.each(0usize, full, step, |first| {
-            let spots: Vec<_> = (0..group).map(|i| (b.add(first, i * lanes), lanes)).collect();
+            let spots: Vec<_> = (0..group)
+                .map(|i| (b.add(first, i * lanes), lanes))
+                .collect();
             body(&spots);
         });
     }
-    for rest in pieces(width - full, lanes).chunks(group) {
-        let spots: Vec<_> = rest.iter().map(|&(at, lanes)| ((full + at).into(), lanes)).collect();
+    for rest in vectors(width - full, lanes).chunks(group) {
+        let spots: Vec<_> = rest
+            .iter()
+            .map(|&(at, lanes)| ((full + at).into(), lanes))
+            .collect();
         body(&spots);
     }
 }
@@ -107,10 +107,20 @@ pub fn gemm<'c>(
     let panel = |column: Val<'c>, width: usize| {
         let first = b.mul(b.add(part.first_column, column), panels.depth);
         let base = b.at(first, part.first_k, width);
-        for group in pieces(width, lanes).chunks(VECTORS) {
+        for group in vectors(width, lanes).chunks(VECTORS) {
             b.each(0usize, part.blocks, 1, |block| {
                 let row = b.mul(block, part.block);
-                register_block(b, rows, panels, part, (row, column), (base, width), group, init, finish);
+                register_block(
+                    b,
+                    rows,
+                    panels,
+                    part,
+                    (row, column),
+                    (base, width),
+                    group,
+                    init,
+                    finish,
+                );
             });
         }
     };
@@ -202,7 +212,9 @@ pub fn gemm_columns_first<'c>(
             };
             let add = |k: Val<'c>, value: Val<'c>, sums: &[Val<'c>]| -> Vec<Val<'c>> {
                 let terms = group.iter().zip(sums);
-                terms.map(|(&c, &sum)| b.fma(value, weight(c, k), sum)).collect()
+                terms
+                    .map(|(&c, &sum)| b.fma(value, weight(c, k), sum))
+                    .collect()
             };
             let sums = if rows.row_stride == 1 {
                 b.carry(0usize, panels.depth, 1, &first, |k, sums| {
@@ -216,10 +228,14 @@ pub fn gemm_columns_first<'c>(
                         .collect();
                     let turned = transpose(b, square);
                     let values = turned.into_iter().take(used).enumerate();
-                    values.fold(sums.to_vec(), |sums, (i, value)| add(b.add(k, i), value, &sums))
+                    values.fold(sums.to_vec(), |sums, (i, value)| {
+                        add(b.add(k, i), value, &sums)
+                    })
                 };
                 let full = panels.depth / lanes * lanes;
-                let sums = b.carry(0usize, full, lanes, &first, |k, sums| square(k, lanes, sums));
+                let sums = b.carry(0usize, full, lanes, &first, |k, sums| {
+                    square(k, lanes, sums)
+                });
                 if full < panels.depth {
                     square(full.into(), panels.depth - full, &sums)
                 } else {
@@ -256,7 +272,14 @@ fn transpose<'c>(b: &Builder<'c>, mut rows: Vec<Val<'c>>) -> Vec<Val<'c>> {
 
 /// Writes a vector of rows to consecutive elements, only the first `valid` of them where they are fewer than its lanes;
 /// `spare` has room for one vector.
-pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, to: Buffer<'c>, at: Val<'c>, spare: Buffer<'c>) {
+pub fn store_valid<'c>(
+    b: &Builder<'c>,
+    value: Val<'c>,
+    valid: Val<'c>,
+    to: Buffer<'c>,
+    at: Val<'c>,
+    spare: Buffer<'c>,
+) {
     let lanes = value.lanes();
     b.choose(
         b.ge(valid, lanes),
@@ -266,7 +289,9 @@ pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, to: Buff
         },
         || {
             b.store(value, spare, 0usize);
-            b.each(0usize, valid, 1, |i| b.store(b.load(spare, i), to, b.add(at, i)));
+            b.each(0usize, valid, 1, |i| {
+                b.store(b.load(spare, i), to, b.add(at, i))
+            });
             vec![]
         },
     );
@@ -275,31 +300,8 @@ pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, to: Buff
 /// Copies `count` consecutive elements.
 pub fn copy<'c>(b: &Builder<'c>, lanes: usize, count: Val<'c>, from: Buffer<'c>, to: Buffer<'c>) {
     let full = b.mul(b.div(count, lanes), lanes);
-    b.each(0usize, full, lanes, |i| b.store(b.load_vec(from, i, lanes), to, i));
+    b.each(0usize, full, lanes, |i| {
+        b.store(b.load_vec(from, i, lanes), to, i)
+    });
     b.each(full, count, 1, |i| b.store(b.load(from, i), to, i));
-}
-
-/// `f32` vector type of `lanes`.
-pub fn vector(lanes: usize) -> Ty {
-    Ty::vec(crate::mlir::Scalar::F32, lanes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pieces;
-
-    #[test]
-    fn pieces_cover_the_width() {
-        for lanes in [1, 8, 16] {
-            for width in 0..70 {
-                let mut at = 0;
-                for (first, n) in pieces(width, lanes) {
-                    assert_eq!(first, at);
-                    assert!(n.is_power_of_two() && n <= lanes);
-                    at += n;
-                }
-                assert_eq!(at, width);
-            }
-        }
-    }
 }

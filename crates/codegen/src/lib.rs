@@ -9,7 +9,9 @@
 #![allow(unsafe_code)]
 
 mod error;
+mod gemm;
 pub mod kernels;
+mod math;
 pub mod mlir;
 mod target;
 

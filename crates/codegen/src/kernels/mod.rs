@@ -1,31 +1,29 @@
 //! Emitters: one per kind of kernel, from its description to MLIR.
 
+mod classify;
 pub(crate) mod depthwise;
 mod merge;
+mod mlp;
 mod pieces;
+mod pointwise;
 
 pub use pieces::{Piece, pieces};
 
-use crate::mlir::{Buffer, Builder, Val};
 use mnx_plan::kernel::Kernel;
 use mnx_plan::target::Target;
 
-/// Whether code can be made for a kernel; the reason if not.
+use crate::mlir::{Buffer, Builder, Val};
+
+/// Whether code can be made for this kernel.
 ///
 /// # Errors
 /// What is wrong with its tile or sizes.
 pub fn check(kernel: &Kernel, target: &Target) -> Result<(), String> {
-    match kernel {
-        Kernel::Depthwise(k) => k.legal(target),
-        Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Ok(()),
-        Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => Err(format!(
-            "{} is not built into this compiler",
-            kernel.strategy()
-        )),
-    }
+    let wrong = mnx_plan::knobs::check(kernel, target);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
-/// Emits a kernel's body: the work of workgroup `workgroup`, on the buffers of `Kernel::args`.
+/// Emits the body of a kernel: what one workgroup does.
 pub(crate) fn emit<'c>(
     kernel: &Kernel,
     target: &Target,
@@ -38,8 +36,8 @@ pub(crate) fn emit<'c>(
         Kernel::Depthwise(k) => depthwise::emit(k, target, builder, buffers, workgroup, scratch),
         Kernel::MergeStats(k) => merge::stats(k, target, builder, buffers, workgroup),
         Kernel::MergeGrn(k) => merge::grn(k, target, builder, buffers, workgroup),
-        Kernel::Mlp(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => {
-            unreachable!("refused by `check`")
-        }
+        Kernel::Mlp(k) => mlp::emit(k, target, builder, buffers, workgroup, scratch),
+        Kernel::Pointwise(k) => pointwise::emit(k, target, builder, buffers, workgroup, scratch),
+        Kernel::Classify(k) => classify::emit(k, target, builder, buffers, workgroup),
     }
 }

@@ -4,4 +4,7 @@
 mod depthwise;
 mod harness;
 mod merge;
+mod mlp;
 mod object;
+mod pointwise;
+mod reference;

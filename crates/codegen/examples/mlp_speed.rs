@@ -1,0 +1,142 @@
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory]`.
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+use mnx_codegen::{Options, Stage, compile_with};
+use mnx_plan::kernel::{Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
+use mnx_plan::target::{TARGETS, Target};
+use mnx_plan::tile::mlp::mlp_tile;
+use std::ffi::c_void;
+use std::io::Write;
+use std::time::Instant;
+
+type Entry = unsafe extern "C" fn(*const *const c_void, u64, *mut c_void);
+
+fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
+    Mlp {
+        batch: 1,
+        grid: [side; 3],
+        channels,
+        hidden,
+        out_channels: channels,
+        source: MlpSource::Tensor { norm: true },
+        grn: Grn::None,
+        residual: Residual::Identity,
+        pad_front: [0; 3],
+        skip: false,
+        head: None,
+        store: true,
+        tile: MlpTile {
+            voxels: 1,
+            rows: 1,
+            hidden,
+        },
+    }
+}
+
+/// 64-byte aligned, page-touched memory.
+fn memory(bytes: usize) -> (Vec<f32>, *mut c_void) {
+    let mut v: Vec<f32> = (0..bytes / 4 + 32)
+        .map(|i| (i % 251) as f32 / 251.0 - 0.5)
+        .collect();
+    let p = v.as_mut_ptr().cast::<u8>();
+    // SAFETY: 128 bytes more than needed were allocated.
+    let p = unsafe { p.add(p.align_offset(64)) };
+    (v, p.cast())
+}
+
+/// Best seconds of a launch, all workgroups on this thread.
+fn time(k: &Mlp, target: &Target, assembly: Option<&str>) -> f64 {
+    let kernel = Kernel::Mlp(k.clone());
+    let list = [("kernel".to_owned(), kernel.clone())];
+    let options = Options {
+        stages: vec![Stage::Asm, Stage::Mlir],
+        threads: 1,
+    };
+    let compiled = compile_with(&list, target, &options, &mut |stage, _, text| {
+        if let Some(folder) = assembly {
+            let name = format!(
+                "{folder}/{}_{}_{}.{}",
+                k.channels,
+                k.hidden,
+                k.grid[0],
+                stage.extension()
+            );
+            std::fs::write(name, text).unwrap();
+        }
+    })
+    .unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&compiled.library).unwrap();
+    // SAFETY: the object has no initialisers.
+    let library = unsafe { libloading::Library::new(file.path()) }.unwrap();
+    // SAFETY: the signature is the kernel ABI's.
+    let entry = unsafe { library.get::<Entry>(b"kernel") }.unwrap();
+    let args: Vec<_> = kernel.args().iter().map(|a| memory(a.bytes())).collect();
+    let (_owner, scratch) = memory(kernel.scratch_bytes());
+    let pointers: Vec<*const c_void> = args.iter().map(|a| a.1.cast_const()).collect();
+    let mut best = f64::MAX;
+    let begin = Instant::now();
+    let mut runs = 0;
+    while runs < 3 || begin.elapsed().as_secs_f64() < 0.4 {
+        let start = Instant::now();
+        for group in 0..kernel.workgroups() {
+            // SAFETY: the buffers have the sizes of `Kernel::args`, the scratch that of `scratch_bytes`.
+            unsafe { entry(pointers.as_ptr(), group as u64, scratch) };
+        }
+        best = best.min(start.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    best
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let name = words.first().map_or("x86-64-v4", String::as_str);
+    let target = TARGETS.iter().find(|t| t.name == name).unwrap();
+    let shapes = [
+        (64, 32, 64),
+        (64, 32, 96),
+        (32, 64, 192),
+        (16, 128, 512),
+        (8, 256, 1024),
+        (4, 512, 1024),
+        (4, 512, 2048),
+    ];
+    for (side, c, e) in shapes {
+        let mut k = kernel(side, c, e);
+        let chosen = mlp_tile(&k, target);
+        let mut tiles = vec![chosen];
+        if words.iter().any(|w| w == "sweep") {
+            for rows in [12, 24, 32, 48, 64, 96, 144, 192] {
+                for hidden in [64, 128, 256, 512, e] {
+                    if hidden <= e && rows <= voxels(k.grid).max(12) {
+                        let per = voxels(k.grid).div_ceil(rows).div_ceil(64) * rows;
+                        tiles.push(MlpTile {
+                            rows,
+                            hidden,
+                            voxels: per,
+                        });
+                    }
+                }
+            }
+        }
+        for tile in tiles {
+            k.tile = tile;
+            k.tile.voxels = k.tile.voxels.min(voxels(k.grid));
+            let seconds = time(
+                &k,
+                target,
+                words.get(1).map(String::as_str).filter(|w| *w != "sweep"),
+            );
+            let flops = 4.0 * (voxels(k.grid) * c * e) as f64;
+            println!(
+                "{side}^3 {c} -> {e}: rows {} hidden {} voxels {}: {:.3} ms, {:.1} GFLOP/s",
+                tile.rows,
+                tile.hidden,
+                k.tile.voxels,
+                seconds * 1e3,
+                flops / seconds * 1e-9
+            );
+        }
+    }
+}
