@@ -67,7 +67,7 @@ impl<'a> Site<'a> {
 /// # Errors
 /// If a rule builds an invalid op, or the rules never come to an end.
 pub fn rewrite(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite]) -> Result<Changed, PassError> {
-    let bound = 64 * (graph.order().len() + 16);
+    let bound = 8 * (graph.order().len() + 16);
     let mut patches = 0;
     let mut uses = Uses::of(graph);
     loop {

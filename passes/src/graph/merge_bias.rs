@@ -79,14 +79,10 @@ impl Rewrite for MoveBias {
         let &[a, b] = site.operands() else {
             return Ok(None);
         };
-        // The main branch first.
-        let pairs = if behind_activation(site, a) { [(a, b), (b, a)] } else { [(b, a), (a, b)] };
-        for (main, side) in pairs {
-            if let Some(patch) = move_bias(self.name(), site, main, side, main == a)? {
-                return Ok(Some(patch));
-            }
-        }
-        Ok(None)
+        // One direction only: tried both ways, a bias would move to and fro.
+        let main_first = behind_activation(site, a) || pointwise(site, b).is_none();
+        let (main, side) = if main_first { (a, b) } else { (b, a) };
+        move_bias(self.name(), site, main, side, main_first)
     }
 }
 
