@@ -77,7 +77,7 @@ fn check_patch(cfg: &Config, batch: usize, patch: &[usize]) -> Result<(), Vec<Di
 
 /// A name as the text form takes it: letters, digits, `_`, `.` and `-` stay.
 fn identifier(name: &str) -> String {
-    let mut id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '_' }).collect();
+    let mut id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' }).collect();
     if !id.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         id.insert(0, '_');
     }

@@ -135,3 +135,37 @@ fn patches_that_do_not_fit_are_refused() {
     build(&cfg, 2, &[16; 3]).unwrap();
     build(&config(&format!("{TINY}norm_type = \"layer\"")), 1, &[16; 3]).unwrap();
 }
+
+/// What was built is sound, and its text reads back to the same graph.
+#[test]
+fn built_graphs_verify_and_round_trip() {
+    let many = [
+        "name = \"a name, with (odd) signs; 7\"",
+        "name = \"7 of 9\"\ngrn = true\ndeep_supervision = true",
+        "flavour = \"monai\"\ngrn = true",
+        "flavour = \"v2\"\ngrn_reduce = \"sum\"",
+        "norm_type = \"layer\"\ndo_res_up_down = true",
+        "dim = \"2d\"\ngrn = true\ndo_res_up_down = true",
+    ];
+    for more in many {
+        let cfg = config(&format!("{TINY}{more}"));
+        let graph = build(&cfg, 2, &[32, 16, 48][..cfg.dim.axes()]).unwrap();
+        mnx_ir::verify::verify(&graph).unwrap();
+        let text = graph.to_string();
+        let back = mnx_ir::parse::parse(&text, "back.mnx").unwrap();
+        assert_eq!(back.to_string(), text, "{more}");
+        let locations = |g: &Graph| g.order().iter().map(|id| g.node(*id).loc.clone()).collect::<Vec<_>>();
+        assert_eq!(locations(&back), locations(&graph));
+    }
+}
+
+#[test]
+fn the_sample_config_builds() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/brain_tissue/config.toml");
+    let cfg = Config::load(path).unwrap();
+    let labels: Vec<&str> = cfg.labels.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(labels, ["background", "csf", "grey_matter", "white_matter"]);
+    assert_eq!(cfg.preprocess.as_ref().unwrap().normalization, [mnx_model::Normalization::ZScore]);
+    let graph = build(&cfg, 1, &[64; 3]).unwrap();
+    assert_eq!(graph.outputs().len(), 5);
+}
