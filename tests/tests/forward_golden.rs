@@ -31,10 +31,7 @@ impl Case {
         }
         match kernel_size.as_array() {
             Some(pair) => {
-                toml += &format!(
-                    "enc_kernel_size = {}\ndec_kernel_size = {}\n",
-                    pair[0], pair[1]
-                );
+                toml += &format!("enc_kernel_size = {}\ndec_kernel_size = {}\n", pair[0], pair[1]);
             }
             None => toml += &format!("kernel_size = {kernel_size}\n"),
         }
@@ -48,20 +45,11 @@ impl Case {
 }
 
 fn formula_weights(case: &str, config: &Config) -> Checkpoint {
-    mnx_model::signature(config)
-        .tensors
-        .iter()
-        .map(|t| (t.key.clone(), golden_weight(case, &t.key, &t.shape)))
-        .collect()
+    mnx_model::signature(config).tensors.iter().map(|t| (t.key.clone(), golden_weight(case, &t.key, &t.shape))).collect()
 }
 
 fn subsample<T: Real>(x: &Array<T>, stride: usize) -> Array<T> {
-    let extents: Vec<usize> = x
-        .shape
-        .iter()
-        .enumerate()
-        .map(|(axis, n)| if axis < 2 { *n } else { n.div_ceil(stride) })
-        .collect();
+    let extents: Vec<usize> = x.shape.iter().enumerate().map(|(axis, n)| if axis < 2 { *n } else { n.div_ceil(stride) }).collect();
     let mut data = Vec::new();
     for flat in 0..extents.iter().product::<usize>() {
         let (mut rest, mut at, mut pitch) = (flat, 0, 1);
@@ -78,19 +66,13 @@ fn subsample<T: Real>(x: &Array<T>, stride: usize) -> Array<T> {
 
 fn compare<T: Real>(name: &str, got: &Array<T>, want: &Tensor, tolerance: f64) {
     assert_eq!(got.shape, want.shape, "{name}");
-    let largest = want
-        .data
-        .iter()
-        .fold(0f64, |m, v| m.max(f64::from(*v).abs()));
+    let largest = want.data.iter().fold(0f64, |m, v| m.max(f64::from(*v).abs()));
     assert!(largest > 0.1, "{name}: the stored output is nearly empty");
     let mut worst = 0f64;
     for (g, w) in got.data.iter().zip(&want.data) {
         let error = (g.to_f64() - f64::from(*w)).abs();
         // A NaN must fail, so the comparison is written to be false for it.
-        assert!(
-            error <= tolerance * (1.0 + largest),
-            "{name}: {g:?} is not {w}"
-        );
+        assert!(error <= tolerance * (1.0 + largest), "{name}: {g:?} is not {w}");
         worst = worst.max(error);
     }
     println!("{name}: worst error {worst:.2e} of {largest:.2}");
@@ -99,41 +81,24 @@ fn compare<T: Real>(name: &str, got: &Array<T>, want: &Tensor, tolerance: f64) {
 fn check<T: Real>(name: &str, tolerance: f64) {
     let case = Case::load(name);
     let config = case.config(&case.json["config"]["kernel_size"]);
-    assert_eq!(
-        mnx_model::signature(&config).parameters(),
-        case.json["params"].as_u64().unwrap()
-    );
+    assert_eq!(mnx_model::signature(&config).parameters(), case.json["params"].as_u64().unwrap());
     let shape = case.input_shape();
     let graph = mnx_model::build(&config, shape[0], &shape[2..]).unwrap();
-    let weights = if case.json.get("upkern_from").is_some() {
-        stored_weights(&case)
-    } else {
-        formula_weights(name, &config)
-    };
+    let weights = if case.json.get("upkern_from").is_some() { stored_weights(&case) } else { formula_weights(name, &config) };
     let input = Array::from_tensor(&det_input(&format!("{name}/input"), &shape));
-    let outputs = Interpreter::<T>::new()
-        .run(&graph, &weights, &[("input", &input)])
-        .unwrap();
+    let outputs = Interpreter::<T>::new().run(&graph, &weights, &[("input", &input)]).unwrap();
     assert_eq!(outputs.len(), config.outputs());
     let stride = case.json["stride"].as_u64().unwrap_or(1) as usize;
     for (output, value) in &outputs {
         let want = case.stored.get(output).unwrap();
-        compare(
-            &format!("{name} {output}"),
-            &subsample(value, stride),
-            want,
-            tolerance,
-        );
+        compare(&format!("{name} {output}"), &subsample(value, stride), want, tolerance);
     }
 }
 
 /// `weight/<key>` of a case.
 fn stored_weights(case: &Case) -> Checkpoint {
-    let weights: Checkpoint = case
-        .stored
-        .iter()
-        .filter_map(|(key, t)| Some((key.strip_prefix("weight/")?.to_string(), t.clone())))
-        .collect();
+    let weights: Checkpoint =
+        case.stored.iter().filter_map(|(key, t)| Some((key.strip_prefix("weight/")?.to_string(), t.clone()))).collect();
     assert!(!weights.is_empty(), "the case stores no weights");
     weights
 }

@@ -108,14 +108,19 @@ fn move_bias(rule: &'static str, site: &Site<'_>, main: ValueId, side: ValueId, 
     // The side branch without its bias.
     let (bare, bias) = match site.sole_def(side, site.root) {
         Some((_, Op::AddBias(_), &[x, bias])) => (x, bias),
-        Some((_, conv @ Op::ConvPointwise(_), &[x, w, bias])) => (patch.push(g, conv.clone(), &[x, w])?, bias),
+        Some((id, conv @ Op::ConvPointwise(_), &[x, w, bias])) => {
+            patch.locate(g, id);
+            (patch.push(g, conv.clone(), &[x, w])?, bias)
+        }
         _ => return Ok(None),
     };
+    patch.locate(g, main_op);
     let merged = match main_operands {
         [_, _, own] => patch.push(g, Op::WeightAdd(NoAttrs {}), &[*own, bias])?,
         _ => bias,
     };
     let conv = patch.push(g, g.op(main_op).clone(), &[main_operands[0], main_operands[1], merged])?;
+    patch.locate(g, site.root);
     let sum = if main_first { [conv, bare] } else { [bare, conv] };
     let y = patch.push(g, Op::Add(NoAttrs {}), &sum)?;
     patch.shunt(site.result(), y);

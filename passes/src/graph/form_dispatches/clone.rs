@@ -50,7 +50,9 @@ impl Rewrite for RecomputeStem {
                 continue;
             }
             let mut patch = Patch::new(self.name(), g, site.root);
+            patch.locate(g, stem);
             let own = patch.push(g, g.op(stem).clone(), g.operands(stem))?;
+            patch.locate(g, site.root);
             let mut operands = site.operands().to_vec();
             operands[at] = own;
             let y = patch.push(g, site.op().clone(), &operands)?;
@@ -112,8 +114,10 @@ impl Rewrite for CloneHidden {
         for &id in chain.iter().rev() {
             let operands: Vec<ValueId> =
                 g.operands(id).iter().map(|&v| copy.filter(|(old, _)| *old == v).map_or(v, |(_, new)| new)).collect();
+            patch.locate(g, id);
             copy = Some((g.result(id), patch.push(g, g.op(id).clone(), &operands)?));
         }
+        patch.locate(g, site.root);
         let copied = copy.map_or(h, |(_, new)| new);
         let y = patch.push(g, site.op().clone(), &[copied, ratio, gamma, beta])?;
         patch.shunt(site.result(), y);

@@ -34,13 +34,11 @@ pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
     for id in core().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
         pen.mlp(id);
     }
+    for id in core().filter(|&id| matches!(g.op(id), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_))) {
+        pen.depthwise(id);
+    }
     for id in core() {
-        if pen.owner[id.index()].is_none() {
-            match g.op(id) {
-                Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) => pen.depthwise(id),
-                _ => pen.single(id),
-            }
-        }
+        pen.single(id);
     }
     pen.boxes
 }
@@ -109,7 +107,11 @@ impl Pen<'_> {
         self.sole_def(v, reader).filter(|_| self.options.recompute_stem && stem(self.g, v).is_some())
     }
 
+    /// The box around a depthwise convolution that no layer norm took along.
     fn depthwise(&mut self, conv: OpId) {
+        if self.owner[conv.index()].is_some() {
+            return;
+        }
         let b = self.open("dwconv", conv);
         if let Some(stem) = self.own_stem(self.g.operands(conv)[0], conv) {
             self.join(b, &[stem]);
@@ -218,7 +220,11 @@ impl Pen<'_> {
         is_unit_pointwise(self.g, op) && self.uses.readers(logits).iter().all(|&r| matches!(self.g.op(r), Op::Softmax(_) | Op::Argmax(_)))
     }
 
+    /// A box for an op that joined none.
     fn single(&mut self, op: OpId) {
+        if self.owner[op.index()].is_some() {
+            return;
+        }
         let g = self.g;
         let result = g.result(op);
         let what = match g.op(op) {
