@@ -2,6 +2,7 @@
 
 use mnx_ir::{Diagnostic, Graph, Op, OpCode, OpId, Patch, ValueId};
 
+use super::draw::hidden;
 use crate::graph::merge_bias::MoveBias;
 use crate::rewrite::{Rewrite, Site};
 use crate::uses::Uses;
@@ -19,9 +20,8 @@ pub(super) fn stem(graph: &Graph, v: ValueId) -> Option<OpId> {
 fn is_identity_residual(graph: &Graph, uses: &Uses, add: OpId, v: ValueId) -> bool {
     let &[a, b] = graph.operands(add) else { return false };
     let other = if a == v { b } else { a };
-    let hidden = |h: ValueId| graph.def(h).is_some_and(|d| matches!(graph.op(d), Op::Gelu(_) | Op::GrnApply(_)));
     uses.sole_reader(other) == Some(add)
-        && graph.def(other).is_some_and(|d| matches!(graph.op(d), Op::ConvPointwise(_)) && hidden(graph.operands(d)[0]))
+        && graph.def(other).is_some_and(|d| matches!(graph.op(d), Op::ConvPointwise(_)) && hidden(graph, graph.operands(d)[0]))
 }
 
 /// Gives each reader of the stem a stem of its own.

@@ -231,7 +231,8 @@ impl Pen<'_> {
             Op::ConvPointwise(_) if stem(g, result).is_some() && !self.is_head(op) => "stem",
             Op::ConvPointwise(_) if self.is_head(op) => "head",
             Op::ConvPointwise(_)
-                if self.uses.readers(result).iter().all(|&r| matches!(g.op(r), Op::Scatter(_) | Op::Add(_) | Op::AddBias(_))) =>
+                if !hidden(g, g.operands(op)[0])
+                    && self.uses.readers(result).iter().all(|&r| matches!(g.op(r), Op::Scatter(_) | Op::Add(_) | Op::AddBias(_))) =>
             {
                 "res"
             }
@@ -243,4 +244,9 @@ impl Pen<'_> {
 
 fn is_unit_pointwise(g: &Graph, op: OpId) -> bool {
     matches!(g.op(op), Op::ConvPointwise(a) if a.stride == 1)
+}
+
+/// Whether a value is the hidden tensor of a block.
+pub(super) fn hidden(g: &Graph, v: ValueId) -> bool {
+    g.def(v).is_some_and(|d| matches!(g.op(d), Op::Gelu(_) | Op::GrnApply(_)))
 }
