@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod axis;
 pub mod kernel;
 pub mod scratch;
-pub mod scratch_mlp;
 pub mod target;
-pub mod tile_mlp;
+pub mod tile;

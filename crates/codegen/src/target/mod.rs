@@ -1,7 +1,7 @@
 //! From kernels to a shared object: kernels are compiled one module each, by a few threads, and linked in the order given.
 
-mod host;
-mod link;
+pub(crate) mod host;
+pub(crate) mod link;
 mod symbols;
 
 use crate::CodegenError;
@@ -82,8 +82,8 @@ pub struct Compiled {
 }
 
 /// One compiled kernel.
-struct Product {
-    object: Vec<u8>,
+pub(crate) struct Product {
+    pub(crate) object: Vec<u8>,
     shown: Vec<(Stage, Vec<u8>)>,
     times: CompileTimes,
 }

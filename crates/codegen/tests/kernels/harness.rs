@@ -241,9 +241,20 @@ pub fn on_every_target(
     kernel: &Kernel,
     inputs: &[Data],
     seed: u64,
+    check: impl FnMut(&Target, &[Data]),
+) {
+    on_targets(&targets(), kernel, inputs, seed, check);
+}
+
+/// As [`on_every_target`], on some targets only.
+pub fn on_targets(
+    targets: &[&'static Target],
+    kernel: &Kernel,
+    inputs: &[Data],
+    seed: u64,
     mut check: impl FnMut(&Target, &[Data]),
 ) {
-    for target in targets() {
+    for target in targets {
         let loaded = load(kernel, target);
         let first = loaded.run(inputs, &mut Random::new(seed));
         let second = loaded.run(inputs, &mut Random::new(seed + 1));
