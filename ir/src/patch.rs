@@ -28,6 +28,11 @@ impl Patch {
         Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc: graph.node(root).loc.clone() }
     }
 
+    /// The ops added from here on come from where `op` came from, not from the root's place.
+    pub fn locate(&mut self, graph: &Graph, op: OpId) {
+        self.loc = graph.node(op).loc.clone();
+    }
+
     /// Adds an op on old or new values.
     ///
     /// # Errors

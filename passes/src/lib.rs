@@ -28,3 +28,5 @@ pub use pipelines::{InferOptions, Pipeline, infer};
 pub use registry::{PASSES, PassInfo, WEIGHT_PASSES};
 pub use rewrite::{Rewrite, Site};
 pub use uses::Uses;
+pub use weights::fresh::{fresh, fresh_checkpoint};
+pub use weights::upkern::{Upkern, UpkernOptions, upkern};

@@ -34,6 +34,7 @@ pub fn infer(options: &InferOptions) -> Pipeline {
     // First, so that nothing is done for heads that go.
     if let Some(keep) = &options.keep {
         lines.push(format!("drop-training-heads{{keep={keep}}}"));
+        lines.push("dce".to_string());
     }
     for (pass, _why) in INFER {
         lines.push((*pass).to_string());
@@ -191,7 +192,7 @@ mod tests {
         let whole = infer(&InferOptions::default()).to_string();
         assert_eq!(Pipeline::parse("infer").unwrap().to_string(), whole);
         assert_eq!(Pipeline::parse(&whole).unwrap().to_string(), whole);
-        assert_eq!(Pipeline::parse(" infer{ keep = out_0 } , dce").unwrap().len(), INFER.len() + 4);
+        assert_eq!(Pipeline::parse(" infer{ keep = out_0 } , dce").unwrap().len(), INFER.len() + 5);
     }
 
     #[test]

@@ -62,23 +62,36 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Applies rules until none matches, walking the ops in program order.
+/// Applies rules to live ops until none matches, walking the ops in program order.
 ///
 /// # Errors
 /// If a rule builds an invalid op, or the rules never come to an end.
 pub fn rewrite(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite]) -> Result<Changed, PassError> {
-    let bound = 64 * (graph.order().len() + 16);
+    walk(graph, cx, rules, false)
+}
+
+/// The same for dead ops too: for passes that promise that no op of a kind is left.
+///
+/// # Errors
+/// As [`rewrite`].
+pub fn rewrite_everywhere(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite]) -> Result<Changed, PassError> {
+    walk(graph, cx, rules, true)
+}
+
+fn walk(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite], dead_too: bool) -> Result<Changed, PassError> {
+    let bound = 8 * (graph.order().len() + 16);
     let mut patches = 0;
     let mut uses = Uses::of(graph);
     loop {
         let before = patches;
         for root in graph.order().to_vec() {
             for rule in rules {
-                if !uses.is_live(root) || !rule.roots().contains(&graph.op(root).code()) {
+                // A patch may have taken the root out of the graph.
+                let here = uses.is_live(root) || dead_too && graph.order().contains(&root);
+                if !rule.roots().contains(&graph.op(root).code()) || !here {
                     continue;
                 }
-                let site = Site { graph, uses: &uses, root };
-                let Some(patch) = rule.matches(&site)? else {
+                let Some(patch) = rule.matches(&Site { graph, uses: &uses, root })? else {
                     continue;
                 };
                 if !cx.apply(graph, patch) {

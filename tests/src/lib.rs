@@ -1,1 +1,10 @@
-//! (room card)
+//! What the tests of the whole house share: the golden runner.
+//!
+//! Room: machinery for tests; the tests themselves stand in `tests/`.
+//! May import: everything of ours but `mnx` and `mnx-codegen`.
+//! Never: anything a product would use.
+//! Start reading at: `golden.rs`.
+#![forbid(unsafe_code)]
+
+pub mod golden;
+pub mod same;

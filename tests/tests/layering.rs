@@ -17,10 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mnx-interp", &["mnx-ir", "mnx-weights"]),
     ("mnx-plan", &["mnx-ir", "mnx-artifact", "mnx-weights"]),
     ("mnx-codegen", &["mnx-plan", "mnx-artifact"]),
-    (
-        "mnxc",
-        &["mnx-ir", "mnx-passes", "mnx-artifact", "mnx-weights", "mnx-model", "mnx-interp", "mnx-plan", "mnx-codegen"],
-    ),
+    ("mnxc", &["mnx-ir", "mnx-passes", "mnx-artifact", "mnx-weights", "mnx-model", "mnx-interp", "mnx-plan", "mnx-codegen"]),
     ("mnx-runtime", &["mnx-artifact", "mnx-weights"]),
     ("mnx", &["mnx-artifact", "mnx-weights", "mnx-runtime", "mnx-volume"]),
 ];

@@ -93,7 +93,8 @@ pub fn column_groups<'c>(
 /// Vectors of columns in a register block.
 const VECTORS: usize = 2;
 
-/// `sum over k of rows(r, k) * panels(c, k)`, started at `init` and handed to `finish`, for every vector of `part`.
+/// `sum over k of rows(r, k) * panels(c, k)`, started at `init` and handed to `finish`
+/// register block by register block, for every vector of `part`.
 pub fn gemm<'c>(
     b: &Builder<'c>,
     lanes: usize,
@@ -101,7 +102,7 @@ pub fn gemm<'c>(
     panels: Panels<'c>,
     part: Part<'c>,
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(Spot<'c>, Val<'c>),
+    finish: &dyn Fn(&[(Spot<'c>, Val<'c>)]),
 ) {
     let full = part.columns / PANEL * PANEL;
     let panel = |column: Val<'c>, width: usize| {
@@ -143,7 +144,7 @@ fn register_block<'c>(
     (base, width): (Val<'c>, usize),
     group: &[(usize, usize)],
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(Spot<'c>, Val<'c>),
+    finish: &dyn Fn(&[(Spot<'c>, Val<'c>)]),
 ) {
     let spots: Vec<_> = (0..part.block)
         .flat_map(|r| group.iter().map(move |&piece| (r, piece)))
@@ -173,9 +174,8 @@ fn register_block<'c>(
         }
         next
     });
-    for (spot, sum) in spots.into_iter().zip(sums) {
-        finish(spot, sum);
-    }
+    let block: Vec<_> = spots.into_iter().zip(sums).collect();
+    finish(&block);
 }
 
 /// Columns that [`gemm_columns_first`] sums at once.

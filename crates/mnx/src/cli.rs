@@ -7,13 +7,18 @@ use mnx_runtime::DeviceChoice;
 
 /// Run compiled MedNeXt bundles (.mnxa).
 #[derive(Debug, Parser)]
-#[command(name = "mnx", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "mnx",
+    version,
+    max_term_width = 110,
+    after_help = "\
 Examples:
   mnx inspect brain.mnxa
   mnx predict brain.mnxa -i t1.nii.gz -o seg.nii.gz --picture seg.png
   mnx bench brain.mnxa --per-dispatch
 
-Exit codes: 0 done, 1 bad input or machine, 2 wrong usage, 101 a bug in mnx.")]
+Exit codes: 0 done, 1 bad input or machine, 2 wrong usage, 101 a bug in mnx."
+)]
 pub struct Cli {
     /// No progress and no notes; results and errors only.
     #[arg(long, short, global = true)]

@@ -4,6 +4,7 @@ use std::panic;
 
 use mnx_artifact::BundleError;
 use mnx_runtime::RuntimeError;
+use mnx_volume::VolumeError;
 use mnx_weights::WeightsError;
 
 /// Why a command ends early.
@@ -36,6 +37,12 @@ impl From<WeightsError> for Failure {
     }
 }
 
+impl From<VolumeError> for Failure {
+    fn from(error: VolumeError) -> Self {
+        Self::User(error.to_string())
+    }
+}
+
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         match error {
@@ -48,8 +55,9 @@ impl From<RuntimeError> for Failure {
     }
 }
 
-/// Makes a panic say that it is our bug and how to replay it; Rust then exits with 101.
-pub fn install_panic_hook() {
+/// Makes a panic, or a crash of compiled code, say that it is our bug and how to replay it; both exit with 101.
+pub fn install_hooks() {
+    mnx_runtime::device::host::report_crashes(replay());
     panic::set_hook(Box::new(|info| {
         eprintln!("mnx: internal error: {info}\n{}", replay());
     }));
@@ -57,8 +65,11 @@ pub fn install_panic_hook() {
 
 /// The line that replays this run.
 pub fn replay() -> String {
-    let words: Vec<String> = std::env::args_os().map(|word| quote(&word.to_string_lossy())).collect();
-    let place = std::env::current_dir().map_or_else(|_| "?".to_owned(), |d| quote(&d.to_string_lossy()));
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| quote(&word.to_string_lossy()))
+        .collect();
+    let place =
+        std::env::current_dir().map_or_else(|_| "?".to_owned(), |d| quote(&d.to_string_lossy()));
     format!(
         "this is a bug in mnx {}; please report it with the command that replays it:\n  cd {place} && {}",
         env!("CARGO_PKG_VERSION"),

@@ -1,1 +1,25 @@
-//! (room card)
+//! The compiler's driver: from a config or a graph, through passes, plans and code, to a bundle; and the commands around it.
+//!
+//! Room: the command line, phases, dumps, bundle assembly, files.
+//! May import: everything but the runtime; `mnx-codegen` only with the feature `llvm`.
+//! Never: a decision about the network, its schedule or its code; the runtime, a device.
+//! Invariant: the same input and options give a byte-identical bundle; a failed command leaves no output file.
+//! Start reading at: `driver.rs`, then `bundle.rs`.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod checkpoint;
+pub mod cli;
+mod cmd;
+pub mod crash;
+mod driver;
+mod dump;
+mod emit;
+mod files;
+mod header;
+mod phase;
+mod pipeline;
+mod report;
+mod source;
+mod times;
+mod vectors;

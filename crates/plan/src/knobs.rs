@@ -29,7 +29,7 @@ pub fn knobs(k: &Kernel) -> Vec<(&'static str, usize)> {
 /// Sets a knob.
 ///
 /// # Errors
-/// If the kernel has no such knob.
+/// If the kernel has no such knob, or the value is 0.
 pub fn set_knob(k: &mut Kernel, name: &str, value: usize) -> Result<(), String> {
     let known = knobs(k).iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
     let strategy = k.strategy();
@@ -37,6 +37,9 @@ pub fn set_knob(k: &mut Kernel, name: &str, value: usize) -> Result<(), String> 
         let known = if known.is_empty() { "none".to_string() } else { known };
         Err(format!("{strategy} has no knob `{name}`; its knobs: {known}"))
     };
+    if value == 0 {
+        return Err(format!("knob {name} of {strategy} must be at least 1"));
+    }
     let slot = match k {
         Kernel::Depthwise(k) => match name {
             "channels" => &mut k.tile.channels,

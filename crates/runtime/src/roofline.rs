@@ -1,18 +1,24 @@
 //! What this machine can do at most: fused multiply-adds per second and bytes copied per second, measured in about a fifth of a second.
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use mnx_artifact::Cost;
 
 use crate::device::host::peak::fma_loop;
 
-/// How long each of the two measurements runs.
-const SPAN: Duration = Duration::from_millis(80);
+/// One reading. Short, so that some readings are undisturbed on a busy machine.
+const WINDOW: Duration = Duration::from_millis(2);
 
-/// Bytes that all threads together copy from; far beyond the caches.
-const COPY_BYTES: usize = 128 << 20;
+/// Readings of each ceiling; the best counts.
+const WINDOWS: usize = 40;
+
+/// Floats that all threads together copy from; far beyond the caches.
+const COPY_FLOATS: usize = 16 << 20;
+
+/// Floats copied at once.
+const PIECE: usize = 1 << 16;
 
 /// The two ceilings of the host for a number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -27,19 +33,19 @@ impl Roofline {
     /// Measures both ceilings with this many threads.
     pub fn measure(threads: usize) -> Self {
         let threads = threads.max(1);
-        let flops_per_s = rate(threads, |_| fma_loop(20_000) as f64);
-        let each = (COPY_BYTES / threads / 4).max(1);
-        let mut blocks: Vec<(Vec<f32>, Vec<f32>)> = (0..threads)
-            .map(|i| (vec![i as f32; each], vec![0.5; each]))
+        let flops_per_s = best_rate(threads, |_, _| fma_loop(5_000) as f64);
+        let pieces = (COPY_FLOATS / threads / PIECE).max(1);
+        let slots: Vec<_> = (0..threads)
+            .map(|i| Mutex::new((vec![i as f32; pieces * PIECE], vec![0.5f32; pieces * PIECE])))
             .collect();
-        let slots: Vec<_> = blocks.iter_mut().map(std::sync::Mutex::new).collect();
-        let bytes_per_s = rate(threads, |thread| {
+        let bytes_per_s = best_rate(threads, |thread, step| {
             if let Ok(mut slot) = slots[thread].lock() {
-                let (src, dst) = &mut **slot;
-                dst.copy_from_slice(black_box(src));
+                let (src, dst) = &mut *slot;
+                let at = step % pieces * PIECE;
+                dst[at..at + PIECE].copy_from_slice(black_box(&src[at..at + PIECE]));
                 black_box(dst);
             }
-            (2 * each * 4) as f64
+            (2 * PIECE * 4) as f64
         });
         Self {
             flops_per_s,
@@ -53,30 +59,41 @@ impl Roofline {
     }
 }
 
-/// Calls `step` on every thread until the span is over; the sum over threads of amounts per second.
-fn rate(threads: usize, step: impl Fn(usize) -> f64 + Sync) -> f64 {
+/// Calls `step(thread, counter)` on all threads at once, window after window; the best window's sum of amounts per second.
+fn best_rate(threads: usize, step: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
     let barrier = Barrier::new(threads);
-    let one = |thread: usize| {
-        step(thread);
-        barrier.wait();
-        let start = Instant::now();
-        let mut amount = 0.0;
-        while start.elapsed() < SPAN {
-            amount += step(thread);
-        }
-        amount / start.elapsed().as_secs_f64()
+    let one = |thread: usize| -> Vec<f64> {
+        let mut counter = 0;
+        let window = |_| {
+            barrier.wait();
+            let start = Instant::now();
+            let mut amount = 0.0;
+            while start.elapsed() < WINDOW {
+                amount += step(thread, counter);
+                counter += 1;
+            }
+            amount / start.elapsed().as_secs_f64()
+        };
+        (0..WINDOWS).map(window).collect()
     };
+    let mut sums = vec![0.0; WINDOWS];
     std::thread::scope(|scope| {
         let one = &one;
         let others: Vec<_> = (1..threads)
             .map(|thread| scope.spawn(move || one(thread)))
             .collect();
         let mine = one(0);
-        mine + others
+        for rates in others
             .into_iter()
             .filter_map(|t| t.join().ok())
-            .sum::<f64>()
-    })
+            .chain([mine])
+        {
+            sums.iter_mut()
+                .zip(rates)
+                .for_each(|(sum, rate)| *sum += rate);
+        }
+    });
+    sums.into_iter().fold(0.0, f64::max)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use nifti::{Endianness, NiftiHeader};
 
 use crate::error::VolumeError;
 use crate::nifti2::{self, Nifti2Header, field};
+use crate::wide_fields::{WideFields, affine, spacing};
 
 /// Which version of the format a header is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,21 +128,6 @@ pub(crate) fn announced(path: &Path, first: [u8; 4]) -> Result<(NiftiVersion, bo
             i32::from_le_bytes(first)
         ),
     })
-}
-
-/// The fields of either version in one width.
-struct Wide {
-    dim: [i64; 8],
-    pixdim: [f64; 8],
-    sform_code: i32,
-    qform_code: i32,
-    quatern: [f64; 3],
-    qoffset: [f64; 3],
-    srow: [[f64; 4]; 3],
-    vox_offset: f64,
-    slope: f64,
-    inter: f64,
-    datatype: i16,
 }
 
 impl Header {
@@ -315,7 +301,11 @@ impl Header {
     }
 }
 
-fn parse_one(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wide), VolumeError> {
+fn parse_one(
+    path: &Path,
+    bytes: &[u8],
+    big_endian: bool,
+) -> Result<(Fields, WideFields), VolumeError> {
     let magic = &bytes[344..348];
     if magic == b"ni1\0" {
         let image = path.with_extension("img");
@@ -348,7 +338,7 @@ fn parse_one(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wid
     h.endianness = Endianness::Little;
     let f = |v: f32| f64::from(v);
     let row = |r: &[f32; 4]| r.map(f64::from);
-    let wide = Wide {
+    let wide = WideFields {
         // The format's 16-bit dimensions are signed; the crate hands them over unsigned.
         dim: h.dim.map(|d| i64::from(d as i16)),
         pixdim: h.pixdim.map(f64::from),
@@ -365,7 +355,11 @@ fn parse_one(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wid
     Ok((Fields::One(Box::new(h)), wide))
 }
 
-fn parse_two(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wide), VolumeError> {
+fn parse_two(
+    path: &Path,
+    bytes: &[u8],
+    big_endian: bool,
+) -> Result<(Fields, WideFields), VolumeError> {
     let bytes: &[u8; nifti2::SIZE] = bytes
         .try_into()
         .map_err(|_| VolumeError::damaged(path, "the NIfTI-2 header is not 540 bytes"))?;
@@ -384,7 +378,7 @@ fn parse_two(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wid
         });
     }
     let f64s = |at: usize, i: usize| h.f64(at + 8 * i);
-    let wide = Wide {
+    let wide = WideFields {
         dim: std::array::from_fn(|i| h.i64(field::DIM + 8 * i)),
         pixdim: std::array::from_fn(|i| f64s(field::PIXDIM, i)),
         sform_code: h.i32(field::SFORM_CODE),
@@ -443,88 +437,4 @@ fn too_many(path: &Path, dim: &[i64; 8]) -> VolumeError {
         path,
         format!("the dimensions {dim:?} are beyond any memory"),
     )
-}
-
-fn affine(w: &Wide) -> [[f64; 4]; 4] {
-    let last = [0.0, 0.0, 0.0, 1.0];
-    if w.sform_code > 0 {
-        return [w.srow[0], w.srow[1], w.srow[2], last];
-    }
-    let size = [w.pixdim[1], w.pixdim[2], w.pixdim[3]];
-    if w.qform_code > 0 {
-        let [mut b, mut c, mut d] = w.quatern;
-        let rest = 1.0 - (b * b + c * c + d * d);
-        let a = if rest < 1e-7 {
-            // Rounding left no room for the real part: a half turn, as the format's own library does.
-            let n = (b * b + c * c + d * d).sqrt();
-            (b, c, d) = (b / n, c / n, d / n);
-            0.0
-        } else {
-            rest.sqrt()
-        };
-        let qfac = if w.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-        let [sx, sy, sz] = [size[0], size[1], size[2] * qfac];
-        return [
-            [
-                (a * a + b * b - c * c - d * d) * sx,
-                2.0 * (b * c - a * d) * sy,
-                2.0 * (b * d + a * c) * sz,
-                w.qoffset[0],
-            ],
-            [
-                2.0 * (b * c + a * d) * sx,
-                (a * a + c * c - b * b - d * d) * sy,
-                2.0 * (c * d - a * b) * sz,
-                w.qoffset[1],
-            ],
-            [
-                2.0 * (b * d - a * c) * sx,
-                2.0 * (c * d + a * b) * sy,
-                (a * a + d * d - b * b - c * c) * sz,
-                w.qoffset[2],
-            ],
-            last,
-        ];
-    }
-    [
-        [size[0], 0.0, 0.0, 0.0],
-        [0.0, size[1], 0.0, 0.0],
-        [0.0, 0.0, size[2], 0.0],
-        last,
-    ]
-}
-
-fn spacing(
-    path: &Path,
-    w: &Wide,
-    dim: &[usize; 4],
-    affine: &[[f64; 4]; 4],
-) -> Result<[f64; 3], VolumeError> {
-    let good = |s: f64| s.is_finite() && s > 0.0;
-    let mut out = [1.0; 3];
-    for axis in 0..3 {
-        let column = (0..3)
-            .map(|r| affine[r][axis] * affine[r][axis])
-            .sum::<f64>()
-            .sqrt();
-        let size = w.pixdim[axis + 1].abs();
-        out[2 - axis] = if good(size) {
-            size
-        } else if good(column) {
-            column
-        } else if dim[axis] == 1 {
-            // A flat axis has no distance between voxels; 2-D files leave it empty.
-            1.0
-        } else {
-            return Err(VolumeError::damaged(
-                path,
-                format!(
-                    "pixdim[{}] is {} and no sform gives the voxel size either",
-                    axis + 1,
-                    w.pixdim[axis + 1]
-                ),
-            ));
-        };
-    }
-    Ok(out)
 }

@@ -24,6 +24,7 @@ pub mod resample;
 mod restore;
 mod sliding_window;
 mod source;
+mod wide_fields;
 mod write;
 
 pub use error::VolumeError;

@@ -6,7 +6,7 @@ use mnx_ir::{ApplyAttrs, Diagnostic, Graph, NoAttrs, Op, OpCode, Patch, Stage};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
-use crate::rewrite::{Rewrite, Site, rewrite};
+use crate::rewrite::{Rewrite, Site, rewrite_everywhere};
 
 /// Splits `norm.group` into `norm.stats` and `norm.apply`, and `grn` into `grn.stats` and `grn.apply`,
 /// so that a box may end between them.
@@ -18,7 +18,7 @@ use crate::rewrite::{Rewrite, Site, rewrite};
 /// %y = norm.apply %x, %s, %g, %b {groups=32}
 /// ```
 ///
-/// *Requires* stage model or graph. *Ensures* neither `norm.group` nor `grn` is left; stage graph if no other sugar is.
+/// *Requires* stage model or graph. *Ensures* (for dead ops too) neither `norm.group` nor `grn` is left; stage graph if no other sugar is.
 /// *Declines when:* never; every such op has this form.
 #[derive(Debug, Clone, Copy)]
 pub struct DecomposeNorm;
@@ -31,7 +31,7 @@ impl Pass for DecomposeNorm {
         (Stage::Model..=Stage::Graph, Promise::GraphIfNoSugar)
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
-        rewrite(graph, cx, &[&SplitNormGroup, &SplitGrn])
+        rewrite_everywhere(graph, cx, &[&SplitNormGroup, &SplitGrn])
     }
 }
 

@@ -6,7 +6,7 @@ use mnx_ir::{Diagnostic, Graph, NoAttrs, Op, OpCode, Patch, Stage, StrideAttrs};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
-use crate::rewrite::{Rewrite, Site, rewrite};
+use crate::rewrite::{Rewrite, Site, rewrite_everywhere};
 
 /// A transposed pointwise convolution is a pointwise convolution with the weight's axes swapped, whose result is
 /// spread out by zero insertion; the bias reaches every voxel.
@@ -20,7 +20,7 @@ use crate::rewrite::{Rewrite, Site, rewrite};
 /// %y = add.bias %s, %b                 (stride 1: conv.pointwise %x, %t, %b)
 /// ```
 ///
-/// *Requires* stage model or graph. *Ensures* no `conv.pointwise_transposed` is left; stage graph if no other sugar is.
+/// *Requires* stage model or graph. *Ensures* (for dead ops too) no `conv.pointwise_transposed` is left; stage graph if no other sugar is.
 /// *Declines when:* never.
 #[derive(Debug, Clone, Copy)]
 pub struct DecomposeTransposed;
@@ -33,7 +33,7 @@ impl Pass for DecomposeTransposed {
         (Stage::Model..=Stage::Graph, Promise::GraphIfNoSugar)
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
-        rewrite(graph, cx, &[&SplitTransposed { any_stride: true }])
+        rewrite_everywhere(graph, cx, &[&SplitTransposed { any_stride: true }])
     }
 }
 

@@ -53,7 +53,7 @@ impl Rewrite for FoldAffine {
             return Ok(None);
         };
         let g = site.graph;
-        let Some((_, norm, operands)) = site.def(n) else {
+        let Some((norm_op, norm, operands)) = site.def(n) else {
             return Ok(None);
         };
         // Operands without the affine, and the affine.
@@ -70,7 +70,9 @@ impl Rewrite for FoldAffine {
         let mut patch = Patch::new(self.name(), g, site.root);
         let w1 = patch.push(g, Op::WeightScaleIn(NoAttrs {}), &[w, gamma])?;
         let b1 = patch.push(g, Op::WeightFoldBias(NoAttrs {}), &[w, beta, b])?;
+        patch.locate(g, norm_op);
         let n1 = patch.push(g, norm.clone(), &plain)?;
+        patch.locate(g, site.root);
         let y = patch.push(g, site.op().clone(), &[n1, w1, b1])?;
         patch.shunt(site.result(), y);
         Ok(Some(patch))

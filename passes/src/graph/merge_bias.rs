@@ -79,14 +79,10 @@ impl Rewrite for MoveBias {
         let &[a, b] = site.operands() else {
             return Ok(None);
         };
-        // The main branch first.
-        let pairs = if behind_activation(site, a) { [(a, b), (b, a)] } else { [(b, a), (a, b)] };
-        for (main, side) in pairs {
-            if let Some(patch) = move_bias(self.name(), site, main, side, main == a)? {
-                return Ok(Some(patch));
-            }
-        }
-        Ok(None)
+        // One direction only: tried both ways, a bias would move to and fro.
+        let main_first = behind_activation(site, a) || pointwise(site, b).is_none();
+        let (main, side) = if main_first { (a, b) } else { (b, a) };
+        move_bias(self.name(), site, main, side, main_first)
     }
 }
 
@@ -112,14 +108,19 @@ fn move_bias(rule: &'static str, site: &Site<'_>, main: ValueId, side: ValueId, 
     // The side branch without its bias.
     let (bare, bias) = match site.sole_def(side, site.root) {
         Some((_, Op::AddBias(_), &[x, bias])) => (x, bias),
-        Some((_, conv @ Op::ConvPointwise(_), &[x, w, bias])) => (patch.push(g, conv.clone(), &[x, w])?, bias),
+        Some((id, conv @ Op::ConvPointwise(_), &[x, w, bias])) => {
+            patch.locate(g, id);
+            (patch.push(g, conv.clone(), &[x, w])?, bias)
+        }
         _ => return Ok(None),
     };
+    patch.locate(g, main_op);
     let merged = match main_operands {
         [_, _, own] => patch.push(g, Op::WeightAdd(NoAttrs {}), &[*own, bias])?,
         _ => bias,
     };
     let conv = patch.push(g, g.op(main_op).clone(), &[main_operands[0], main_operands[1], merged])?;
+    patch.locate(g, site.root);
     let sum = if main_first { [conv, bare] } else { [bare, conv] };
     let y = patch.push(g, Op::Add(NoAttrs {}), &sum)?;
     patch.shunt(site.result(), y);

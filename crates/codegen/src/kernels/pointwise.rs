@@ -93,7 +93,11 @@ pub(super) fn emit<'c>(
                 Some(bias) => b.load_vec(bias, s.column, s.lanes),
                 None => b.zero(Ty::vec(Scalar::F32, s.lanes)),
             },
-            &|s, value| b.store(value, result, b.at(s.column, s.row, stride)),
+            &|sums| {
+                for &(s, value) in sums {
+                    b.store(value, result, b.at(s.column, s.row, stride));
+                }
+            },
         );
         b.phase("store");
         let y = b.shifted(y, b.mul(b.at(first, sample, space), k.out_channels));

@@ -3,7 +3,7 @@
 use super::{CompileTimes, Product, Stage, symbols};
 use crate::CodegenError;
 use crate::kernels;
-use crate::mlir::{Scalar, Session};
+use crate::mlir::{Buffer, Builder, Scalar, Session, Val};
 use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
@@ -32,21 +32,48 @@ pub(super) fn compile(
         symbol: symbol.into(),
         reason,
     })?;
+    let signature = Signature {
+        symbol,
+        args: &kernel.args(),
+        scratch_bytes: kernel.scratch_bytes(),
+    };
+    compile_body(
+        session,
+        &signature,
+        target,
+        stages,
+        |builder, buffers, workgroup, scratch| {
+            kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
+        },
+    )
+}
+
+/// What the caller of a kernel sees.
+pub(crate) struct Signature<'a> {
+    /// Exported name.
+    pub(crate) symbol: &'a str,
+    /// Buffers.
+    pub(crate) args: &'a [Arg],
+    /// Scratch it may use.
+    pub(crate) scratch_bytes: usize,
+}
+
+/// Compiles whatever `emit` emits.
+pub(crate) fn compile_body(
+    session: &Session,
+    signature: &Signature,
+    target: &Target,
+    stages: &[Stage],
+    emit: impl for<'c> FnOnce(&Builder<'c>, &[Buffer<'c>], Val<'c>, Buffer<'c>),
+) -> Result<Product, CodegenError> {
+    let &Signature { symbol, args, .. } = signature;
     let mut times = CompileTimes::default();
     let mut shown = Vec::new();
-    let args = kernel.args();
 
     let start = Instant::now();
     let body = format!("{symbol}.body");
     let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
-    let mut unit = session.build(
-        &body,
-        &types,
-        kernel.scratch_bytes(),
-        |builder, buffers, workgroup, scratch| {
-            kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
-        },
-    );
+    let mut unit = session.build(&body, &types, signature.scratch_bytes, emit);
     times.emit = start.elapsed();
     if stages.contains(&Stage::Mlir) {
         shown.push((Stage::Mlir, unit.text().into_bytes()));
@@ -64,7 +91,7 @@ pub(super) fn compile(
     module.set_triple(&TargetTriple::create(TRIPLE));
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     module.set_source_file_name(symbol);
-    wrap(&context, &module, symbol, &body, &args, target)?;
+    wrap(&context, &module, symbol, &body, args, target)?;
     module
         .verify()
         .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;

@@ -9,7 +9,7 @@ const PREFERRED: &[&str] = &["ld.lld-22", "ld.lld"];
 const FALLBACK: &[&str] = &["ld", "cc"];
 
 /// Links the objects in their order. The result depends on nothing else than their bytes and the linker.
-pub(super) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
+pub(crate) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
     let linker = find().ok_or_else(|| {
         CodegenError::Link(
             "no linker on PATH: looked for ld.lld-22, ld.lld, ld.lld-N, ld, cc".into(),

@@ -161,7 +161,7 @@ fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
             (input[a] - 1) / stride[a] + 1
         }
     });
-    let channels = r.pick(&[1, 3, 5, 8, 16, 20, 32, 33, 40, 48]);
+    let channels: usize = r.pick(&[1, 3, 5, 8, 16, 20, 32, 33, 40, 48]);
     let blocks: Vec<usize> = (1..=channels)
         .filter(|b| channels.is_multiple_of(*b))
         .collect();

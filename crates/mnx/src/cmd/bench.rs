@@ -1,6 +1,5 @@
 //! `mnx bench`: how fast the network runs here.
 
-use std::io::Write;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Cost};
@@ -9,7 +8,7 @@ use mnx_weights::det_input;
 use serde_json::{Value, json};
 
 use crate::cli::Bench;
-use crate::cmd::{check_output, open_session};
+use crate::cmd::{check_output, open_session, write_text};
 use crate::failure::Failure;
 use crate::text;
 
@@ -24,8 +23,16 @@ impl Spread {
     fn of(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         let n = seconds.len();
-        let median = if n.is_multiple_of(2) { (seconds[n / 2 - 1] + seconds[n / 2]) / 2.0 } else { seconds[n / 2] };
-        Self { median, min: seconds[0], max: seconds[n - 1] }
+        let median = if n.is_multiple_of(2) {
+            (seconds[n / 2 - 1] + seconds[n / 2]) / 2.0
+        } else {
+            seconds[n / 2]
+        };
+        Self {
+            median,
+            min: seconds[0],
+            max: seconds[n - 1],
+        }
     }
 }
 
@@ -56,9 +63,7 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
         if to_stdout {
             return text::print(&report);
         }
-        std::fs::File::create(path)
-            .and_then(|mut f| f.write_all(report.as_bytes()))
-            .map_err(|e| Failure::user(format!("{}: {e}", path.display())))?;
+        write_text(path, &report)?;
         if quiet {
             return Ok(());
         }
@@ -67,14 +72,18 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
 }
 
 fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
-    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
+    let inputs: Vec<_> = session
+        .inputs()
+        .iter()
+        .map(|p| det_input("bench/input", &p.shape))
+        .collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
     let (mut outputs, mut trace) = (session.new_outputs(), session.new_trace());
     let groups = DispatchTime::group(&session.program().commands);
     session.run_into(&slices, &mut outputs)?;
     // Whole runs and traced runs alternate, so that tracing does not weigh on the totals and both see the same machine.
-    let mut totals = Vec::with_capacity(runs);
-    let mut each: Vec<Vec<f64>> = groups.iter().map(|_| Vec::with_capacity(runs)).collect();
+    let mut totals = Vec::new();
+    let mut each: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
     for _ in 0..runs {
         let start = Instant::now();
         session.run_into(&slices, &mut outputs)?;
@@ -100,7 +109,14 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
             (g, Spread::of(seconds), bound)
         })
         .collect();
-    Ok(Measured { total: Spread::of(totals), cost, bound, dispatches, peak_bytes, roofline })
+    Ok(Measured {
+        total: Spread::of(totals),
+        cost,
+        bound,
+        dispatches,
+        peak_bytes,
+        roofline,
+    })
 }
 
 fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
@@ -108,7 +124,10 @@ fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
 }
 
 fn gflops(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
-    measured.roofline.filter(|_| seconds > 0.0).map(|_| cost.flops as f64 / seconds / 1e9)
+    measured
+        .roofline
+        .filter(|_| seconds > 0.0)
+        .map(|_| cost.flops as f64 / seconds / 1e9)
 }
 
 fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
@@ -147,13 +166,14 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
 }
 
 fn table(args: &Bench, session: &Session, m: &Measured) -> String {
-    let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+    let number =
+        |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     let mut out = format!(
-        "{}: {}, {}, {} threads, {} runs after one to warm up\n",
+        "{}: {}, {}, {}, {} runs after one to warm up\n",
         args.bundle.display(),
         session.device_name(),
         session.program().target,
-        session.threads(),
+        text::threads(session.threads()),
         args.runs
     );
     out.push_str(&format!(
@@ -200,7 +220,9 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
                 ]
             })
             .collect();
-        let header = ["dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel"];
+        let header = [
+            "dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel",
+        ];
         out.push_str(&format!("\n{}", text::table(&header, &rows)));
     }
     out

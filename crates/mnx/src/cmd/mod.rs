@@ -8,6 +8,7 @@ pub mod refit;
 pub mod run;
 pub mod verify;
 
+use std::io::Write;
 use std::path::Path;
 
 use mnx_artifact::Bundle;
@@ -32,19 +33,44 @@ fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
 fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let shown = output.display();
     if output.is_dir() {
-        return Err(Failure::user(format!("{shown}: is a directory, a file name expected")));
+        return Err(Failure::user(format!(
+            "{shown}: is a directory, a file name expected"
+        )));
     }
     let parent = match output.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     if !parent.is_dir() {
-        return Err(Failure::user(format!("{shown}: there is no directory {}", parent.display())));
+        return Err(Failure::user(format!(
+            "{shown}: there is no directory {}",
+            parent.display()
+        )));
     }
     if let Ok(there) = output.canonicalize()
-        && inputs.iter().any(|i| i.canonicalize().is_ok_and(|i| i == there))
+        && inputs
+            .iter()
+            .any(|i| i.canonicalize().is_ok_and(|i| i == there))
     {
         return Err(Failure::user(format!("{shown}: would overwrite an input")));
     }
+    Ok(())
+}
+
+/// Writes a text file under a temporary name in the same directory, then renames.
+fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
+    let io = |e: std::io::Error| Failure::user(format!("{}: {e}", path.display()));
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mnx-");
+    #[cfg(unix)]
+    builder
+        .permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(parent).map_err(io)?;
+    temporary.write_all(content.as_bytes()).map_err(io)?;
+    temporary.persist(path).map_err(|e| io(e.error))?;
     Ok(())
 }

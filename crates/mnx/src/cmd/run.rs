@@ -26,7 +26,11 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
             return Err(Failure::user(format!(
                 "{shown}: no tensor \"{}\"; the file has {}",
                 port.name,
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
             )));
         };
         if *shape != port.shape {
@@ -60,15 +64,18 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     if quiet {
         return Ok(());
     }
-    let shapes: Vec<String> =
-        session.outputs().iter().map(|p| format!("{} {}", p.name, text::shape(&p.shape))).collect();
+    let shapes: Vec<String> = session
+        .outputs()
+        .iter()
+        .map(|p| format!("{} {}", p.name, text::shape(&p.shape)))
+        .collect();
     text::print(&format!(
-        "{}: {} in {} ({}, {}, {} threads)\n",
+        "{}: {} in {} ({}, {}, {})\n",
         args.output.display(),
         shapes.join(", "),
         text::seconds(elapsed),
         session.device_name(),
         session.program().target,
-        session.threads()
+        text::threads(session.threads())
     ))
 }

@@ -16,12 +16,14 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     let shown = args.bundle.display();
     let Some(vectors) = &bundle.manifest().vectors else {
         return Err(Failure::user(format!(
-            "{shown}: the bundle has no test vectors, so there is nothing to compare with; compile it anew with mnxc compile --vectors \
-             (bundles from mnx refit have none)"
+            "{shown}: the bundle has no test vectors, so there is nothing to compare with; mnxc compile stores them where the \
+             reference interpreter can keep up (take a smaller --patch), and mnx refit drops them"
         )));
     };
     if args.place.device == DeviceChoice::Null {
-        return Err(Failure::user("the null device computes nothing that could be verified; use --device host"));
+        return Err(Failure::user(
+            "the null device computes nothing that could be verified; use --device host",
+        ));
     }
     let mut session = open_session(&bundle, &args.place)?;
     let inputs: Vec<_> = session
@@ -35,14 +37,21 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut results = Vec::new();
     let mut failed = Vec::new();
-    for (((port, data), samples), maximum) in
-        session.outputs().iter().zip(&outputs).zip(&vectors.outputs).zip(&vectors.maxima)
+    for (((port, data), samples), maximum) in session
+        .outputs()
+        .iter()
+        .zip(&outputs)
+        .zip(&vectors.outputs)
+        .zip(&vectors.maxima)
     {
         let allowed = vectors.tolerance * (1.0 + maximum);
         let mut worst = 0f64;
         let mut odd = 0usize;
         for &(index, want) in samples {
-            let got = usize::try_from(index).ok().and_then(|i| data.value(i)).unwrap_or(f64::NAN);
+            let got = usize::try_from(index)
+                .ok()
+                .and_then(|i| data.value(i))
+                .unwrap_or(f64::NAN);
             let error = (got - want).abs();
             if error.is_finite() {
                 worst = worst.max(error);
@@ -53,7 +62,11 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         let pass = odd == 0 && worst <= allowed && !samples.is_empty();
         if !pass {
             failed.push(if odd > 0 {
-                format!("{}: {odd} of {} values are not finite", port.name, samples.len())
+                format!(
+                    "{}: {odd} of {} values are not finite",
+                    port.name,
+                    samples.len()
+                )
             } else {
                 format!("{}: error {worst:.3e}, {allowed:.3e} allowed", port.name)
             });
@@ -62,7 +75,11 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         rows.push(vec![
             port.name.clone(),
             samples.len().to_string(),
-            if odd > 0 { "NaN".to_owned() } else { format!("{worst:.3e}") },
+            if odd > 0 {
+                "NaN".to_owned()
+            } else {
+                format!("{worst:.3e}")
+            },
             format!("{allowed:.3e}"),
             format!("{maximum:.4}"),
             verdict.to_owned(),
@@ -80,16 +97,26 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         });
         text::print(&format!("{report:#}\n"))?;
     } else if !quiet {
-        let header = ["output", "values", "max error", "allowed", "max |value|", ""];
+        let header = [
+            "output",
+            "values",
+            "max error",
+            "allowed",
+            "max |value|",
+            "",
+        ];
         text::print(&format!(
-            "{}{}, {target}, {} threads\n",
+            "{}{}, {target}, {}\n",
             text::table(&header, &rows),
             session.device_name(),
-            session.threads()
+            text::threads(session.threads())
         ))?;
     }
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::user(format!("{shown}: this device disagrees with the reference: {}", failed.join("; "))))
+    Err(Failure::user(format!(
+        "{shown}: this device disagrees with the reference: {}",
+        failed.join("; ")
+    )))
 }

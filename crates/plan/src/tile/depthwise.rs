@@ -6,14 +6,26 @@ use crate::target::Target;
 /// Most scratch that a tile may ask for, per thread.
 const SCRATCH_LIMIT: usize = 64 << 20;
 
-/// Multiply-adds (one vector each) that copying one vector into the ring is worth.
-const STAGING_COST: f64 = 3.0;
+/// Costs are counted in multiply-adds of one vector. Copying a vector into the ring costs this much,
+const STAGING: f64 = 3.0;
 
-/// Vector multiply-adds below which more workgroups do not pay.
+/// starting on another voxel this much,
+const VOXEL: f64 = 2.0;
+
+/// and a vector that the compute loop reads from a ring that has outgrown its share of L2 this much more, per share.
+const OVERFLOW: f64 = 2.0;
+
+/// That share: what streams through, input and output, needs room as well (measured: a quarter beats a half).
+const L2_SHARE: f64 = 0.25;
+
+/// Least work of a workgroup: below it, cutting further does not pay.
 const LEAST_WORK: f64 = 20_000.0;
 
 /// Workgroups that a launch with enough work is cut into, at least.
-const WORKGROUPS: usize = 8;
+const WORKGROUPS: usize = 16;
+
+/// float32 elements of a cache line: narrower channel blocks would share lines between threads.
+const LINE: usize = 16;
 
 impl Depthwise {
     /// Whether code can be made for this description and tile; the reason if not.
@@ -68,13 +80,22 @@ impl Depthwise {
         }
     }
 
-    /// A good tile for a target, whatever `self.tile` is: the cheapest by a model of multiply-adds and staging whose ring fits in about half of L2.
+    /// A good tile for a target, whatever `self.tile` is: the cheapest by a model of multiply-adds, staging and cache.
     ///
     /// It does not depend on the number of threads, so that results do not either.
     pub fn choose_tile(&self, target: &Target) -> DepthwiseTile {
+        self.choose(target, &self.channel_blocks())
+    }
+
+    /// As [`Depthwise::choose_tile`], with all channels in one block, as kernels that go on with whole rows need it.
+    pub fn choose_row_tile(&self, target: &Target) -> DepthwiseTile {
+        self.choose(target, &[self.channels])
+    }
+
+    fn choose(&self, target: &Target, blocks: &[usize]) -> DepthwiseTile {
         let width = self.tile_width(target);
         let mut best: Option<(f64, DepthwiseTile)> = None;
-        for channels in self.channel_blocks(target) {
+        for &channels in blocks {
             for height in cuts(self.output[1]) {
                 for depth in cuts(self.output[0]) {
                     let tile = DepthwiseTile {
@@ -116,18 +137,17 @@ impl Depthwise {
             * step
     }
 
-    /// Channel blocks worth trying: divisors made of whole vectors up to 64 channels, else all channels.
-    fn channel_blocks(&self, target: &Target) -> Vec<usize> {
-        let blocks: Vec<usize> = (1..=self.channels.min(64))
-            .filter(|b| self.channels.is_multiple_of(*b) && b.is_multiple_of(target.lanes))
+    /// Channel blocks worth trying: divisors made of whole cache lines up to 64 channels, else divisors of at least one line, else all channels.
+    fn channel_blocks(&self) -> Vec<usize> {
+        let divisors = || (1..=self.channels).filter(|b| self.channels.is_multiple_of(*b));
+        let lines: Vec<usize> = divisors()
+            .filter(|b| *b <= 64 && b.is_multiple_of(LINE))
             .collect();
-        if !blocks.is_empty() {
-            return blocks;
+        if !lines.is_empty() {
+            return lines;
         }
-        (1..=self.channels)
-            .rev()
-            .filter(|b| self.channels.is_multiple_of(*b) && (*b <= 64 || *b == self.channels))
-            .filter(|b| *b >= target.lanes || *b == self.channels)
+        divisors()
+            .filter(|b| *b == self.channels || (LINE..=64).contains(b))
             .collect()
     }
 
@@ -136,17 +156,16 @@ impl Depthwise {
             tile,
             ..self.clone()
         };
-        let vectors: usize = {
-            let whole = tile.channels / target.lanes;
-            whole + (tile.channels % target.lanes).count_ones() as usize
-        };
+        let whole = tile.channels / target.lanes;
+        let vectors = whole + (tile.channels % target.lanes).count_ones() as usize;
         let blocks = self.channels / tile.channels;
-        let taps = if self.transposed {
-            voxels(self.taps) as f64 / voxels(self.stride) as f64
+        let outputs = voxels(self.output) as f64;
+        let upsampling = if self.transposed {
+            voxels(self.stride)
         } else {
-            voxels(self.taps) as f64
+            1
         };
-        let compute = voxels(self.output) as f64 * taps;
+        let compute = outputs * (voxels(self.taps) as f64 / upsampling as f64);
         let staged = |a: usize, step: usize| -> f64 {
             let axis = self.axis(a);
             (0..axis.output)
@@ -155,20 +174,18 @@ impl Depthwise {
                 .map(|(low, high)| (high - low) as f64)
                 .sum()
         };
-        let row = (self.input[2] + self.pad[2]) as f64;
-        let staging = staged(0, tile.depth) * staged(1, tile.height) * row * STAGING_COST;
-        let setup = (voxels(self.taps) * k.workgroups() / blocks / self.batch) as f64;
-        let mut cost = (compute + staging + setup) * (vectors * blocks) as f64;
-        let bytes = k.scratch_bytes();
-        let budget = target.l2 / 2;
-        if bytes > budget {
-            cost *= 1.0 + (bytes - budget) as f64 / budget as f64;
-        }
+        let copied = staged(0, tile.depth) * staged(1, tile.height) * self.input[2] as f64;
+        let setup = (voxels(self.taps) * k.parts()) as f64;
+        let share = target.l2 as f64 * L2_SHARE;
+        let over = (k.scratch_bytes() as f64 / share - 1.0).max(0.0);
+        let overflow = over * OVERFLOW * outputs * self.taps[0] as f64 / upsampling as f64;
+        let per_vector = compute + (copied + setup) * STAGING + overflow;
+        let per_block = per_vector * vectors as f64 + copied * VOXEL;
+        let mut cost = per_block * blocks as f64;
         let work = cost * self.batch as f64;
         let wanted = WORKGROUPS.min((work / LEAST_WORK) as usize).max(1);
-        let groups = k.workgroups();
-        if groups < wanted {
-            cost *= wanted as f64 / groups as f64;
+        if k.workgroups() < wanted {
+            cost *= wanted as f64 / k.workgroups() as f64;
         }
         cost
     }

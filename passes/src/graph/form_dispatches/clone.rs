@@ -2,6 +2,7 @@
 
 use mnx_ir::{Diagnostic, Graph, Op, OpCode, OpId, Patch, ValueId};
 
+use super::draw::hidden;
 use crate::graph::merge_bias::MoveBias;
 use crate::rewrite::{Rewrite, Site};
 use crate::uses::Uses;
@@ -19,9 +20,8 @@ pub(super) fn stem(graph: &Graph, v: ValueId) -> Option<OpId> {
 fn is_identity_residual(graph: &Graph, uses: &Uses, add: OpId, v: ValueId) -> bool {
     let &[a, b] = graph.operands(add) else { return false };
     let other = if a == v { b } else { a };
-    let hidden = |h: ValueId| graph.def(h).is_some_and(|d| matches!(graph.op(d), Op::Gelu(_) | Op::GrnApply(_)));
     uses.sole_reader(other) == Some(add)
-        && graph.def(other).is_some_and(|d| matches!(graph.op(d), Op::ConvPointwise(_)) && hidden(graph.operands(d)[0]))
+        && graph.def(other).is_some_and(|d| matches!(graph.op(d), Op::ConvPointwise(_)) && hidden(graph, graph.operands(d)[0]))
 }
 
 /// Gives each reader of the stem a stem of its own.
@@ -50,7 +50,9 @@ impl Rewrite for RecomputeStem {
                 continue;
             }
             let mut patch = Patch::new(self.name(), g, site.root);
+            patch.locate(g, stem);
             let own = patch.push(g, g.op(stem).clone(), g.operands(stem))?;
+            patch.locate(g, site.root);
             let mut operands = site.operands().to_vec();
             operands[at] = own;
             let y = patch.push(g, site.op().clone(), &operands)?;
@@ -112,8 +114,10 @@ impl Rewrite for CloneHidden {
         for &id in chain.iter().rev() {
             let operands: Vec<ValueId> =
                 g.operands(id).iter().map(|&v| copy.filter(|(old, _)| *old == v).map_or(v, |(_, new)| new)).collect();
+            patch.locate(g, id);
             copy = Some((g.result(id), patch.push(g, g.op(id).clone(), &operands)?));
         }
+        patch.locate(g, site.root);
         let copied = copy.map_or(h, |(_, new)| new);
         let y = patch.push(g, site.op().clone(), &[copied, ratio, gamma, beta])?;
         patch.shunt(site.result(), y);

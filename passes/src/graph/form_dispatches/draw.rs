@@ -34,13 +34,11 @@ pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
     for id in core().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
         pen.mlp(id);
     }
+    for id in core().filter(|&id| matches!(g.op(id), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_))) {
+        pen.depthwise(id);
+    }
     for id in core() {
-        if pen.owner[id.index()].is_none() {
-            match g.op(id) {
-                Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) => pen.depthwise(id),
-                _ => pen.single(id),
-            }
-        }
+        pen.single(id);
     }
     pen.boxes
 }
@@ -109,7 +107,11 @@ impl Pen<'_> {
         self.sole_def(v, reader).filter(|_| self.options.recompute_stem && stem(self.g, v).is_some())
     }
 
+    /// The box around a depthwise convolution that no layer norm took along.
     fn depthwise(&mut self, conv: OpId) {
+        if self.owner[conv.index()].is_some() {
+            return;
+        }
         let b = self.open("dwconv", conv);
         if let Some(stem) = self.own_stem(self.g.operands(conv)[0], conv) {
             self.join(b, &[stem]);
@@ -218,14 +220,19 @@ impl Pen<'_> {
         is_unit_pointwise(self.g, op) && self.uses.readers(logits).iter().all(|&r| matches!(self.g.op(r), Op::Softmax(_) | Op::Argmax(_)))
     }
 
+    /// A box for an op that joined none.
     fn single(&mut self, op: OpId) {
+        if self.owner[op.index()].is_some() {
+            return;
+        }
         let g = self.g;
         let result = g.result(op);
         let what = match g.op(op) {
             Op::ConvPointwise(_) if stem(g, result).is_some() && !self.is_head(op) => "stem",
             Op::ConvPointwise(_) if self.is_head(op) => "head",
             Op::ConvPointwise(_)
-                if self.uses.readers(result).iter().all(|&r| matches!(g.op(r), Op::Scatter(_) | Op::Add(_) | Op::AddBias(_))) =>
+                if !hidden(g, g.operands(op)[0])
+                    && self.uses.readers(result).iter().all(|&r| matches!(g.op(r), Op::Scatter(_) | Op::Add(_) | Op::AddBias(_))) =>
             {
                 "res"
             }
@@ -237,4 +244,9 @@ impl Pen<'_> {
 
 fn is_unit_pointwise(g: &Graph, op: OpId) -> bool {
     matches!(g.op(op), Op::ConvPointwise(a) if a.stride == 1)
+}
+
+/// Whether a value is the hidden tensor of a block.
+pub(super) fn hidden(g: &Graph, v: ValueId) -> bool {
+    g.def(v).is_some_and(|d| matches!(g.op(d), Op::Gelu(_) | Op::GrnApply(_)))
 }

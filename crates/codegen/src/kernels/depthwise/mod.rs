@@ -7,6 +7,8 @@
 
 mod register;
 mod ring;
+#[cfg(test)]
+mod rows_test;
 mod sums;
 mod taps;
 mod width;
@@ -135,25 +137,27 @@ pub(super) fn emit<'c>(
     }
 }
 
-// Used by the fused kernels only.
-#[allow(dead_code)]
-/// One finished output row, as [`emit_rows`] hands it over.
-pub(crate) struct Row<'c> {
+/// Finished output rows, as [`emit_rows`] hands them over: `count` neighbouring rows of one plane.
+#[allow(dead_code)] // read by the kernels that fuse a convolution
+pub(crate) struct Rows<'c> {
     /// Sample.
     pub(crate) sample: Val<'c>,
     /// Spatial workgroup within the sample (the row of partials).
     pub(crate) part: Val<'c>,
     /// Output plane.
     pub(crate) z: Val<'c>,
-    /// Output row within the plane.
+    /// First output row within the plane.
     pub(crate) y: Val<'c>,
+    /// Rows.
+    pub(crate) count: Val<'c>,
 }
 
 /// The row engine, for kernels that go on with the convolution's result instead of storing it.
 ///
 /// Emits the work of workgroup `workgroup` of `k` (numbered as the kernel on its own would be; its tile has all channels in one block): for every
-/// output row in turn, the row's `[output w, channels]` values are written to `row` (float32, from its index 0), bias included, then `body` is
-/// emitted, which may read and overwrite `row`. `inputs` are the buffers of [`Depthwise::inputs`], `layout` comes from
+/// `group` output rows in turn (fewer at the end of a slab), their `[rows * output w, channels]` values are written to `to` (float32, from its
+/// index 0), bias included, then `body` is emitted, which may read and overwrite `to`. The rows' voxels are neighbours in memory:
+/// `((sample * d + z) * h + y) * w` is the first. `inputs` are the buffers of [`Depthwise::inputs`], `layout` comes from
 /// [`DepthwiseScratch::carve`] with the carver of the calling kernel's own layout, and `scratch` is the kernel's whole scratch.
 /// Nothing else of the layout's regions may be touched by `body`.
 #[allow(dead_code, clippy::too_many_arguments)]
@@ -165,30 +169,40 @@ pub(crate) fn emit_rows<'c>(
     workgroup: Val<'c>,
     scratch: Buffer<'c>,
     layout: DepthwiseScratch,
-    row: Buffer<'c>,
-    body: impl FnOnce(&Row<'c>),
+    group: usize,
+    to: Buffer<'c>,
+    body: impl FnOnce(&Rows<'c>),
 ) {
     debug_assert_eq!(k.tile.channels, k.channels);
     let conv = Conv::new(k, target, b, inputs, workgroup, scratch, layout);
     conv.prepare();
-    let c = k.channels;
+    let (c, w) = (k.channels, k.output[2]);
     conv.stream(|z| {
         let [low, high] = conv.place.rows;
-        b.each(low, high, 1, |y| {
+        b.each(low, high, group, |first| {
             b.phase("convolve");
+            let end = if group == 1 {
+                b.add(first, 1)
+            } else {
+                b.min(b.add(first, group), high)
+            };
             conv.vectors(|channels| {
                 for part in cover(&k.axis(2), k.tile.width, layout.before) {
-                    conv.along(&part, |tile, first, position| {
-                        let result = conv.tile(z, y, tile, position, channels);
-                        result.store(b, row, b.at(channels.first, first, c), c);
+                    conv.along(&part, |tile, voxel, position| {
+                        b.each(first, end, 1, |y| {
+                            let result = conv.tile(z, y, tile, position, channels);
+                            let voxel = b.at(voxel, b.sub(y, first), w);
+                            result.store(b, to, b.at(channels.first, voxel, c), c);
+                        });
                     });
                 }
             });
-            body(&Row {
+            body(&Rows {
                 sample: conv.place.sample,
                 part: conv.place.part,
                 z,
-                y,
+                y: first,
+                count: b.sub(end, first),
             });
         });
     });

@@ -9,6 +9,9 @@ use mnx_plan::kernel::Grn;
 /// Vectors of hidden channels whose sums of squares stay in registers while the rows go by.
 const GROUP: usize = 4;
 
+/// GELUs computed side by side: enough to hide the latency, few enough to need no more registers than a register block leaves.
+const CHAINS: usize = 4;
+
 impl<'c> Emitter<'_, 'c> {
     pub(super) fn hidden_steps(&self, workgroup: Val<'c>, tile: TileOf<'c>) {
         let (b, step, hidden) = (self.b, self.k.tile.hidden, self.k.hidden);
@@ -62,14 +65,18 @@ impl<'c> Emitter<'_, 'c> {
             panels,
             part,
             &|s| b.load_vec(bias, b.add(first, s.column), s.lanes),
-            &|s, value| {
-                let mut value = gelu(b, value);
-                if let Some((scale, beta)) = apply {
-                    let channel = b.add(first, s.column);
-                    let beta = b.load_vec(beta, channel, s.lanes);
-                    value = b.fma(value, b.load_vec(scale, channel, s.lanes), beta);
+            &|sums| {
+                for sums in sums.chunks(CHAINS) {
+                    let x: Vec<_> = sums.iter().map(|&(_, x)| x).collect();
+                    for (&(s, _), mut value) in sums.iter().zip(gelu(b, &x)) {
+                        if let Some((scale, beta)) = apply {
+                            let channel = b.add(first, s.column);
+                            let beta = b.load_vec(beta, channel, s.lanes);
+                            value = b.fma(value, b.load_vec(scale, channel, s.lanes), beta);
+                        }
+                        b.store(value, to, b.at(s.column, s.row, h.stride));
+                    }
                 }
-                b.store(value, to, b.at(s.column, s.row, h.stride));
             },
         );
     }
@@ -103,7 +110,11 @@ impl<'c> Emitter<'_, 'c> {
             panels,
             part,
             &|s| b.load_vec(to, b.at(s.column, s.row, o.stride), s.lanes),
-            &|s, value| b.store(value, to, b.at(s.column, s.row, o.stride)),
+            &|sums| {
+                for &(s, value) in sums {
+                    b.store(value, to, b.at(s.column, s.row, o.stride));
+                }
+            },
         );
     }
 

@@ -117,7 +117,12 @@ impl<'c> Emitter<'_, 'c> {
             panels,
             part,
             &|s| b.load_vec(self.args.compress[1], s.column, s.lanes),
-            &|s, value| b.store(value, to, b.at(s.column, s.row, self.layout.output.stride)),
+            &|sums| {
+                for &(s, value) in sums {
+                    let at = b.at(s.column, s.row, self.layout.output.stride);
+                    b.store(value, to, at);
+                }
+            },
         );
     }
 

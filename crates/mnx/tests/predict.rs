@@ -1,0 +1,333 @@
+//! `mnx predict` with a network whose answer is known voxel by voxel, so that tiling must not show.
+#![cfg(all(unix, target_arch = "x86_64"))]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../runtime/tests/sample/mod.rs"]
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Output};
+
+use mnx_artifact::{BundleWriter, Command, Label, Manifest};
+use mnx_volume::{Header, ReadOptions, read, write_f32};
+use mnx_weights::det;
+use sample::{manifest, program};
+use serde_json::Value;
+
+/// Class 1 wins where the z-scored voxel is below 0.1.
+const W: [f32; 2] = [1.5, -0.5];
+const B: [f32; 2] = [0.125, 0.325];
+const SHAPE: [usize; 3] = [7, 9, 17];
+
+struct Case {
+    _dir: tempfile::TempDir,
+    bundle: PathBuf,
+    image: PathBuf,
+    seg: PathBuf,
+    root: PathBuf,
+}
+
+fn affine() -> [[f64; 4]; 4] {
+    [
+        [-2.0, 0.0, 0.0, 5.0],
+        [0.0, 1.5, 0.0, -7.0],
+        [0.0, 0.0, 3.0, 1.0],
+        [0.0, 0.0, 0.0, 1.0],
+    ]
+}
+
+fn voxels(name: &str, channels: usize) -> Vec<f32> {
+    det(name, channels * SHAPE.iter().product::<usize>())
+        .map(|v| (100.0 + 30.0 * v) as f32)
+        .collect()
+}
+
+fn case(m: &Manifest, name: &str) -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = sample::bundle(dir.path(), m, W, B);
+    let image = dir.path().join("image.nii.gz");
+    write_f32(
+        &image,
+        &voxels(name, 1),
+        1,
+        &Header::new(SHAPE, affine()).unwrap(),
+    )
+    .unwrap();
+    let root = dir.path().to_owned();
+    Case {
+        bundle,
+        image,
+        seg: root.join("seg.nii.gz"),
+        root,
+        _dir: dir,
+    }
+}
+
+fn model() -> Manifest {
+    manifest(vec![program("x86-64-v3", &["sse2"])])
+}
+
+fn predict(case: &Case, image: &Path, more: &[&str]) -> Output {
+    Process::new(env!("CARGO_BIN_EXE_mnx"))
+        .arg("predict")
+        .arg(&case.bundle)
+        .arg("-i")
+        .arg(image)
+        .arg("-o")
+        .arg(&case.seg)
+        .args(more)
+        .current_dir(&case.root)
+        .output()
+        .unwrap()
+}
+
+/// Class of every voxel by the formula, none where the two logits are nearly equal.
+fn wanted(image: &[f32]) -> Vec<Option<u16>> {
+    let n = image.len() as f64;
+    let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let sd = (image
+        .iter()
+        .map(|v| (f64::from(*v) - mean).powi(2))
+        .sum::<f64>()
+        / n)
+        .sqrt();
+    let logit = |c: usize, z: f64| (f64::from(W[c]) * z + f64::from(B[c])).max(0.0);
+    image
+        .iter()
+        .map(|v| {
+            let z = (f64::from(*v) - mean) / sd;
+            let (a, b) = (logit(0, z), logit(1, z));
+            ((a - b).abs() > 1e-4).then_some(u16::from(b > a))
+        })
+        .collect()
+}
+
+fn check(case: &Case, image: &[f32], values: [u16; 2]) {
+    let seg = read(&case.seg, &ReadOptions::default()).unwrap();
+    assert_eq!((seg.shape, seg.affine), (SHAPE, affine()));
+    let labels = seg.to_labels().unwrap();
+    let mut compared = [0; 2];
+    for (got, want) in labels.iter().zip(wanted(image)) {
+        if let Some(want) = want {
+            assert_eq!(*got, values[usize::from(want)]);
+            compared[usize::from(want)] += 1;
+        }
+    }
+    assert!(compared.iter().all(|&n| n > 100), "{compared:?}");
+}
+
+fn ok(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn labels_follow_the_network_whatever_the_tiling() {
+    let case = case(&model(), "plain");
+    let image = voxels("plain", 1);
+    for more in [
+        &[][..],
+        &["--overlap", "0.25", "--threads", "1"],
+        &["--tta"],
+    ] {
+        let output = predict(&case, &case.image, more);
+        let said = ok(&output);
+        assert!(
+            said.contains("0 background")
+                && said.contains("1 class 1")
+                && said.contains("seg.nii.gz"),
+            "{said}"
+        );
+        assert!(String::from_utf8_lossy(&output.stderr).contains("patches"));
+        check(&case, &image, [0, 1]);
+        std::fs::remove_file(&case.seg).unwrap();
+    }
+    let output = predict(&case, &case.image, &["--quiet"]);
+    assert_eq!(ok(&output), "");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn probabilities_picture_and_json() {
+    let mut m = model();
+    m.labels = vec![
+        Label {
+            name: "outside".into(),
+            value: 0,
+        },
+        Label {
+            name: "lesion".into(),
+            value: 300,
+        },
+    ];
+    let case = case(&m, "extras");
+    let output = predict(
+        &case,
+        &case.image,
+        &[
+            "--probabilities",
+            "p.nii.gz",
+            "--picture",
+            "p.png",
+            "--json",
+        ],
+    );
+    let json: Value = serde_json::from_str(&ok(&output)).unwrap();
+    check(&case, &voxels("extras", 1), [0, 300]);
+    let p = read(&case.root.join("p.nii.gz"), &ReadOptions::default()).unwrap();
+    assert_eq!((p.channels, p.shape), (2, SHAPE));
+    let n = p.voxels();
+    assert!((0..n).all(|i| (p.data[i] + p.data[n + i] - 1.0).abs() < 1e-5));
+    assert!(
+        std::fs::read(case.root.join("p.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+    let labels = json["labels"].as_array().unwrap();
+    assert_eq!(
+        (labels[1]["value"].as_u64(), labels[1]["name"].as_str()),
+        (Some(300), Some("lesion"))
+    );
+    let count: u64 = labels.iter().map(|l| l["voxels"].as_u64().unwrap()).sum();
+    assert_eq!(count, n as u64);
+    let ml = labels[1]["ml"].as_f64().unwrap();
+    assert!((ml - labels[1]["voxels"].as_f64().unwrap() * 9.0 / 1000.0).abs() < 1e-9);
+}
+
+#[test]
+fn two_dimensional_networks_go_slice_by_slice() {
+    let mut m = model();
+    m.model.spatial_dims = 2;
+    m.patch = vec![15, 7];
+    m.inputs[0].shape = vec![1, 1, 15, 7];
+    m.outputs[0].shape = vec![1, 2, 15, 7];
+    m.outputs[1].shape = vec![1, 1, 15, 7];
+    let case = case(&m, "slices");
+    ok(&predict(&case, &case.image, &["--tta"]));
+    check(&case, &voxels("slices", 1), [0, 1]);
+}
+
+/// Both samples of a batch at once; the second is scaled so that taking it by mistake shows.
+const BATCH_OF_TWO: &str = r#"
+#include <stdint.h>
+void both(const void *const *buffers, uint64_t workgroup, void *scratch) {
+    const float *x = buffers[0], *w = buffers[1], *b = buffers[2];
+    float *out = (float *)buffers[3];
+    (void)scratch;
+    for (int c = 0; c < 2; ++c)
+        for (int i = 0; i < 105; ++i) {
+            float v = w[c] * x[workgroup * 105 + i] + b[c];
+            out[(workgroup * 2 + c) * 105 + i] = workgroup ? -v : (v > 0 ? v : 0);
+        }
+}
+"#;
+
+#[test]
+fn a_batch_is_filled_with_copies() {
+    let mut m = model();
+    m.batch = 2;
+    m.inputs[0].shape[0] = 2;
+    m.outputs.truncate(1);
+    m.outputs[0].shape[0] = 2;
+    let p = &mut m.programs[0];
+    p.inputs = vec![sample::arena(0, 840)];
+    p.outputs = vec![sample::arena(1024, 1680)];
+    let Command::Launch {
+        kernel,
+        args,
+        workgroups,
+        ..
+    } = &mut p.commands[1]
+    else {
+        panic!("not a launch")
+    };
+    (*kernel, *workgroups) = ("both".into(), 2);
+    (args[0], args[3]) = (sample::arena(0, 840), sample::arena(1024, 1680));
+    p.commands = vec![p.commands[1].clone()];
+    let mut case = case(&model(), "batch");
+    let code = sample::compile(&case.root, BATCH_OF_TWO);
+    case.bundle = case.root.join("batch.mnxa");
+    let weights = sample::weight_bytes(W, B);
+    BundleWriter::new(&m)
+        .code(&code)
+        .weights(&weights)
+        .write(&case.bundle)
+        .unwrap();
+    let output = predict(&case, &case.image, &[]);
+    ok(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("computes 2 samples a run"));
+    check(&case, &voxels("batch", 1), [0, 1]);
+}
+
+#[test]
+fn refusals_name_the_reason_and_write_nothing() {
+    let mut softmax = model();
+    softmax.model.output = "softmax".into();
+    let probabilities = case(&softmax, "softmax");
+    let plain = case(&model(), "refusals");
+    let two = plain.root.join("two.nii");
+    write_f32(
+        &two,
+        &voxels("two", 2),
+        2,
+        &Header::new(SHAPE, affine()).unwrap(),
+    )
+    .unwrap();
+    let holes = plain.root.join("holes.nii");
+    let mut values = voxels("holes", 1);
+    values[5] = f32::NAN;
+    write_f32(&holes, &values, 1, &Header::new(SHAPE, affine()).unwrap()).unwrap();
+    let text = plain.root.join("text.nii");
+    std::fs::write(&text, "not a volume").unwrap();
+    let cut = plain.root.join("cut.nii.gz");
+    let whole = std::fs::read(&plain.image).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+
+    let expect = |case: &Case, image: &Path, more: &[&str], reason: &str| {
+        let output = predict(case, image, more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{reason:?} not in {said:?}");
+        assert!(
+            output.stdout.is_empty() && !case.seg.exists() && !case.root.join("p.png").exists()
+        );
+    };
+    expect(
+        &probabilities,
+        &probabilities.image,
+        &[],
+        "output is softmax, predict needs logits",
+    );
+    expect(&plain, &two, &[], "2 channel(s), expected 1");
+    expect(&plain, &holes, &["--picture", "p.png"], "1 NaN");
+    expect(&plain, &text, &[], "not a NIfTI file");
+    expect(&plain, &cut, &[], "cut.nii.gz");
+    expect(&plain, &plain.root.join("none.nii"), &[], "none.nii");
+    expect(
+        &plain,
+        &plain.image,
+        &["--device", "null"],
+        "computes nothing",
+    );
+    expect(
+        &plain,
+        &plain.image,
+        &["--picture", "p.jpg"],
+        "a name ending in .png expected",
+    );
+    expect(
+        &plain,
+        &plain.image,
+        &["--probabilities", "p.txt"],
+        "a name ending in .nii",
+    );
+    expect(
+        &plain,
+        &plain.image,
+        &["--probabilities", "nowhere/p.nii"],
+        "there is no directory nowhere",
+    );
+    ok(&predict(&plain, &holes, &["--nan-to-num"]));
+    assert!(plain.seg.exists());
+}

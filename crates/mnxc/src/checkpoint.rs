@@ -1,0 +1,99 @@
+//! The weights a network is compiled with: a checkpoint that fits, or freshly drawn values.
+
+use std::path::Path;
+
+use mnx_ir::{Diagnostic, Graph};
+use mnx_model::Config;
+use mnx_passes::weights::fresh::fresh_checkpoint;
+use mnx_weights::{Checkpoint, Role, golden_weight};
+
+use crate::report::{Failure, Outcome, Voice, weights_failure};
+
+/// Where weights come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A safetensors file.
+    File(&'a Path),
+    /// Default initialisation from a seed.
+    Seed(u64),
+}
+
+/// Loads or draws the weights of a graph. A file's tensors are checked against the config's signature (or, for a graph
+/// without config, against its params): all that are missing or have another shape are listed; surplus ones are a warning.
+///
+/// # Errors
+/// An unreadable file, or tensors that do not fit.
+pub fn provide(from: Origin<'_>, config: Option<&Config>, graph: &Graph, voice: Voice) -> Outcome<Checkpoint> {
+    match (from, config) {
+        (Origin::Seed(seed), Some(config)) => Ok(fresh_checkpoint(&mnx_model::signature(config), seed)),
+        (Origin::Seed(seed), None) => Ok(draw_for(graph, seed)),
+        (Origin::File(path), _) => {
+            let place = path.display().to_string();
+            let checkpoint = Checkpoint::load(path).map_err(|e| weights_failure(&place, e))?;
+            let wanted = wanted(config, graph);
+            let surplus = fit(&place, &checkpoint, &wanted)?;
+            if !surplus.is_empty() {
+                voice.warn(&format!("{place}: {} tensors are not of this network and are not used: {}", surplus.len(), surplus.join(", ")));
+            }
+            Ok(checkpoint)
+        }
+    }
+}
+
+/// A tensor the network may read.
+struct Wanted {
+    key: String,
+    shape: Vec<usize>,
+    /// Whether the network can do without.
+    optional: bool,
+}
+
+fn wanted(config: Option<&Config>, graph: &Graph) -> Vec<Wanted> {
+    let params: Vec<(&str, &[usize])> = graph.params().into_iter().map(|(k, v)| (k, graph.ty(v).shape.as_slice())).collect();
+    let Some(config) = config else {
+        return params.into_iter().map(|(k, s)| Wanted { key: k.to_string(), shape: s.to_vec(), optional: false }).collect();
+    };
+    // A head that the graph no longer has (`--heads main`) need not be in the checkpoint; nothing reads the dummy.
+    let dropped_head = |key: &str| {
+        let head = ["out_1.", "out_2.", "out_3.", "out_4.", "out_blocks."].iter().any(|p| key.starts_with(p));
+        head && !params.iter().any(|(k, _)| *k == key)
+    };
+    let tensors = mnx_model::signature(config).tensors.into_iter();
+    tensors.map(|t| Wanted { optional: t.role == Role::Dummy || dropped_head(&t.key), key: t.key, shape: t.shape }).collect()
+}
+
+/// Lists every misfit; on success the surplus tensors.
+fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<String>> {
+    let mut misfits = Vec::new();
+    for w in wanted {
+        match checkpoint.get(&w.key) {
+            None if w.optional => {}
+            None => misfits.push(format!("\"{}\" is missing, the network needs {:?}", w.key, w.shape)),
+            Some(t) if t.shape != w.shape => {
+                misfits.push(format!("\"{}\" has shape {:?}, the network needs {:?}", w.key, t.shape, w.shape));
+            }
+            Some(_) => {}
+        }
+    }
+    let known: std::collections::HashSet<&str> = wanted.iter().map(|w| w.key.as_str()).collect();
+    let surplus: Vec<String> =
+        checkpoint.iter().filter(|(k, _)| !known.contains(k)).map(|(k, t)| format!("\"{k}\" {:?}", t.shape)).collect();
+    if misfits.is_empty() {
+        return Ok(surplus);
+    }
+    let mut d = Diagnostic::new("mnxc-0201", place, format!("{} tensors do not fit the network", misfits.len()));
+    d.notes = misfits;
+    if !surplus.is_empty() {
+        d.notes.push(format!("the file also holds {} tensors that are not of this network: {}", surplus.len(), surplus.join(", ")));
+    }
+    Err(Failure::User(vec![d]))
+}
+
+/// Values for a graph written by hand, whose params have no known role: the test formula, which goes by key.
+fn draw_for(graph: &Graph, seed: u64) -> Checkpoint {
+    let mut out = Checkpoint::new();
+    for (key, v) in graph.params() {
+        out.insert(key, golden_weight(&format!("seed/{seed}"), key, &graph.ty(v).shape));
+    }
+    out
+}

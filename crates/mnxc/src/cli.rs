@@ -1,0 +1,121 @@
+//! The command line: what each command takes, and the way to its module.
+
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::cmd;
+use crate::report::Voice;
+
+/// The MedNeXt compiler: from a network's config and weights to a bundle that `mnx` runs.
+#[derive(Debug, Parser)]
+#[command(name = "mnxc", version, propagate_version = true, max_term_width = 120)]
+#[command(after_help = "Examples:
+  mnxc compile s.toml --weights s.safetensors --patch 64,64,64 -o s.mnxa
+  mnxc compile s.toml --seed 1 --patch 32,48,32 -o s.mnxa      random weights, for trials
+  mnxc compile s.toml --patch 64,64,64 --to dispatch -o a.mnx  stop, look, edit ...
+  mnxc compile a.mnx --weights s.safetensors -o s.mnxa         ... and go on
+  mnxc model s.toml --summary
+
+Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 101 a bug in mnxc (with a command that replays it).")]
+pub struct Cli {
+    /// Say nothing but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Model(cmd::model::Args),
+    Compile(Box<cmd::compile::Args>),
+    Opt(cmd::opt::Args),
+    Bisect(cmd::bisect::Args),
+    List(cmd::list::Args),
+    Upkern(cmd::upkern::Args),
+    View(cmd::view::Args),
+    Completions(cmd::completions::Args),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Model(_) => "model",
+            Self::Compile(_) => "compile",
+            Self::Opt(_) => "opt",
+            Self::Bisect(_) => "bisect",
+            Self::List(_) => "list",
+            Self::Upkern(_) => "upkern",
+            Self::View(_) => "view",
+            Self::Completions(_) => "completions",
+        }
+    }
+}
+
+/// Runs a command line, the program's name first; answers the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; a closed pipe is nobody's fault.
+            let _ = e.print();
+            return u8::try_from(e.exit_code()).unwrap_or(2);
+        }
+    };
+    let voice = Voice { quiet: cli.quiet };
+    let name = cli.command.name();
+    let outcome = match cli.command {
+        Command::Model(a) => cmd::model::run(&a),
+        Command::Compile(a) => cmd::compile::run(&a, voice),
+        Command::Opt(a) => cmd::opt::run(&a, voice),
+        Command::Bisect(a) => cmd::bisect::run(&a, voice),
+        Command::List(a) => cmd::list::run(&a),
+        Command::Upkern(a) => cmd::upkern::run(&a, voice),
+        Command::View(a) => cmd::view::run(&a),
+        Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.print(name);
+            failure.code()
+        }
+    }
+}
+
+/// Spatial extents as written on the command line: `32,48,32` or `32x48x32`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extents(pub Vec<usize>);
+
+impl FromStr for Extents {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Result<Vec<usize>, _> = text.split([',', 'x']).map(|p| p.trim().parse::<usize>()).collect();
+        match parts {
+            Ok(p) if (2..=3).contains(&p.len()) => Ok(Self(p)),
+            _ => Err("expected two or three extents such as 32,48,32 (d,h,w; h,w for a 2-D network)".to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn patches_are_read_and_refused() {
+        assert_eq!("32,48,32".parse(), Ok(Extents(vec![32, 48, 32])));
+        assert_eq!("64x16".parse(), Ok(Extents(vec![64, 16])));
+        for bad in ["", "32", "32,,32", "1,2,3,4", "a,b,c", "-16,16,16"] {
+            assert!(bad.parse::<Extents>().is_err(), "{bad}");
+        }
+    }
+}

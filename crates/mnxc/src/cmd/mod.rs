@@ -1,0 +1,10 @@
+//! One module per command.
+
+pub mod bisect;
+pub mod compile;
+pub mod completions;
+pub mod list;
+pub mod model;
+pub mod opt;
+pub mod upkern;
+pub mod view;

@@ -1,0 +1,408 @@
+//! The straight path: source -> passes -> dispatches -> plan per target -> code per target -> bundle.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mnx_artifact::{BundleError, BundleWriter, Manifest};
+use mnx_ir::{Diagnostic, Graph, Stage};
+use mnx_passes::Changed;
+use mnx_plan::target::Target;
+use mnx_plan::{ModulePlan, PlanText, plan};
+
+use crate::bundle::{self, WeightLayout};
+use crate::checkpoint::{self, Origin};
+use crate::dump::Dump;
+use crate::emit::{self, Code};
+use crate::files::{check_output, read_text, write_or_emit};
+use crate::phase::Phase;
+use crate::pipeline::run_passes;
+use crate::report::{Failure, Outcome, Voice, system_reason};
+use crate::source::{Heads, Shape, Source};
+use crate::times::Times;
+use crate::vectors::{self, AUTO_MACS, When};
+
+/// One compilation.
+#[derive(Debug)]
+pub struct Request {
+    /// Config or graph.
+    pub input: PathBuf,
+    /// Where to stop.
+    pub to: Phase,
+    /// Where to write; none is stdout for texts, and a name made from the input's for the rest.
+    pub output: Option<PathBuf>,
+    /// Batch, patch and kind of output.
+    pub shape: Shape,
+    /// Heads to keep.
+    pub heads: Heads,
+    /// Passes instead of `infer`.
+    pub pipeline: Option<String>,
+    /// A safetensors file.
+    pub weights: Option<PathBuf>,
+    /// Default initialisation instead of a file.
+    pub seed: Option<u64>,
+    /// Code targets, best first.
+    pub targets: Vec<&'static Target>,
+    /// An edited plan.
+    pub plan: Option<PathBuf>,
+    /// Where every stage's text goes.
+    pub dump_dir: Option<PathBuf>,
+    /// Print what each step took.
+    pub time_passes: bool,
+    /// When to compute test vectors.
+    pub vectors: When,
+}
+
+/// Compiles.
+///
+/// # Errors
+/// Everything that is wrong with the input; nothing is written then but dumps.
+pub fn compile(req: &Request, voice: Voice) -> Outcome {
+    let mut times = Times::default();
+    let outcome = compile_timed(req, voice, &mut times);
+    if req.time_passes {
+        times.table().lines().for_each(|l| voice.tell(l));
+    }
+    outcome
+}
+
+fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
+    emit::check_available(req.to)?;
+    let output = check_request(req)?;
+    let edited = req.plan.as_deref().map(read_plans).transpose()?;
+    let mut dump = Dump::new(req.dump_dir.clone());
+
+    let source = times.measure("build", || Source::load(&req.input, &req.shape))?;
+    let notices = source.origin.iter().flat_map(|o| &o.config.notices);
+    notices.for_each(|n| voice.warn(&format!("{}: {n}", source.file)));
+    let header = source.header();
+    let text = |g: &Graph| format!("{header}{g}").into_bytes();
+    dump.stage(&format!("{}.mnx", source.graph.stage), || text(&source.graph))?;
+    if req.to == Phase::Model {
+        if source.graph.stage != Stage::Model {
+            let message = format!("the graph has stage {}, beyond model", source.graph.stage);
+            return Err(Failure::user("mnxc-0302", &source.file, message));
+        }
+        return write_or_emit(output.as_deref(), &text(&source.graph));
+    }
+
+    let lowered = lower(req, &source, &mut dump, times)?;
+    if req.to == Phase::Graph {
+        let graph = lowered.core.ok_or_else(|| {
+            let message = "no pass of the pipeline leaves a graph of stage graph";
+            Failure::user("mnxc-0302", &source.file, message)
+        })?;
+        return write_or_emit(output.as_deref(), &text(&graph));
+    }
+    let graph = lowered.last;
+    if graph.stage != Stage::Dispatch {
+        let message = format!("the pipeline leaves a graph of stage {}; dispatches are planned: end it with form-dispatches", graph.stage);
+        return Err(Failure::user("mnxc-0302", &source.file, message));
+    }
+    if req.to == Phase::Dispatch {
+        return write_or_emit(output.as_deref(), &text(&graph));
+    }
+
+    let plans = plan_all(req, &graph, edited.as_deref(), &mut dump, times)?;
+    if req.to == Phase::Plan {
+        let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
+        return write_or_emit(output.as_deref(), texts.join("\n").as_bytes());
+    }
+
+    let assembly = (req.to == Phase::Bundle).then(|| assemble(req, &source, &graph, &plans, times, voice)).transpose()?;
+    let codes = generate(req, &plans, &mut dump, times, voice)?;
+    let Some((mut manifest, weights)) = assembly else {
+        let mut bytes = Vec::new();
+        for (plan, code) in plans.iter().zip(&codes) {
+            if req.to == Phase::Binary {
+                bytes.extend_from_slice(&code.library);
+            }
+            for (_, text) in code.texts.iter().filter(|(p, _)| *p == req.to) {
+                if plans.len() > 1 {
+                    let comment = match req.to {
+                        Phase::Mlir => "//",
+                        Phase::Llvm => ";",
+                        _ => "#",
+                    };
+                    bytes.extend_from_slice(format!("{comment} target {}\n", plan.target.name).as_bytes());
+                }
+                bytes.extend_from_slice(text);
+            }
+        }
+        return write_or_emit(output.as_deref(), &bytes);
+    };
+    let checkpoint = weights.checkpoint;
+    vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
+    let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
+    let mut writer = BundleWriter::new(&manifest).weights(&weights.section);
+    for code in &codes {
+        writer = writer.code(&code.library);
+    }
+    times.measure("write bundle", || writer.write(&path)).map_err(bundle_failure)?;
+    let code: usize = codes.iter().map(|c| c.library.len()).sum();
+    voice.note(&format!(
+        "{}: {} at patch {}, batch {}, for {}; code {}, weights {}, arena {}",
+        path.display(),
+        manifest.model.name,
+        manifest.patch.iter().map(usize::to_string).collect::<Vec<_>>().join("x"),
+        manifest.batch,
+        plans.iter().map(|p| p.target.name).collect::<Vec<_>>().join(" and "),
+        size(code as u64),
+        size(weights.section.len() as u64),
+        size(plans.iter().map(|p| p.memory.arena_bytes).max().unwrap_or(0)),
+    ));
+    Ok(())
+}
+
+/// What can be seen to be wrong before any work; answers where to write.
+fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
+    if req.weights.is_some() && req.seed.is_some() {
+        return Err(Failure::Usage("--weights and --seed exclude each other".into()));
+    }
+    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() {
+        let message = "a bundle holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string();
+        return Err(Failure::Usage(message));
+    }
+    if req.to == Phase::Binary && req.targets.len() > 1 {
+        let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
+        let message = format!("--to binary writes the object of one target; choose it with --target ({})", names.join(" or "));
+        return Err(Failure::Usage(message));
+    }
+    if req.to >= Phase::Binary && req.output.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::Usage(format!("-o -: {} is not text and goes to a file", req.to.name())));
+    }
+    if let Some(path) = req.weights.as_deref().filter(|p| !p.is_file()) {
+        let why = if path.exists() { "is not a file" } else { "no such file" };
+        return Err(Failure::user("weights-0100", path.display(), why));
+    }
+    let output = match (&req.output, req.to) {
+        (Some(p), _) => Some(p.clone()),
+        (None, Phase::Bundle) => Some(default_output(&req.input, "mnxa")),
+        (None, Phase::Binary) => Some(default_output(&req.input, "so")),
+        (None, _) => None,
+    };
+    if let Some(path) = output.as_deref().filter(|p| *p != Path::new("-")) {
+        check_output(path)?;
+    }
+    Ok(output)
+}
+
+/// The input's stem with another extension, in the current directory.
+fn default_output(input: &Path, extension: &str) -> PathBuf {
+    let stem = input.file_stem().unwrap_or(input.as_os_str());
+    Path::new(stem).with_extension(extension)
+}
+
+fn read_plans(path: &Path) -> Outcome<Vec<PlanText>> {
+    Ok(PlanText::parse(&read_text(path)?, &path.display().to_string())?)
+}
+
+/// What the passes left.
+struct Lowered {
+    /// The last graph of stage `graph`.
+    core: Option<Graph>,
+    /// The graph after all passes.
+    last: Graph,
+}
+
+fn lower(req: &Request, source: &Source, dump: &mut Dump, times: &mut Times) -> Outcome<Lowered> {
+    let mut graph = source.graph.clone();
+    let mut text = match (&req.pipeline, graph.stage) {
+        (Some(text), _) => text.clone(),
+        (None, Stage::Dispatch) => String::new(),
+        (None, Stage::Model | Stage::Graph) => "infer".to_string(),
+    };
+    if req.heads == Heads::Main {
+        if graph.stage == Stage::Dispatch {
+            let message = format!("--heads main: {} already has its dispatches, whose heads stay as they are", source.file);
+            return Err(Failure::Usage(message));
+        }
+        let rest = if text.is_empty() { String::new() } else { format!(",{text}") };
+        text = format!("drop-training-heads{{keep=out_0}},dce{rest}");
+    }
+    let mut core = (graph.stage == Stage::Graph).then(|| graph.clone());
+    run_passes(&text, &mut graph, &source.header(), &mut |step, text| {
+        times.add(step.pass, step.time);
+        if step.graph.stage == Stage::Graph {
+            core = Some(step.graph.clone());
+        }
+        match step.changed {
+            Changed::Yes => dump.stage(&format!("{}.mnx", step.pass), || text(step.graph).into_bytes()),
+            Changed::No => dump.unchanged(step.pass),
+        }
+    })?;
+    Ok(Lowered { core, last: graph })
+}
+
+fn plan_all(req: &Request, graph: &Graph, edited: Option<&[PlanText]>, dump: &mut Dump, times: &mut Times) -> Outcome<Vec<ModulePlan>> {
+    for e in edited.unwrap_or_default() {
+        if !req.targets.iter().any(|t| t.name == e.target) {
+            let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
+            let place = req.plan.as_deref().map_or_else(String::new, |p| p.display().to_string());
+            let message = format!("a plan for target {}, which is not compiled for (--target gives {})", e.target, names.join(", "));
+            return Err(Failure::user("mnxc-0303", place, message));
+        }
+    }
+    let mut plans = Vec::new();
+    for target in &req.targets {
+        let text = edited.and_then(|all| all.iter().find(|e| e.target == target.name));
+        let made = times.measure(format!("plan {}", target.name), || plan(graph, target, text))?;
+        dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
+        plans.push(made);
+    }
+    Ok(plans)
+}
+
+/// The weights of a bundle.
+struct Weights {
+    section: Vec<u8>,
+    checkpoint: mnx_weights::Checkpoint,
+}
+
+/// Everything of the bundle but code and test vectors.
+fn assemble(
+    req: &Request,
+    source: &Source,
+    graph: &Graph,
+    plans: &[ModulePlan],
+    times: &mut Times,
+    voice: Voice,
+) -> Outcome<(Manifest, Weights)> {
+    let config = source.origin.as_ref().map(|o| &o.config);
+    let (from, place) = match (&req.weights, req.seed) {
+        (Some(path), _) => (Origin::File(path), path.display().to_string()),
+        (None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
+    };
+    let checkpoint = times.measure("load weights", || checkpoint::provide(from, config, graph, voice))?;
+    let mut layout = WeightLayout::default();
+    let mut programs = Vec::new();
+    for plan in plans {
+        programs.push(bundle::program(plan, &bundle::symbols(plan), &mut layout)?);
+    }
+    let section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+    let mut notes: Vec<String> = config.map(|c| c.notices.clone()).unwrap_or_default();
+    if let Some(seed) = req.seed {
+        notes.push(format!("weights are freshly initialised from seed {seed}"));
+    }
+    let input = graph.inputs().first().map(|(_, v)| graph.ty(*v).shape.to_vec()).unwrap_or_default();
+    let manifest = Manifest {
+        compiler: concat!("mnxc ", env!("CARGO_PKG_VERSION")).to_string(),
+        model: bundle::card(graph, config),
+        batch: input.first().copied().unwrap_or(1),
+        patch: input.get(2..).unwrap_or_default().to_vec(),
+        precision: "f32".to_string(),
+        inputs: bundle::ports(graph, graph.inputs()),
+        outputs: bundle::ports(graph, graph.outputs()),
+        weights: layout.entries(),
+        programs,
+        preprocess: config.and_then(bundle::preprocess),
+        labels: config.map(bundle::labels).unwrap_or_default(),
+        vectors: None,
+        source_digest: digest(config.map(|c| c.to_json()), graph, plans),
+        notes,
+    };
+    Ok((manifest, Weights { section, checkpoint }))
+}
+
+/// Config, dispatches and plans determine the code: their digest names it, whichever stage compilation started from.
+fn digest(config: Option<serde_json::Value>, graph: &Graph, plans: &[ModulePlan]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    part(&config.map_or_else(String::new, |c| c.to_string()));
+    part(&graph.to_string());
+    plans.iter().for_each(|p| part(&p.to_string()));
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Code for every target.
+fn generate(req: &Request, plans: &[ModulePlan], dump: &mut Dump, times: &mut Times, voice: Voice) -> Outcome<Vec<Code>> {
+    let stages: Vec<Phase> = match (dump.wanted(), req.to) {
+        (true, _) => vec![Phase::Mlir, Phase::Llvm, Phase::Asm],
+        (false, Phase::Mlir | Phase::Llvm | Phase::Asm) => vec![req.to],
+        (false, _) => Vec::new(),
+    };
+    let mut codes = Vec::new();
+    for plan in plans {
+        let kernels = bundle::symbols(plan);
+        let name = plan.target.name;
+        let line = format!("compiling {} kernels for {name}", kernels.len());
+        let bar = voice.animated().then(|| {
+            let bar = indicatif::ProgressBar::new_spinner().with_message(line.clone());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        if bar.is_none() {
+            voice.note(&line);
+        }
+        let code = times.measure(format!("codegen {name}"), || emit::compile(&kernels, plan.target, &stages));
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        let code = code?;
+        for (step, time) in &code.times {
+            times.add(format!("  {step} (cpu)"), *time);
+        }
+        for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, "s")] {
+            if let Some((_, text)) = code.texts.iter().find(|(p, _)| *p == phase) {
+                dump.stage(&format!("{name}.{extension}"), || text.clone())?;
+            }
+        }
+        dump.stage(&format!("{name}.so"), || code.library.clone())?;
+        codes.push(code);
+    }
+    Ok(codes)
+}
+
+fn vectors_for(
+    req: &Request,
+    graph: &Graph,
+    checkpoint: &mnx_weights::Checkpoint,
+    manifest: &mut Manifest,
+    times: &mut Times,
+    voice: Voice,
+) -> Outcome {
+    let macs = manifest.model.macs;
+    let skip = match req.vectors {
+        When::Always => None,
+        When::Auto if graph.inputs().len() != 1 => Some(format!("no test vectors: the graph has {} inputs", graph.inputs().len())),
+        When::Auto if macs <= AUTO_MACS => None,
+        When::Auto => {
+            Some(format!("no test vectors: one run costs {:.1} GMAC, more than {:.1}", macs as f64 / 1e9, AUTO_MACS as f64 / 1e9))
+        }
+        When::None => Some("no test vectors, as asked".to_string()),
+    };
+    if let Some(why) = skip {
+        if req.vectors == When::Auto {
+            voice.note(&format!("{why}; `mnx verify` will have nothing to check (--vectors always computes them)"));
+        }
+        manifest.notes.push(why);
+        return Ok(());
+    }
+    let place = req.input.display().to_string();
+    manifest.vectors = Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place))?);
+    Ok(())
+}
+
+/// Why a bundle cannot be written. One that would not hold together comes of a graph written by hand: say, one with a fourth axis.
+fn bundle_failure(error: BundleError) -> Failure {
+    match error {
+        BundleError::Io { path, source } => Failure::user("mnxc-0002", path, system_reason(&source.to_string())),
+        BundleError::Damaged { path, reason } => Failure::user("mnxc-0304", path, reason),
+        BundleError::Inconsistent { path, problems } => {
+            let mut d = Diagnostic::new("mnxc-0304", path, "no bundle can carry this network");
+            d.notes = problems;
+            d.into()
+        }
+    }
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} B"),
+        10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0)),
+    }
+}
