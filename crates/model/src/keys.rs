@@ -1,6 +1,6 @@
 //! Names: the official network's and MONAI's, both ways.
 
-use mnx_weights::{Checkpoint, WeightsError};
+use mnx_weights::{Checkpoint, Tensor, WeightsError};
 
 use crate::config::Flavour;
 
@@ -46,14 +46,18 @@ pub fn to_official(key: &str) -> Option<String> {
     Some(join(&layer, rest))
 }
 
-/// Renames a checkpoint's tensors to the keys of `to`. Between official and MONAI only the names differ, apart from
-/// `dummy_tensor`: dropped on the way to MONAI, and not made up on the way back (it is always 1 and nothing reads it).
+/// Renames a checkpoint's tensors: from official (or v2) keys to MONAI's, or from MONAI's to official (or v2) ones.
+///
+/// `dummy_tensor`, which only the official network has and which is always 1, is dropped or put first accordingly.
 ///
 /// # Errors
 /// `Mismatch` with every tensor whose key is not of the other naming.
 pub fn map_keys(checkpoint: &Checkpoint, to: Flavour) -> Result<Checkpoint, WeightsError> {
     let mut out = Checkpoint::new();
     out.metadata = checkpoint.metadata.clone();
+    if to == Flavour::Official {
+        out.insert("dummy_tensor", Tensor::new(vec![1], vec![1.0]));
+    }
     let mut unknown = Vec::new();
     for (key, tensor) in checkpoint.iter() {
         if key == "dummy_tensor" && to != Flavour::Official {
