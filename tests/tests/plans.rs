@@ -80,8 +80,9 @@ fn boxes_are_the_ones_that_make_it_fast() {
     assert_eq!(count(&|k| matches!(k, Kernel::Mlp(m) if m.head == Some(4) && !m.store)), 1);
     assert_eq!(count(&|k| matches!(k, Kernel::Mlp(m) if matches!(m.residual, Residual::Stem { .. }))), 1);
     assert_eq!(count(&|k| matches!(k, Kernel::Mlp(m) if m.skip && m.pad_front == [1, 1, 1])), 4);
-    // 32 x 64^3 floats are 32 MiB: x0, its conv and the result live at once, the rest is smaller.
-    assert!(plan.memory.arena_bytes <= 100 << 20, "{:?}", plan.memory);
+    // The widest moment is up_0: 64 channels on 63^3 (61 MiB), the skip and the result (32 MiB each), and small things.
+    assert!(plan.memory.arena_bytes <= 136 << 20, "{:?}", plan.memory);
+    assert!(plan.memory.arena_bytes * 100 <= plan.memory.live_bytes * 105, "{:?}", plan.memory);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use mnx_codegen::{Options, Stage, compile_with};
 use mnx_plan::kernel::{Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
 use mnx_plan::target::{TARGETS, Target};
-use mnx_plan::tile::mlp::mlp_tile;
 use std::ffi::c_void;
 use std::io::Write;
 use std::time::Instant;
@@ -104,7 +103,7 @@ fn main() {
     ];
     for (side, c, e) in shapes {
         let mut k = kernel(side, c, e);
-        let chosen = mlp_tile(&k, target);
+        let chosen = k.choose_tile(target);
         let mut tiles = vec![chosen];
         if words.iter().any(|w| w == "sweep") {
             for rows in [12, 24, 32, 48, 64, 96, 144, 192] {

@@ -55,8 +55,9 @@ impl From<RuntimeError> for Failure {
     }
 }
 
-/// Makes a panic say that it is our bug and how to replay it; Rust then exits with 101.
-pub fn install_panic_hook() {
+/// Makes a panic, or a crash of compiled code, say that it is our bug and how to replay it; both exit with 101.
+pub fn install_hooks() {
+    mnx_runtime::device::host::report_crashes(replay());
     panic::set_hook(Box::new(|info| {
         eprintln!("mnx: internal error: {info}\n{}", replay());
     }));

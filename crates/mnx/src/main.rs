@@ -19,7 +19,7 @@ use cli::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    failure::install_panic_hook();
+    failure::install_hooks();
     let cli = Cli::parse();
     let quiet = cli.quiet;
     let outcome = match cli.command {

@@ -44,6 +44,15 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
+/// `1 thread`, `2 threads`.
+pub fn threads(n: usize) -> String {
+    if n == 1 {
+        "1 thread".to_owned()
+    } else {
+        format!("{n} threads")
+    }
+}
+
 /// `1x1x64x64x64`.
 pub fn shape(extents: &[usize]) -> String {
     extents

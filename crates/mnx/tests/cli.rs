@@ -439,3 +439,38 @@ fn verify_passes_fails_and_says_when_there_is_nothing() {
     assert!(ok(mnx!["refit", path, "-w", weights, "-o", new]).contains("test vectors dropped"));
     assert!(Bundle::open(&new).unwrap().manifest().vectors.is_none());
 }
+
+#[test]
+fn a_crash_of_compiled_code_names_the_kernel_and_the_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = sound();
+    // The first kernel reads address 8, on whichever thread takes its last workgroup.
+    let code = sample::compile(
+        dir.path(),
+        "void affine(const void *const *b, unsigned long w, void *s) { if (w == 29) *(volatile int *)8 = 1; } void count(){}",
+    );
+    let (path, x) = (
+        dir.path().join("crash it.mnxa"),
+        dir.path().join("x.safetensors"),
+    );
+    let weights = sample::weight_bytes(W, B);
+    mnx_artifact::BundleWriter::new(&m)
+        .code(&code)
+        .code(&code)
+        .weights(&weights)
+        .write(&path)
+        .unwrap();
+    save(&x, &[("input", input_tensor("x"))]);
+    for threads in ["1", "3"] {
+        let y = dir.path().join("y.safetensors");
+        let output = mnx!["run", path, "-i", x, "-o", y, "--threads", threads];
+        let said = err(&output);
+        assert_eq!(output.status.code(), Some(101), "{said}");
+        assert!(
+            said.contains("bad memory access in kernel affine")
+                && said.contains("crash it.mnxa' -i"),
+            "{said}"
+        );
+        assert!(!y.exists());
+    }
+}

@@ -76,7 +76,8 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
         }
     }
     let known: std::collections::HashSet<&str> = wanted.iter().map(|w| w.key.as_str()).collect();
-    let surplus: Vec<String> = checkpoint.iter().filter(|(k, _)| !known.contains(k)).map(|(k, t)| format!("\"{k}\" {:?}", t.shape)).collect();
+    let surplus: Vec<String> =
+        checkpoint.iter().filter(|(k, _)| !known.contains(k)).map(|(k, t)| format!("\"{k}\" {:?}", t.shape)).collect();
     if misfits.is_empty() {
         return Ok(surplus);
     }

@@ -33,7 +33,10 @@ pub fn install() {
         let what = info.payload().downcast_ref::<&str>().map(|s| (*s).to_string());
         let what = what.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string());
         let place = info.location().map_or_else(|| "unknown place".to_string(), ToString::to_string);
-        eprintln!("internal error: {what}\n  --> {place}\n  = note: this is a bug in mnxc {}, not in your input", env!("CARGO_PKG_VERSION"));
+        eprintln!(
+            "internal error: {what}\n  --> {place}\n  = note: this is a bug in mnxc {}, not in your input",
+            env!("CARGO_PKG_VERSION")
+        );
         let scene = SCENE.lock().unwrap_or_else(PoisonError::into_inner).take();
         match scene.and_then(|s| write_scene(&s, Path::new(".")).map(|p| (p, s.remaining))) {
             Some((path, remaining)) => {

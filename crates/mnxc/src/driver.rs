@@ -1,23 +1,24 @@
 //! The straight path: source -> passes -> dispatches -> plan per target -> code per target -> bundle.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mnx_artifact::{BundleError, BundleWriter, Manifest};
-use mnx_ir::{Graph, Stage};
-use mnx_passes::{Changed, Manager, PassError, Pipeline};
+use mnx_ir::{Diagnostic, Graph, Stage};
+use mnx_passes::Changed;
 use mnx_plan::target::Target;
 use mnx_plan::{ModulePlan, PlanText, plan};
 
 use crate::bundle::{self, WeightLayout};
 use crate::checkpoint::{self, Origin};
-use crate::crash;
 use crate::dump::Dump;
 use crate::emit::{self, Code};
 use crate::files::{check_output, read_text, write_or_emit};
 use crate::phase::Phase;
-use crate::report::{Failure, Outcome, Voice};
+use crate::pipeline::run_passes;
+use crate::report::{Failure, Outcome, Voice, system_reason};
 use crate::source::{Heads, Shape, Source};
+use crate::times::Times;
 use crate::vectors::{self, AUTO_MACS, When};
 
 /// One compilation.
@@ -49,34 +50,6 @@ pub struct Request {
     pub time_passes: bool,
     /// When to compute test vectors.
     pub vectors: When,
-}
-
-/// Durations of steps, in order.
-#[derive(Debug, Default)]
-struct Times(Vec<(String, Duration)>);
-
-impl Times {
-    fn add(&mut self, step: impl Into<String>, time: Duration) {
-        self.0.push((step.into(), time));
-    }
-
-    fn measure<T>(&mut self, step: impl Into<String>, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = work();
-        self.add(step, start.elapsed());
-        result
-    }
-
-    fn table(&self) -> String {
-        let width = self.0.iter().map(|(n, _)| n.len()).max().unwrap_or(0).max(5);
-        let mut out = format!("{:width$}  {:>10}\n", "step", "ms");
-        for (name, time) in &self.0 {
-            out.push_str(&format!("{name:width$}  {:>10.3}\n", time.as_secs_f64() * 1e3));
-        }
-        let total: Duration = self.0.iter().filter(|(n, _)| !n.starts_with("  ")).map(|(_, t)| *t).sum();
-        out.push_str(&format!("{:width$}  {:>10.3}\n", "total", total.as_secs_f64() * 1e3));
-        out
-    }
 }
 
 /// Compiles.
@@ -244,7 +217,7 @@ fn lower(req: &Request, source: &Source, dump: &mut Dump, times: &mut Times) -> 
             return Err(Failure::Usage(message));
         }
         let rest = if text.is_empty() { String::new() } else { format!(",{text}") };
-        text = format!("drop-training-heads{{keep=out_0}}{rest}");
+        text = format!("drop-training-heads{{keep=out_0}},dce{rest}");
     }
     let mut core = (graph.stage == Stage::Graph).then(|| graph.clone());
     run_passes(&text, &mut graph, &source.header(), &mut |step, text| {
@@ -258,60 +231,6 @@ fn lower(req: &Request, source: &Source, dump: &mut Dump, times: &mut Times) -> 
         }
     })?;
     Ok(Lowered { core, last: graph })
-}
-
-/// What is shown of each pass: the step, and how its graph is written.
-pub type PassObserver<'a> = dyn FnMut(&mnx_passes::Step<'_>, &dyn Fn(&Graph) -> String) -> Outcome + 'a;
-
-/// Runs a textual pipeline with the scene of a possible crash kept up to date.
-///
-/// # Errors
-/// A text that is no pipeline (usage), a graph that does not suit it, an error of the observer.
-///
-/// # Panics
-/// If a pass leaves an invalid graph: our bug.
-pub fn run_passes(text: &str, graph: &mut Graph, header: &str, observer: &mut PassObserver<'_>) -> Outcome {
-    let pipeline = parse_pipeline(text)?;
-    let remaining = |done: usize| parse_pipeline(text).map(|p| p.split_at(done).1.to_string()).unwrap_or_default();
-    let write = |g: &Graph| format!("{header}{g}");
-    let mut failure = None;
-    crash::entering(graph, header, &remaining(0));
-    let result = Manager::default().run(&pipeline, graph, &mut |step| {
-        crash::entering(step.graph, header, &remaining(step.index + 1));
-        observer(step, &write).map_err(|f| {
-            failure = Some(f);
-            PassError::Caller(String::new())
-        })
-    });
-    let outcome = match (result, failure) {
-        (_, Some(f)) => Err(f),
-        (Err(e), None) => Err(pass_failure(&graph.name, e)),
-        (Ok(_), None) => Ok(()),
-    };
-    crash::left();
-    outcome
-}
-
-/// Reads a pipeline's text.
-///
-/// # Errors
-/// If it is none: a usage error.
-pub fn parse_pipeline(text: &str) -> Outcome<Pipeline> {
-    Pipeline::parse(text).map_err(|e| Failure::Usage(format!("--pipeline: {e}")))
-}
-
-/// An error of the passes as a failure.
-///
-/// # Panics
-/// If it is our bug.
-pub fn pass_failure(graph: &str, error: PassError) -> Failure {
-    match error {
-        PassError::Broken { .. } | PassError::Endless { .. } => panic!("{error}"),
-        PassError::Pipeline { .. } | PassError::Option { .. } => Failure::Usage(error.to_string()),
-        PassError::Graph(d) => d.into(),
-        PassError::Invalid(all) => all.into(),
-        PassError::WrongStage { .. } | PassError::Caller(_) => Failure::user("mnxc-0302", format!("@{graph}"), error.to_string()),
-    }
 }
 
 fn plan_all(req: &Request, graph: &Graph, edited: Option<&[PlanText]>, dump: &mut Dump, times: &mut Times) -> Outcome<Vec<ModulePlan>> {
@@ -447,6 +366,7 @@ fn vectors_for(
     let macs = manifest.model.macs;
     let skip = match req.vectors {
         When::Always => None,
+        When::Auto if graph.inputs().len() != 1 => Some(format!("no test vectors: the graph has {} inputs", graph.inputs().len())),
         When::Auto if macs <= AUTO_MACS => None,
         When::Auto => {
             Some(format!("no test vectors: one run costs {:.1} GMAC, more than {:.1}", macs as f64 / 1e9, AUTO_MACS as f64 / 1e9))
@@ -465,14 +385,16 @@ fn vectors_for(
     Ok(())
 }
 
-/// A bundle that cannot be written is the environment's fault, one that does not hold together is ours.
-///
-/// # Panics
-/// On the latter.
+/// Why a bundle cannot be written. One that would not hold together comes of a graph written by hand: say, one with a fourth axis.
 fn bundle_failure(error: BundleError) -> Failure {
     match error {
-        BundleError::Io { path, source } => Failure::user("mnxc-0002", path, crate::report::lower(&source.to_string())),
-        BundleError::Damaged { .. } | BundleError::Inconsistent { .. } => panic!("{error}"),
+        BundleError::Io { path, source } => Failure::user("mnxc-0002", path, system_reason(&source.to_string())),
+        BundleError::Damaged { path, reason } => Failure::user("mnxc-0304", path, reason),
+        BundleError::Inconsistent { path, problems } => {
+            let mut d = Diagnostic::new("mnxc-0304", path, "no bundle can carry this network");
+            d.notes = problems;
+            d.into()
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::files::write;
-use crate::report::{Failure, Outcome, lower};
+use crate::report::{Failure, Outcome, system_reason};
 
 /// Writes the stages of one compilation into a directory; without one it does nothing.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Dump {
 
     /// Makes the directory for the first stage, and clears what an earlier compilation left there.
     fn open(&mut self, dir: &Path) -> Outcome {
-        let io = |e: std::io::Error| Failure::user("mnxc-0002", dir.display(), lower(&e.to_string()));
+        let io = |e: std::io::Error| Failure::user("mnxc-0002", dir.display(), system_reason(&e.to_string()));
         if self.number == 0 {
             fs::create_dir_all(dir).map_err(io)?;
             if dir.join("log").is_file() {

@@ -82,13 +82,8 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
         Err(e) => return Err(Failure::user("codegen-0400", target.name, e.to_string())),
     };
     let t = done.times;
-    let times = vec![
-        ("emit MLIR", t.emit),
-        ("lower to LLVM", t.lower),
-        ("optimise", t.optimise),
-        ("emit object", t.object),
-        ("link", t.link),
-    ];
+    let times =
+        vec![("emit MLIR", t.emit), ("lower to LLVM", t.lower), ("optimise", t.optimise), ("emit object", t.object), ("link", t.link)];
     Ok(Code { library: done.library, texts, times })
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use crate::report::{Failure, Outcome, emit_bytes, lower};
+use crate::report::{Failure, Outcome, emit_bytes, system_reason};
 
 /// Text inputs (configs, graphs, plans) beyond this size are not ours.
 const MAX_TEXT: u64 = 256 << 20;
@@ -14,7 +14,7 @@ const MAX_TEXT: u64 = 256 << 20;
 /// # Errors
 /// If it cannot be read, is not UTF-8 or is absurdly large; the file is named.
 pub fn read_text(path: &Path) -> Outcome<String> {
-    let io = |e: std::io::Error| Failure::user("mnxc-0001", path.display(), lower(&e.to_string()));
+    let io = |e: std::io::Error| Failure::user("mnxc-0001", path.display(), system_reason(&e.to_string()));
     let meta = fs::metadata(path).map_err(io)?;
     if meta.is_dir() {
         return Err(Failure::user("mnxc-0001", path.display(), "is a directory, a text file was expected"));
@@ -59,7 +59,7 @@ pub fn check_output(path: &Path) -> Outcome {
 /// # Errors
 /// If it cannot be written; no file is left then.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    let io = |e: std::io::Error| Failure::user("mnxc-0002", path.display(), lower(&e.to_string()));
+    let io = |e: std::io::Error| Failure::user("mnxc-0002", path.display(), system_reason(&e.to_string()));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".mnx-");
     #[cfg(unix)]

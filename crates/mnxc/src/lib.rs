@@ -18,6 +18,8 @@ mod emit;
 mod files;
 mod header;
 mod phase;
+mod pipeline;
 mod report;
 mod source;
+mod times;
 mod vectors;

@@ -67,15 +67,15 @@ pub fn weights_failure(place: &str, error: WeightsError) -> Failure {
             d.notes = lines;
             d.into()
         }
-        WeightsError::Io { path, source } => Failure::user("weights-0100", path, lower(&source.to_string())),
+        WeightsError::Io { path, source } => Failure::user("weights-0100", path, system_reason(&source.to_string())),
         WeightsError::Format { path, reason } => Failure::user("weights-0101", path, reason),
         other => Failure::user("weights-0102", place, other.to_string()),
     }
 }
 
-/// An operating system's reason in the style of our messages.
-pub fn lower(message: &str) -> String {
-    let mut chars = message.chars();
+/// An operating system's reason in the style of our messages: lower case, without the number.
+pub fn system_reason(message: &str) -> String {
+    let mut chars = message.split(" (os error").next().unwrap_or(message).chars();
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
         None => String::new(),
@@ -135,7 +135,7 @@ pub fn emit(text: &str) -> Outcome {
 pub fn emit_bytes(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::user("mnxc-0002", "stdout", lower(&e.to_string()))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::user("mnxc-0002", "stdout", system_reason(&e.to_string()))),
         _ => Ok(()),
     }
 }

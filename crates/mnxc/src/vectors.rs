@@ -51,8 +51,7 @@ pub fn compute(graph: &Graph, checkpoint: &Checkpoint, place: &str) -> Outcome<T
     scored.set_outputs(wanted.collect());
     let results = Interpreter::<f64>::new().run(&scored, checkpoint, &[(input_name, &array)]).map_err(|e| fail(e.to_string()))?;
 
-    let mut vectors =
-        TestVectors { input_name: INPUT_NAME.to_string(), outputs: Vec::new(), maxima: Vec::new(), tolerance: TOLERANCE };
+    let mut vectors = TestVectors { input_name: INPUT_NAME.to_string(), outputs: Vec::new(), maxima: Vec::new(), tolerance: TOLERANCE };
     for ((name, v), (_, values)) in graph.outputs().iter().zip(&results) {
         let maximum = values.data.iter().fold(0.0f64, |m, x| if x.is_nan() { f64::NAN } else { m.max(x.abs()) });
         if !maximum.is_finite() {

@@ -67,25 +67,17 @@ pub fn map_keys(checkpoint: &Checkpoint, to: Flavour) -> Result<Checkpoint, Weig
             Some(new) => {
                 out.insert(new, tensor.clone());
             }
-            None => unknown.push(format!(
-                "tensor \"{key}\" has no name in flavour {}",
-                to.as_str()
-            )),
+            None => unknown.push(format!("tensor \"{key}\" has no name in flavour {}", to.as_str())),
         }
     }
-    if unknown.is_empty() {
-        Ok(out)
-    } else {
-        Err(WeightsError::Mismatch(unknown))
-    }
+    if unknown.is_empty() { Ok(out) } else { Err(WeightsError::Mismatch(unknown)) }
 }
 
 /// A layer or tensor name in a flavour, from the official one.
 pub(crate) fn name_in(flavour: Flavour, official: &str) -> String {
     match flavour {
         Flavour::Official | Flavour::V2 => official.to_string(),
-        Flavour::Monai => to_monai(official)
-            .expect("topology gives official names, and the dummy stands outside it"),
+        Flavour::Monai => to_monai(official).expect("topology gives official names, and the dummy stands outside it"),
     }
 }
 
@@ -94,17 +86,10 @@ fn split(key: &str) -> (&str, &str) {
 }
 
 fn join(layer: &str, rest: &str) -> String {
-    if rest.is_empty() {
-        layer.to_string()
-    } else {
-        format!("{layer}.{rest}")
-    }
+    if rest.is_empty() { layer.to_string() } else { format!("{layer}.{rest}") }
 }
 
 fn level(head: &str, prefix: &str, max: usize) -> Option<usize> {
     let digits = head.strip_prefix(prefix)?;
-    (digits.len() == 1)
-        .then(|| digits.parse().ok())
-        .flatten()
-        .filter(|i| *i <= max)
+    (digits.len() == 1).then(|| digits.parse().ok()).flatten().filter(|i| *i <= max)
 }

@@ -74,7 +74,7 @@ pub fn points(e: Extent) -> impl Iterator<Item = Extent> {
     (0..voxels(e)).map(move |m| [m / e[2] / e[1], m / e[2] % e[1], m % e[2]])
 }
 
-/// The depthwise convolution of `Depthwise`, not transposed, `[n, output, c]`.
+/// The depthwise convolution of `Depthwise`, `[n, output, c]`.
 fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
     let c = k.channels;
     let image = |n: usize, p: Extent, ch: usize| -> f64 {
@@ -99,8 +99,19 @@ fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
                     0.0
                 };
                 for (t, q) in points(k.taps).enumerate() {
-                    let p = [0, 1, 2].map(|a| (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a]));
-                    if (0..3).all(|a| p[a] < k.input[a]) {
+                    // input coordinate times the stride, where transposed
+                    let p = [0, 1, 2].map(|a| {
+                        if k.transposed {
+                            (o[a] + k.pad[a]).wrapping_sub(q[a])
+                        } else {
+                            (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a])
+                        }
+                    });
+                    let step = if k.transposed { k.stride } else { [1; 3] };
+                    let inside =
+                        |a: usize| p[a].is_multiple_of(step[a]) && p[a] / step[a] < k.input[a];
+                    if (0..3).all(inside) {
+                        let p = [0, 1, 2].map(|a| p[a] / step[a]);
                         sum += image(n, p, ch) * f64::from(named.first("w")[t * c + ch]);
                     }
                 }

@@ -169,11 +169,11 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
     let number =
         |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     let mut out = format!(
-        "{}: {}, {}, {} threads, {} runs after one to warm up\n",
+        "{}: {}, {}, {}, {} runs after one to warm up\n",
         args.bundle.display(),
         session.device_name(),
         session.program().target,
-        session.threads(),
+        text::threads(session.threads()),
         args.runs
     );
     out.push_str(&format!(

@@ -440,12 +440,12 @@ fn report_result(
         .collect();
     let mut report = text::table(&["label", "voxels", "ml"], &rows);
     report.push_str(&format!(
-        "{} patches x {} on {} ({}, {} threads): {}\n",
+        "{} patches x {} on {} ({}, {}): {}\n",
         tiles,
         1usize << mirrored_axes,
         session.device_name(),
         session.program().target,
-        session.threads(),
+        text::threads(session.threads()),
         steps.join(", ")
     ));
     report.push_str(&format!("segmentation   {}\n", args.output.display()));

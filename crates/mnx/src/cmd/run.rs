@@ -70,12 +70,12 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
         .map(|p| format!("{} {}", p.name, text::shape(&p.shape)))
         .collect();
     text::print(&format!(
-        "{}: {} in {} ({}, {}, {} threads)\n",
+        "{}: {} in {} ({}, {}, {})\n",
         args.output.display(),
         shapes.join(", "),
         text::seconds(elapsed),
         session.device_name(),
         session.program().target,
-        session.threads()
+        text::threads(session.threads())
     ))
 }

@@ -106,10 +106,10 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
             "",
         ];
         text::print(&format!(
-            "{}{}, {target}, {} threads\n",
+            "{}{}, {target}, {}\n",
             text::table(&header, &rows),
             session.device_name(),
-            session.threads()
+            text::threads(session.threads())
         ))?;
     }
     if failed.is_empty() {

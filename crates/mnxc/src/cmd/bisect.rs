@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::checkpoint::{self, Origin};
 use crate::cli::Extents;
-use crate::driver::{parse_pipeline, pass_failure};
+use crate::pipeline::{parse_pipeline, pass_failure};
 use crate::report::{Failure, Outcome, Voice, emit};
 use crate::source::{Shape, Source};
 
@@ -83,7 +83,9 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     }
     match &found {
         Bisection::Clean { .. } => Ok(()),
-        Bisection::Found { pass, .. } => Err(Failure::user("mnxc-0402", &source.file, format!("pass {pass} changes what the graph computes"))),
+        Bisection::Found { pass, .. } => {
+            Err(Failure::user("mnxc-0402", &source.file, format!("pass {pass} changes what the graph computes")))
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use mnx_passes::Changed;
 
-use crate::driver::run_passes;
 use crate::dump::Dump;
 use crate::files::{check_output, write_or_emit};
+use crate::pipeline::run_passes;
 use crate::report::{Outcome, Voice, emit};
 use crate::source::{Shape, Source};
 

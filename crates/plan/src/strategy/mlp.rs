@@ -103,6 +103,8 @@ fn grn_partials(b: &Box_<'_>, mut kernel: Mlp, mut operands: Operands, gelu: OpI
         return Err(b.refuse("a box with grn.stats yields the ratio of its GELU and nothing else"));
     }
     kernel.grn = Grn::Partials;
+    // Nothing is compressed here; the tile chooser still wants an extent.
+    kernel.out_channels = kernel.channels;
     operands.push(("partials", Operand::Partials));
     let merge = MergeGrn {
         batch: kernel.batch,

@@ -3,6 +3,7 @@
 //! All `unsafe` of the runtime is in this file and its children: raw memory, foreign code, intrinsics.
 #![allow(unsafe_code)]
 
+mod fault;
 mod library;
 mod memory;
 pub(crate) mod peak;
@@ -17,6 +18,7 @@ use crate::device::{Binary, Buffer, Device, KernelSet, check, range};
 use crate::error::RuntimeError;
 use crate::isa;
 use crate::pool::{Pool, Work};
+pub use fault::report_crashes;
 use library::Library;
 use memory::Memory;
 
@@ -363,7 +365,10 @@ impl Device for Host {
             self.installed = Some(kernels.id);
         }
         for index in commands {
-            if !self.pool.run(index, set.steps[index].workgroups()) {
+            fault::running(Some(&set.names[index]));
+            let sound = self.pool.run(index, set.steps[index].workgroups());
+            fault::running(None);
+            if !sound {
                 return Err(RuntimeError::Worker(set.names[index].clone()));
             }
         }

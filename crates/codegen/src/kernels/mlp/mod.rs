@@ -10,7 +10,7 @@ mod source;
 
 use crate::mlir::{Buffer, Builder, Scalar, Val};
 use mnx_plan::kernel::{Extent, Grn, Mlp, MlpSource, Residual, voxels};
-use mnx_plan::scratch::mlp::{MlpScratch, ScratchTile, mlp_scratch, row_block};
+use mnx_plan::scratch::{MlpScratch, ScratchTile, row_block};
 use mnx_plan::target::Target;
 
 /// What every phase needs to know.
@@ -101,7 +101,7 @@ pub(super) fn emit<'c>(
         target,
         space: voxels(k.grid),
         block: row_block(k.tile.rows, target),
-        layout: mlp_scratch(k),
+        layout: MlpScratch::of(k),
         scratch,
         args: Args::of(k, buffers),
     };
@@ -124,7 +124,7 @@ pub(super) fn emit<'c>(
                 e.tile(workgroup, tile);
             });
         }
-        MlpSource::ConvLayerNorm { .. } => unreachable!("refused by `check`"),
+        MlpSource::ConvLayerNorm { conv, eps } => e.convolve(conv, *eps, workgroup),
     }
 }
 
