@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use mnx_weights::det;
 
-    /// Rows of the one-dimensional matrices as `facts` lists them.
+    /// Rows of the one-dimensional matrices , worked out by hand.
     #[test]
     fn one_axis_equals_the_published_matrices() {
         let rows = |from: usize, to: usize| -> Vec<Vec<f64>> {
