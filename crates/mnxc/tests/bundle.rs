@@ -68,7 +68,7 @@ fn a_bundle_says_what_the_config_said_and_is_the_same_every_time() {
         }
     }
     let vectors = m.vectors.as_ref().unwrap();
-    assert_eq!(vectors.outputs.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 1024, 384, 48, 12]);
+    assert_eq!(vectors.outputs.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 1024, 768, 96, 12]);
     assert!(vectors.maxima.iter().all(|x| *x > 0.0));
 
     // The dump holds every stage.
