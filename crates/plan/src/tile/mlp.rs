@@ -14,7 +14,9 @@ const WORKGROUPS: usize = 64;
 const FEW_WORKGROUPS: usize = 16;
 /// Least rows per tile where the weights are read anew, from beyond the second-level cache, for every tile.
 const HEAVY_ROWS: usize = 32;
-/// Most rows per tile: beyond, weights are amortised already and the tile only leaves the caches.
+/// Most rows per tile where the weights stay in the second-level cache: the tile should not push them, or itself, out of the first.
+const LIGHT_ROWS: usize = 60;
+/// Most rows per tile elsewhere: beyond, weights are amortised already.
 const MOST_ROWS: usize = 192;
 
 impl Mlp {
@@ -28,7 +30,8 @@ impl Mlp {
             4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
         let block = max_row_block(target);
         let heavy = weights > target.l2 / 2;
-        let fit = (target.l2 / 2 / row_bytes).clamp(block, MOST_ROWS);
+        let most = if heavy { MOST_ROWS } else { LIGHT_ROWS };
+        let fit = (target.l2 / 2 / row_bytes).clamp(block, most);
         let (floor, wanted) = if heavy {
             (HEAVY_ROWS, FEW_WORKGROUPS / 2)
         } else {
