@@ -38,6 +38,9 @@ impl Stage {
     }
 }
 
+/// Stack of a compiling thread: LLVM recurses over large blocks, and a thread's usual 2 MiB is not much for that.
+const STACK: usize = 32 << 20;
+
 /// How to compile.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -147,11 +150,14 @@ fn compile_each(
     };
     let threads = options.threads.clamp(1, kernels.len().max(1));
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
+        for _ in 0..threads {
+            std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, work)?;
         }
-        work();
-    });
+        Ok(())
+    })
+    .map_err(|e: std::io::Error| CodegenError::Llvm(format!("no thread to compile on: {e}")))?;
     results
         .into_inner()
         .unwrap_or_else(|e| e.into_inner())
