@@ -222,7 +222,7 @@ fn residual(k: &Mlp, named: &Named, n: usize, p: Extent, j: usize) -> f64 {
                 .sum()
         }
         Residual::Scattered { from, stride } => {
-            if (0..3).any(|a| p[a] % stride[a] != 0) {
+            if !(0..3).all(|a| p[a].is_multiple_of(stride[a])) {
                 return 0.0;
             }
             let voxel = at(from, n, [0, 1, 2].map(|a| p[a] / stride[a]));
@@ -256,11 +256,11 @@ fn pointwise_first(
     let space = x.len() / batch / depth;
     let mut out = Vec::new();
     for n in 0..batch {
-        for c in 0..columns {
+        for (c, &bias) in b.iter().enumerate().take(columns) {
             for m in 0..space {
                 let row = &x[(n * space + m) * depth..][..depth];
                 let terms = (0..depth).map(|i| row[i] * weight(w, columns, depth, c, i));
-                out.push(f64::from(b[c]) + terms.sum::<f64>());
+                out.push(f64::from(bias) + terms.sum::<f64>());
             }
         }
     }

@@ -112,7 +112,7 @@ impl MlpScratch {
         }
         if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
             let width = conv.output[2];
-            s.group = k.tile.rows.div_ceil(width).min(conv.tile.height);
+            s.group = (k.tile.rows / width).clamp(1, conv.tile.height.max(1));
             s.conv = ScratchTile {
                 offset: carver.region(s.group * width * k.channels, 4).byte,
                 stride: k.channels,

@@ -14,11 +14,13 @@ const WORKGROUPS: usize = 64;
 const FEW_WORKGROUPS: usize = 16;
 /// Least rows per tile where the weights are read anew, from beyond the second-level cache, for every tile.
 const HEAVY_ROWS: usize = 32;
-/// Most rows per tile: beyond, weights are amortised already and the tile only leaves the caches.
+/// Most rows per tile where the weights stay in the second-level cache: the tile should not push them, or itself, out of the first.
+const LIGHT_ROWS: usize = 60;
+/// Most rows per tile elsewhere: beyond, weights are amortised already.
 const MOST_ROWS: usize = 192;
 
 impl Mlp {
-    /// A good tile for a target, whatever `self.tile` and the tile of a convolving source are.
+    /// A good tile for a target, whatever `self.tile` and the tile of a convolving source are (that one is best [`choose_row_tile`](crate::kernel::Depthwise::choose_row_tile)'s).
     pub fn choose_tile(&self, target: &Target) -> MlpTile {
         let k = self;
         let m = voxels(k.grid);
@@ -28,14 +30,25 @@ impl Mlp {
             4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
         let block = max_row_block(target);
         let heavy = weights > target.l2 / 2;
-        let fit = (target.l2 / 2 / row_bytes).clamp(block, MOST_ROWS);
+        let most = if heavy { MOST_ROWS } else { LIGHT_ROWS };
+        let fit = (target.l2 / 2 / row_bytes).clamp(block, most);
         let (floor, wanted) = if heavy {
             (HEAVY_ROWS, FEW_WORKGROUPS / 2)
         } else {
             (block, FEW_WORKGROUPS)
         };
-        let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
-        let rows = whole_blocks(rows, m, block);
+        let rows = match &k.source {
+            MlpSource::Tensor { .. } => {
+                let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
+                whole_blocks(rows, m, block)
+            }
+            // The convolution hands over whole rows of the image: some of them to a tile, or some tiles to one of them.
+            MlpSource::ConvLayerNorm { .. } => {
+                let width = k.grid[2];
+                let unit = (fit / width).clamp(1, k.grid[1]) * width;
+                whole_blocks(unit.div_ceil(unit.div_ceil(fit)), unit, block)
+            }
+        };
         MlpTile {
             voxels: voxels_per_workgroup(m, k.batch, rows),
             rows,
@@ -290,6 +303,7 @@ fn verdict(wrong: Vec<String>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Bits, Depthwise, DepthwiseTile};
     use crate::scratch::{MlpScratch, row_block};
     use crate::target::TARGETS;
 
@@ -356,6 +370,47 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_convolving_source_gives_whole_rows_to_a_tile() {
+        for target in TARGETS {
+            for width in 1..200 {
+                let mut k = plain([6, 9, width], 32, 64, 32, 1);
+                let mut conv = Depthwise {
+                    batch: 1,
+                    channels: 32,
+                    input: k.grid,
+                    output: k.grid,
+                    taps: [3; 3],
+                    stride: [1; 3],
+                    pad: [1; 3],
+                    transposed: false,
+                    bias: true,
+                    stem: None,
+                    stats: false,
+                    tile: DepthwiseTile {
+                        channels: 32,
+                        depth: 6,
+                        height: 9,
+                        width: 1,
+                    },
+                };
+                conv.tile.width = conv.choose_row_tile(target).width;
+                k.source = MlpSource::ConvLayerNorm {
+                    conv,
+                    eps: Bits::of(1e-5),
+                };
+                k.tile = k.choose_tile(target);
+                assert_eq!(k.legal(target), Ok(()));
+                let group = MlpScratch::of(&k).group;
+                let voxels = group * width;
+                let block = row_block(k.tile.rows, target);
+                let (full, rest) = (voxels / k.tile.rows, voxels % k.tile.rows);
+                let computed = full * k.tile.rows + rest.next_multiple_of(block);
+                assert!(computed <= voxels + max_row_block(target), "{width}: {k:?}");
             }
         }
     }

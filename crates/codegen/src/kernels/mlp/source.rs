@@ -1,6 +1,6 @@
 //! The normalised input of a tile.
 
-use super::{Emitter, TileOf};
+use super::{Emitter, LOCALITY, TileOf};
 use crate::gemm::column_groups;
 use crate::kernels::depthwise::emit_rows;
 use crate::kernels::pieces;
@@ -28,7 +28,9 @@ impl<'c> Emitter<'_, 'c> {
                 group.iter().map(pair).collect()
             });
             b.each(0usize, tile.count, 1, |row| {
+                let ahead = self.row_ahead(tile, row);
                 for (i, &(c, lanes)) in group.iter().enumerate() {
+                    b.prefetch(self.args.source[0], b.at(c, ahead, channels), LOCALITY);
                     let x = b.load_vec(from, b.at(c, row, channels), lanes);
                     let a = match stats.as_ref().map(|s| s[i]) {
                         Some((mean, rstd)) => b.mul(b.sub(x, mean), rstd),
