@@ -9,4 +9,5 @@
 pub mod cases;
 pub mod golden;
 pub mod host;
+pub mod networks;
 pub mod same;
