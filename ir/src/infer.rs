@@ -223,16 +223,9 @@ fn per_channel(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String>
 /// GRN's parameters keep their checkpoint shape `[1, C, 1, ..]`; `[C]` will do as well.
 fn grn_vector(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String> {
     activation_rank(x)?;
-    let checkpoint = v.shape.len() == x.shape.len()
-        && v.shape
-            .iter()
-            .enumerate()
-            .all(|(axis, &n)| n == if axis == 1 { x.shape[1] } else { 1 });
-    if checkpoint {
-        Ok(())
-    } else {
-        per_channel(x, v, what)
-    }
+    let checkpoint =
+        v.shape.len() == x.shape.len() && v.shape.iter().enumerate().all(|(axis, &n)| n == if axis == 1 { x.shape[1] } else { 1 });
+    if checkpoint { Ok(()) } else { per_channel(x, v, what) }
 }
 
 fn affine(x: &TensorType, given: &[&TensorType]) -> Result<(), String> {

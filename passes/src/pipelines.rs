@@ -30,23 +30,18 @@ const KEEP: OptionInfo = OptionInfo { name: "keep", default: "every output", abo
 
 /// The pipeline of inference.
 pub fn infer(options: &InferOptions) -> Pipeline {
-    let mut lines: Vec<String> = Vec::new();
+    let mut pipeline = Pipeline::default();
     // First, so that nothing is done for heads that go.
     if let Some(keep) = &options.keep {
-        lines.push(format!("drop-training-heads{{keep={keep}}}"));
-        lines.push("dce".to_string());
+        pipeline.add("drop-training-heads", vec![("keep".to_string(), keep.clone())]);
+        pipeline.add("dce", Vec::new());
     }
     for (pass, _why) in INFER {
-        lines.push((*pass).to_string());
+        pipeline.add(pass, Vec::new());
     }
-    lines.push(format!("form-dispatches{}", options.dispatches.to_text()));
+    pipeline.add("form-dispatches", options.dispatches.given());
     // Last, so that ops cloned into boxes get their layouts too.
-    lines.push("assign-layouts".to_string());
-    let mut pipeline = Pipeline::default();
-    for line in lines {
-        let parsed = Pipeline::parse(&line).expect("the lines of `infer` name passes of the table");
-        pipeline.items.extend(parsed.items);
-    }
+    pipeline.add("assign-layouts", Vec::new());
     pipeline
 }
 
@@ -77,12 +72,16 @@ impl Pipeline {
                 pipeline.items.extend(infer_from_text(given)?.items);
             } else {
                 let info = PassInfo::find(name).map_err(fail)?;
-                let options = Options::new(name, given, info.options)?;
-                let pass = (info.make)(&options)?;
-                pipeline.items.push((format!("{name}{options}"), pass));
+                pipeline.items.push(make(info, given)?);
             }
         }
         Ok(pipeline)
+    }
+
+    /// Adds a pass that this room knows to exist and to take these options.
+    fn add(&mut self, name: &str, given: Given) {
+        let item = PassInfo::find(name).map(|info| make(info, given)).expect("named pipelines name passes of the table");
+        self.items.push(item.expect("named pipelines give options that their passes take"));
     }
 
     /// The passes, in order.
@@ -148,6 +147,11 @@ fn split_items(text: &str) -> Result<Vec<&str>, String> {
     Ok(items)
 }
 
+fn make(info: &PassInfo, given: Given) -> Result<(String, Box<dyn Pass>), PassError> {
+    let options = Options::new(info.name, given, info.options)?;
+    Ok((format!("{}{options}", info.name), (info.make)(&options)?))
+}
+
 type Given = Vec<(String, String)>;
 
 fn read_item(item: &str) -> Result<(&str, Given), String> {
@@ -193,6 +197,12 @@ mod tests {
         assert_eq!(Pipeline::parse("infer").unwrap().to_string(), whole);
         assert_eq!(Pipeline::parse(&whole).unwrap().to_string(), whole);
         assert_eq!(Pipeline::parse(" infer{ keep = out_0 } , dce").unwrap().len(), INFER.len() + 5);
+    }
+
+    #[test]
+    fn any_name_of_a_head_makes_a_pipeline() {
+        let keep = Some("a}, b=".to_string());
+        assert_eq!(infer(&InferOptions { keep, ..InferOptions::default() }).len(), INFER.len() + 4);
     }
 
     #[test]

@@ -6,5 +6,7 @@
 //! Start reading at: `golden.rs`.
 #![forbid(unsafe_code)]
 
+pub mod cases;
 pub mod golden;
+pub mod host;
 pub mod same;

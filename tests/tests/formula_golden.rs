@@ -1,4 +1,4 @@
-//! Nine published golden vectors G1..G8 of the official network in float64, with weights that no float32 rounding touched.
+//! Published golden vectors G1..G9 of the official network in float64, with weights that no float32 rounding touched.
 //!
 //! Fill: for tensor number `t` (state-dict order without `dummy_tensor`; the input is 999) and flat index `j`,
 //! `u = ((j*2654435761 + t*40503 + 12345) mod 2^32) / 2^32`, `g = 2u - 1`; `norm.weight` is `1 + 0.1 g`, another `.weight`
@@ -47,16 +47,20 @@ type Row = (usize, [f64; 6]);
 
 fn check(toml: &str, input: &[usize], rows: &[Row]) {
     let config = Config::from_toml(toml, "golden.toml").unwrap();
-    let graph = mnx_model::build(&config, input[0], &input[2..]).unwrap();
+    check_with(&config, &weights(&config), input, rows, 1e-9);
+}
+
+fn check_with(config: &Config, weights: &BTreeMap<String, Array<f64>>, input: &[usize], rows: &[Row], tolerance: f64) {
+    let graph = mnx_model::build(config, input[0], &input[2..]).unwrap();
     let image = fill(999, input, |g| g);
-    let outputs = Interpreter::<f64>::new().run(&graph, &weights(&config), &[("input", &image)]).unwrap();
+    let outputs = Interpreter::<f64>::new().run(&graph, weights, &[("input", &image)]).unwrap();
     for (index, want) in rows {
         let (name, y) = &outputs[*index];
         assert_eq!(*name, format!("out_{index}"));
         let n = y.data.len();
         let got = [y.data.iter().sum(), y.data.iter().map(|v| v * v).sum(), y.data[0], y.data[n / 3], y.data[n / 2], y.data[n - 1]];
         for (got, want) in got.iter().zip(want) {
-            assert!((got - want).abs() <= 1e-9 * want.abs().max(1.0), "{name}: {got:.12e} is not {want:.12e}");
+            assert!((got - want).abs() <= tolerance * want.abs().max(1.0), "{name}: {got:.12e} is not {want:.12e}");
         }
     }
 }
@@ -226,4 +230,28 @@ fn g8_official_b() {
             [-1.517676615558e+04, 4.524373161965e+05, -1.643276015846e+00, 1.005740880415e+00, -2.108799830576e+00, -9.422206761956e+00],
         )],
     );
+}
+
+/// UpKern from G1's weights to kernel 5. Checkpoints hold float32, so the kernels are rounded and the tolerance is float32's.
+#[test]
+fn g9_upkern() {
+    let source = Config::from_toml(&tiny("kernel_size = 3"), "from.toml").unwrap();
+    let target = Config::from_toml(&tiny("kernel_size = 5"), "to.toml").unwrap();
+    let mut weights = weights(&source);
+    for t in mnx_model::signature(&source).tensors.iter().filter(|t| t.role == Role::SpatialKernel) {
+        let resized = mnx_passes::weights::resize::resize_linear(&weights[&t.key].to_tensor(), &[5; 3]);
+        weights.insert(t.key.clone(), Array::from_tensor(&resized));
+    }
+    let kernel = &weights["enc_block_0.0.conv1.weight"];
+    let rows = [
+        (0, [-0.192441723934707, -0.09728916696648003, 0.045439668485860445, -0.04277160373764938, -0.10157911855332262]),
+        (7, [0.06891485587788637, 0.010107341062213141, -0.07810393116129671, -0.07393916031446646, -0.0711626464165796]),
+    ];
+    for (row, want) in rows {
+        for (got, want) in kernel.data[row * 5..][..5].iter().zip(want) {
+            assert!((got - want).abs() < 2e-8, "{got} is not {want}");
+        }
+    }
+    let want = [-8.320267304560e+03, 2.803122804115e+04, -3.906210221060e-01, 5.529218932827e-01, -7.603169808042e-01, -3.137574751679e-01];
+    check_with(&target, &weights, &[1, 2, 32, 32, 32], &[(0, want)], 1e-5);
 }

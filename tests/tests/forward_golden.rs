@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use mnx_interp::{Array, Interpreter, Real};
-use mnx_model::Config;
+use mnx_model::{Config, Flavour};
 use mnx_weights::{Checkpoint, Tensor, det_input, golden_weight};
 use serde_json::Value;
 
@@ -130,6 +130,13 @@ golden! {
     tiny_layernorm_f64: f64, "tiny_layernorm", 1e-6;
     tiny_nores_f64: f64, "tiny_nores", 1e-6;
     tiny_upkern_3to5_f64: f64, "tiny_upkern_3to5", 1e-6;
+    l_k5_f32: f32, "L_k5", 1e-4;
+    l_k3_f32: f32, "L_k3", 1e-4;
+    s_k3_f32: f32, "S_k3", 1e-4;
+    m_k5_f32: f32, "M_k5", 1e-4;
+    m_k3_f32: f32, "M_k3", 1e-4;
+    b_k5_f32: f32, "B_k5", 1e-4;
+    tiny_upkern_3to5_f32: f32, "tiny_upkern_3to5", 1e-4;
     b_k3_f32: f32, "B_k3", 1e-4;
     s_k5_f32: f32, "S_k5", 1e-4;
     tiny_2d_f32: f32, "tiny_2d", 1e-4;
@@ -152,5 +159,20 @@ fn formula_equals_stored_weights() {
     assert_eq!(made.len(), stored.len());
     for (key, tensor) in made.iter() {
         assert_eq!(Some(tensor), stored.get(key), "{key}");
+    }
+}
+
+/// With all ratios 2, MONAI's network is the official one under other names: renamed weights give the same outputs.
+#[test]
+fn monai_names_give_the_official_outputs() {
+    let case = Case::load("tiny_k3");
+    let official = case.config(&case.json["config"]["kernel_size"]);
+    let weights = mnx_model::map_keys(&formula_weights("tiny_k3", &official), Flavour::Monai).unwrap();
+    let config = Config { flavour: Flavour::Monai, ..official };
+    let shape = case.input_shape();
+    let graph = mnx_model::build(&config, shape[0], &shape[2..]).unwrap();
+    let input = Array::<f64>::from_tensor(&det_input("tiny_k3/input", &shape));
+    for (output, value) in Interpreter::new().run(&graph, &weights, &[("input", &input)]).unwrap() {
+        compare(&output, &value, case.stored.get(&output).unwrap(), 1e-6);
     }
 }

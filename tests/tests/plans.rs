@@ -132,10 +132,7 @@ fn plan_text_is_read_back_and_obeyed() {
     let d = &first.dispatches[0];
     let Kernel::Depthwise(k) = &d.launches[0].kernel else { panic!() };
     assert_ne!(k.tile.depth, 3);
-    let edited = format!(
-        "plan @x target({}) {{\n  dispatch @{} {{\n    launch depthwise.ring [depth=3]\n  }}\n}}\n",
-        target.name, d.name
-    );
+    let edited = format!("plan @x target({}) {{\n  dispatch @{} {{\n    launch depthwise.ring [depth=3]\n  }}\n}}\n", target.name, d.name);
     let read = PlanText::parse(&edited, "b.plan").unwrap();
     let changed = plan(&g, target, Some(&read[0])).unwrap();
     let Kernel::Depthwise(k) = &changed.dispatches[0].launches[0].kernel else { panic!() };
@@ -154,7 +151,9 @@ fn plan_text_is_read_back_and_obeyed() {
     }
     let stray = PlanText::parse(&edited.replace(&d.name, "nowhere"), "b.plan").unwrap();
     assert!(plan(&g, target, Some(&stray[0])).unwrap_err()[0].message.contains("no dispatch @nowhere"));
-    for bad in ["", "plan @x target(v4", "plan @x target(v4) {\n launch a []\n}", "plan @x target(v4) {\n dispatch @a {\n launch b [c=-1]\n }\n}"] {
+    for bad in
+        ["", "plan @x target(v4", "plan @x target(v4) {\n launch a []\n}", "plan @x target(v4) {\n dispatch @a {\n launch b [c=-1]\n }\n}"]
+    {
         assert!(PlanText::parse(bad, "c.plan").is_err(), "{bad}");
     }
 }

@@ -1,10 +1,9 @@
-//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory]`.
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [head=CLASSES]`.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
 use mnx_plan::kernel::{Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
 use mnx_plan::target::{TARGETS, Target};
-use mnx_plan::tile::mlp::mlp_tile;
 use std::ffi::c_void;
 use std::io::Write;
 use std::time::Instant;
@@ -65,6 +64,11 @@ fn time(k: &Mlp, target: &Target, assembly: Option<&str>) -> f64 {
         }
     })
     .unwrap();
+    let t = compiled.times;
+    print!(
+        "compiled in {:.0} ms; ",
+        (t.emit + t.lower + t.optimise + t.object + t.link).as_secs_f64() * 1e3
+    );
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&compiled.library).unwrap();
     // SAFETY: the object has no initialisers.
@@ -102,9 +106,19 @@ fn main() {
         (4, 512, 1024),
         (4, 512, 2048),
     ];
+    let only = words
+        .iter()
+        .find_map(|w| w.strip_prefix("channels=")?.parse().ok());
     for (side, c, e) in shapes {
+        if only.is_some_and(|only: usize| only != c) {
+            continue;
+        }
         let mut k = kernel(side, c, e);
-        let chosen = mlp_tile(&k, target);
+        k.head = words
+            .iter()
+            .find_map(|w| w.strip_prefix("head=")?.parse().ok());
+        k.store = k.head.is_none();
+        let chosen = k.choose_tile(target);
         let mut tiles = vec![chosen];
         if words.iter().any(|w| w == "sweep") {
             for rows in [12, 24, 32, 48, 64, 96, 144, 192] {
@@ -126,7 +140,10 @@ fn main() {
             let seconds = time(
                 &k,
                 target,
-                words.get(1).map(String::as_str).filter(|w| *w != "sweep"),
+                words
+                    .get(1)
+                    .map(String::as_str)
+                    .filter(|w| std::path::Path::new(w).is_dir()),
             );
             let flops = 4.0 * (voxels(k.grid) * c * e) as f64;
             println!(

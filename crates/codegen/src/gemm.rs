@@ -90,6 +90,9 @@ pub fn column_groups<'c>(
     }
 }
 
+/// The vectors of a register block and where they stand.
+pub type Sums<'c> = [(Spot<'c>, Val<'c>)];
+
 /// Vectors of columns in a register block.
 const VECTORS: usize = 2;
 
@@ -102,7 +105,7 @@ pub fn gemm<'c>(
     panels: Panels<'c>,
     part: Part<'c>,
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(&[(Spot<'c>, Val<'c>)]),
+    finish: &dyn Fn(&Sums<'c>),
 ) {
     let full = part.columns / PANEL * PANEL;
     let panel = |column: Val<'c>, width: usize| {
@@ -144,7 +147,7 @@ fn register_block<'c>(
     (base, width): (Val<'c>, usize),
     group: &[(usize, usize)],
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(&[(Spot<'c>, Val<'c>)]),
+    finish: &dyn Fn(&Sums<'c>),
 ) {
     let spots: Vec<_> = (0..part.block)
         .flat_map(|r| group.iter().map(move |&piece| (r, piece)))
@@ -185,6 +188,7 @@ const COLUMNS: usize = 8;
 ///
 /// For few columns (classes) whose result is stored channels-first. Reads whole vectors along k where `k_stride` is 1, up to the next
 /// multiple of `lanes`, which the rows of a scratch tile hold; what lies beyond `panels.depth` is not used.
+#[allow(clippy::too_many_arguments)]
 pub fn gemm_columns_first<'c>(
     b: &Builder<'c>,
     lanes: usize,

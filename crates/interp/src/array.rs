@@ -19,16 +19,8 @@ impl<T: Real> Array<T> {
     /// # Panics
     /// If `data.len()` is not the product of `shape`: the caller built it wrongly.
     pub fn new(shape: &[usize], data: Vec<T>) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            data.len(),
-            "array of shape {shape:?} given {} values",
-            data.len()
-        );
-        Self {
-            shape: shape.to_vec(),
-            data,
-        }
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "array of shape {shape:?} given {} values", data.len());
+        Self { shape: shape.to_vec(), data }
     }
 
     /// All zeros.

@@ -18,20 +18,13 @@ struct Window {
 impl Window {
     fn of(a: &ConvAttrs, weight: &[usize]) -> Self {
         let flat = weight.len() == 4;
-        let lead =
-            |value: usize, flat_value: usize| [if flat { flat_value } else { value }, value, value];
-        Self {
-            stride: lead(a.stride, 1),
-            pad: lead(a.pad, 0),
-            taps: three(&weight[2..], 1),
-        }
+        let lead = |value: usize, flat_value: usize| [if flat { flat_value } else { value }, value, value];
+        Self { stride: lead(a.stride, 1), pad: lead(a.pad, 0), taps: three(&weight[2..], 1) }
     }
 
     /// Index `i * stride - pad + q` along an axis, if below `extent`.
     fn tap(&self, axis: usize, i: usize, q: usize, extent: usize) -> Option<usize> {
-        (i * self.stride[axis] + q)
-            .checked_sub(self.pad[axis])
-            .filter(|at| *at < extent)
+        (i * self.stride[axis] + q).checked_sub(self.pad[axis]).filter(|at| *at < extent)
     }
 
     /// Those `i < count` along the width for which [`Window::tap`] exists.
@@ -86,11 +79,7 @@ pub(crate) fn depthwise<T: Real>(a: &ConvAttrs, x: &[&Array<T>], out: &[usize]) 
 }
 
 /// `conv.depthwise_transposed`.
-pub(crate) fn depthwise_transposed<T: Real>(
-    a: &ConvAttrs,
-    x: &[&Array<T>],
-    out: &[usize],
-) -> Array<T> {
+pub(crate) fn depthwise_transposed<T: Real>(a: &ConvAttrs, x: &[&Array<T>], out: &[usize]) -> Array<T> {
     let (input, weight, bias) = (x[0], x[1], x.get(2));
     let window = Window::of(a, &weight.shape);
     let (gi, go) = (Grid::of(&input.shape), Grid::of(out));

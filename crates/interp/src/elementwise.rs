@@ -45,8 +45,7 @@ fn spread<T: Real>(input: &Array<T>, out: &[usize], stride: usize, shift: usize)
             for d in 0..gi.space[0] {
                 for h in 0..gi.space[1] {
                     let source = &input.data[gi.row(n, c, d, h)..][..gi.space[2]];
-                    let row =
-                        &mut y.data[go.row(n, c, depth(d), h * stride + shift)..][..go.space[2]];
+                    let row = &mut y.data[go.row(n, c, depth(d), h * stride + shift)..][..go.space[2]];
                     for (w, &v) in source.iter().enumerate() {
                         row[w * stride + shift] = v;
                     }
@@ -93,9 +92,7 @@ pub(crate) fn argmax<T: Real>(input: &Array<T>, out: &[usize]) -> Array<T> {
     let mut y = Array::zeros(out);
     for n in 0..g.n {
         for v in 0..voxels {
-            let logits: Vec<T> = (0..g.c)
-                .map(|c| input.data[(n * g.c + c) * voxels + v])
-                .collect();
+            let logits: Vec<T> = (0..g.c).map(|c| input.data[(n * g.c + c) * voxels + v]).collect();
             y.data[n * voxels + v] = T::from_f64(largest(&logits) as f64);
         }
     }

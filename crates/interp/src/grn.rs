@@ -9,17 +9,8 @@ use crate::shape::Grid;
 /// `grn.stats`: sums over space and channels run in float64.
 pub(crate) fn stats<T: Real>(a: &GrnAttrs, input: &Array<T>) -> Array<T> {
     let g = Grid::of(&input.shape);
-    let norms: Vec<f64> = input
-        .data
-        .chunks_exact(g.voxels())
-        .map(|channel| {
-            channel
-                .iter()
-                .map(|v| v.to_f64().powi(2))
-                .sum::<f64>()
-                .sqrt()
-        })
-        .collect();
+    let norms: Vec<f64> =
+        input.data.chunks_exact(g.voxels()).map(|channel| channel.iter().map(|v| v.to_f64().powi(2)).sum::<f64>().sqrt()).collect();
     let mut ratios = Vec::with_capacity(norms.len());
     for sample in norms.chunks_exact(g.c) {
         let sum: f64 = sample.iter().sum();

@@ -36,11 +36,7 @@ pub(crate) fn pointwise<T: Real>(a: &StrideAttrs, x: &[&Array<T>], out: &[usize]
 }
 
 /// `conv.pointwise_transposed`.
-pub(crate) fn pointwise_transposed<T: Real>(
-    a: &StrideAttrs,
-    x: &[&Array<T>],
-    out: &[usize],
-) -> Array<T> {
+pub(crate) fn pointwise_transposed<T: Real>(a: &StrideAttrs, x: &[&Array<T>], out: &[usize]) -> Array<T> {
     let (input, weight, bias) = (x[0], x[1], x.get(2));
     let [sd, sh, sw] = steps(a, out.len());
     let (gi, go) = (Grid::of(&input.shape), Grid::of(out));

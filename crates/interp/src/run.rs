@@ -28,17 +28,11 @@ impl<T: Real> WeightSource<T> for Checkpoint {
 
 impl<T: Real> WeightSource<T> for BTreeMap<String, Array<T>> {
     fn weight(&self, key: &str, shape: &[usize]) -> Result<Array<T>, WeightsError> {
-        let array = self
-            .get(key)
-            .ok_or_else(|| WeightsError::Missing(key.to_string()))?;
+        let array = self.get(key).ok_or_else(|| WeightsError::Missing(key.to_string()))?;
         if array.shape == shape {
             Ok(array.clone())
         } else {
-            Err(WeightsError::Shape {
-                name: key.to_string(),
-                got: array.shape.clone(),
-                want: shape.to_vec(),
-            })
+            Err(WeightsError::Shape { name: key.to_string(), got: array.shape.clone(), want: shape.to_vec() })
         }
     }
 }
@@ -122,11 +116,7 @@ impl<T: Real> Interpreter<T> {
             let result = {
                 let mut operands = Vec::with_capacity(node.operands.len());
                 for v in &node.operands {
-                    operands.push(
-                        values[v.index()]
-                            .as_ref()
-                            .ok_or_else(|| undefined(graph, id, *v))?,
-                    );
+                    operands.push(values[v.index()].as_ref().ok_or_else(|| undefined(graph, id, *v))?);
                 }
                 match &node.op {
                     Op::Param(p) => weights.weight(&p.key, &ty.shape)?,
@@ -151,13 +141,9 @@ impl<T: Real> Interpreter<T> {
             .outputs()
             .iter()
             .map(|(name, v)| {
-                let value = values[v.index()].clone().ok_or_else(|| {
-                    Diagnostic::new(
-                        "interp-0101",
-                        name,
-                        format!("output \"{name}\" is {v}, which no op defines"),
-                    )
-                })?;
+                let value = values[v.index()]
+                    .clone()
+                    .ok_or_else(|| Diagnostic::new("interp-0101", name, format!("output \"{name}\" is {v}, which no op defines")))?;
                 Ok((name.clone(), value))
             })
             .collect()
@@ -179,36 +165,21 @@ fn readers(graph: &Graph) -> Vec<usize> {
 }
 
 /// Pairs given arrays with the graph's inputs.
-fn bind<'a, T: Real>(
-    graph: &Graph,
-    inputs: &[(&str, &'a Array<T>)],
-) -> Result<Vec<(&'a Array<T>, ValueId)>, InterpError> {
+fn bind<'a, T: Real>(graph: &Graph, inputs: &[(&str, &'a Array<T>)]) -> Result<Vec<(&'a Array<T>, ValueId)>, InterpError> {
     for (given, _) in inputs {
         if !graph.inputs().iter().any(|(name, _)| name == given) {
             return Err(InterpError::UnknownInput {
                 given: (*given).to_string(),
-                known: graph
-                    .inputs()
-                    .iter()
-                    .map(|(name, _)| format!("\"{name}\""))
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                known: graph.inputs().iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", "),
             });
         }
     }
     let mut bound = Vec::new();
     for (name, value) in graph.inputs() {
-        let (_, array) = inputs
-            .iter()
-            .find(|(given, _)| given == name)
-            .ok_or_else(|| InterpError::MissingInput(name.clone()))?;
+        let (_, array) = inputs.iter().find(|(given, _)| given == name).ok_or_else(|| InterpError::MissingInput(name.clone()))?;
         let want = &graph.ty(*value).shape[..];
         if array.shape != want {
-            return Err(InterpError::InputShape {
-                name: name.clone(),
-                got: array.shape.clone(),
-                want: want.to_vec(),
-            });
+            return Err(InterpError::InputShape { name: name.clone(), got: array.shape.clone(), want: want.to_vec() });
         }
         bound.push((*array, *value));
     }
@@ -221,24 +192,15 @@ fn check(graph: &Graph, id: OpId) -> Result<(), Diagnostic> {
     let types: Vec<&TensorType> = node.operands.iter().map(|v| graph.ty(*v)).collect();
     let declared = graph.ty(node.result);
     let mnemonic = node.op.info().mnemonic;
-    let inferred = infer(&node.op, &types)
-        .map_err(|why| Diagnostic::new("interp-0102", &node.loc, format!("{mnemonic}: {why}")))?;
+    let inferred = infer(&node.op, &types).map_err(|why| Diagnostic::new("interp-0102", &node.loc, format!("{mnemonic}: {why}")))?;
     if inferred.shape == declared.shape {
         Ok(())
     } else {
-        Err(Diagnostic::new(
-            "interp-0102",
-            &node.loc,
-            format!("{mnemonic} gives {inferred}, the graph declares {declared}"),
-        ))
+        Err(Diagnostic::new("interp-0102", &node.loc, format!("{mnemonic} gives {inferred}, the graph declares {declared}")))
     }
 }
 
 fn undefined(graph: &Graph, id: OpId, v: ValueId) -> Diagnostic {
     let node = graph.node(id);
-    Diagnostic::new(
-        "interp-0101",
-        &node.loc,
-        format!("{} reads {v} before it is defined", node.op.info().mnemonic),
-    )
+    Diagnostic::new("interp-0101", &node.loc, format!("{} reads {v} before it is defined", node.op.info().mnemonic))
 }

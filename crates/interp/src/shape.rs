@@ -12,11 +12,7 @@ pub(crate) struct Grid {
 impl Grid {
     /// Of `[n, c, (d,) h, w]`.
     pub fn of(shape: &[usize]) -> Self {
-        Self {
-            n: shape[0],
-            c: shape[1],
-            space: three(&shape[2..], 1),
-        }
+        Self { n: shape[0], c: shape[1], space: three(&shape[2..], 1) }
     }
 
     /// Voxels of one channel.

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use mnx_ir::{
-    ConvAttrs, Diagnostic, Graph, GrnAttrs, LayerAttrs, Loc, NoAttrs, NormAttrs, Op, Stage,
-    StrideAttrs, TensorType, ValueId,
-};
+use mnx_ir::{ConvAttrs, Diagnostic, Graph, GrnAttrs, LayerAttrs, Loc, NoAttrs, NormAttrs, Op, Stage, StrideAttrs, TensorType, ValueId};
 
 use crate::config::{Config, NormType};
 use crate::keys::name_in;
@@ -29,11 +26,7 @@ pub fn build(cfg: &Config, batch: usize, patch: &[usize]) -> Result<Graph, Vec<D
     let mut b = Builder {
         cfg,
         graph: Graph::new(&identifier(&cfg.name), Stage::Model),
-        shapes: signature(cfg)
-            .tensors
-            .into_iter()
-            .map(|t| (t.key, t.shape))
-            .collect(),
+        shapes: signature(cfg).tensors.into_iter().map(|t| (t.key, t.shape)).collect(),
     };
     b.network(batch, patch).map_err(|d| vec![d])?;
     Ok(b.graph)
@@ -45,53 +38,33 @@ fn check_patch(cfg: &Config, batch: usize, patch: &[usize]) -> Result<(), Vec<Di
     let mut complain = |message: String| {
         problems.push(Diagnostic::new("model-0201", &cfg.name, message));
     };
-    let text = patch
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
+    let text = patch.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let step = Config::STRIDE;
     if batch == 0 {
         complain("batch is 0, expected at least 1".into());
     }
     if patch.len() != axes {
-        complain(format!(
-            "patch {text} has {} extents, expected {axes} for a {axes}-D network",
-            patch.len()
-        ));
+        complain(format!("patch {text} has {} extents, expected {axes} for a {axes}-D network", patch.len()));
     }
     for &n in patch {
         if n == 0 || !n.is_multiple_of(step) {
             let near = (n / step * step).max(step);
             let next = n.div_ceil(step).max(1) * step;
             complain(if n == 0 || near == next {
-                format!(
-                    "patch {text}: extent {n} is not a positive multiple of {step}; take {next}"
-                )
+                format!("patch {text}: extent {n} is not a positive multiple of {step}; take {next}")
             } else {
-                format!(
-                    "patch {text}: extent {n} is not a positive multiple of {step}; take {near} or {next}"
-                )
+                format!("patch {text}: extent {n} is not a positive multiple of {step}; take {near} or {next}")
             });
         }
     }
     let largest = patch
         .iter()
-        .chain([
-            &batch,
-            &cfg.n_channels.max(cfg.in_channels),
-            &(2 * cfg.exp_r.iter().max().copied().unwrap_or(1)),
-        ])
+        .chain([&batch, &cfg.n_channels.max(cfg.in_channels), &(2 * cfg.exp_r.iter().max().copied().unwrap_or(1))])
         .try_fold(1usize, |all, &n| all.checked_mul(n));
     if largest.is_none_or(|n| n > isize::MAX as usize / 64) {
-        complain(format!(
-            "patch {text} at batch {batch} has more voxels than memory can hold"
-        ));
+        complain(format!("patch {text} at batch {batch} has more voxels than memory can hold"));
     }
-    let bottleneck: usize = patch
-        .iter()
-        .map(|n| n / step)
-        .fold(1, usize::saturating_mul);
+    let bottleneck: usize = patch.iter().map(|n| n / step).fold(1, usize::saturating_mul);
     if problems.is_empty() && cfg.norm_type == NormType::Group && batch * bottleneck == 1 {
         problems.push(Diagnostic::new(
             "model-0202",
@@ -99,25 +72,12 @@ fn check_patch(cfg: &Config, batch: usize, patch: &[usize]) -> Result<(), Vec<Di
             format!("patch {text} at batch 1 leaves a bottleneck of one voxel: group norm has no variance to normalise by; take a larger patch or batch"),
         ));
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// A name as the text form takes it: letters, digits, `_`, `.` and `-` stay.
 fn identifier(name: &str) -> String {
-    let mut id: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let mut id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' }).collect();
     if !id.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         id.insert(0, '_');
     }
@@ -148,11 +108,7 @@ impl Builder<'_> {
         self.head(4, x, &mut heads)?;
         for i in (0..4).rev() {
             let up = self.block(&t.up[i], x)?;
-            x = self.op(
-                Op::Add(NoAttrs {}),
-                &[skips[i], up],
-                &format!("up_{i}.skip"),
-            )?;
+            x = self.op(Op::Add(NoAttrs {}), &[skips[i], up], &format!("up_{i}.skip"))?;
             x = self.blocks(&t.dec[i], x)?;
             self.head(i, x, &mut heads)?;
         }
@@ -162,12 +118,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn head(
-        &mut self,
-        i: usize,
-        x: ValueId,
-        heads: &mut [Option<ValueId>],
-    ) -> Result<(), Diagnostic> {
+    fn head(&mut self, i: usize, x: ValueId, heads: &mut [Option<ValueId>]) -> Result<(), Diagnostic> {
         if let Some(slot) = heads.get_mut(i) {
             *slot = Some(self.pointwise_transposed(&format!("out_{i}.conv_out"), x, 1)?);
         }
@@ -182,10 +133,7 @@ impl Builder<'_> {
     fn block(&mut self, b: &Block, x: ValueId) -> Result<ValueId, Diagnostic> {
         let name = &b.name;
         let (weight, bias) = self.weights(&format!("{name}.conv1"))?;
-        let attrs = ConvAttrs {
-            stride: if b.form == Form::Plain { 1 } else { 2 },
-            pad: b.k / 2,
-        };
+        let attrs = ConvAttrs { stride: if b.form == Form::Plain { 1 } else { 2 }, pad: b.k / 2 };
         let conv = match b.form {
             Form::Plain | Form::Down => Op::ConvDepthwise(attrs),
             Form::Up => Op::ConvDepthwiseTransposed(attrs),
@@ -195,10 +143,7 @@ impl Builder<'_> {
         let norm = format!("{name}.norm");
         let (gamma, beta) = self.weights(&norm)?;
         let op = match self.cfg.norm_type {
-            NormType::Group => Op::NormGroup(NormAttrs {
-                groups: b.c,
-                eps: NORM_EPS,
-            }),
+            NormType::Group => Op::NormGroup(NormAttrs { groups: b.c, eps: NORM_EPS }),
             NormType::Layer => Op::NormLayer(LayerAttrs { eps: NORM_EPS }),
         };
         h = self.op(op, &[h, gamma, beta], &norm)?;
@@ -208,10 +153,7 @@ impl Builder<'_> {
         if b.grn {
             let beta = self.param(&format!("{name}.grn_beta"))?;
             let gamma = self.param(&format!("{name}.grn_gamma"))?;
-            let op = Op::Grn(GrnAttrs {
-                eps: GRN_EPS,
-                reduce: self.cfg.grn_reduce,
-            });
+            let op = Op::Grn(GrnAttrs { eps: GRN_EPS, reduce: self.cfg.grn_reduce });
             h = self.op(op, &[h, gamma, beta], &format!("{name}.grn"))?;
         }
         h = self.pointwise(&format!("{name}.conv3"), h, 1)?;
@@ -240,30 +182,19 @@ impl Builder<'_> {
         self.op(Op::ConvPointwise(StrideAttrs { stride }), &[x, w, b], name)
     }
 
-    fn pointwise_transposed(
-        &mut self,
-        name: &str,
-        x: ValueId,
-        stride: usize,
-    ) -> Result<ValueId, Diagnostic> {
+    fn pointwise_transposed(&mut self, name: &str, x: ValueId, stride: usize) -> Result<ValueId, Diagnostic> {
         let (w, b) = self.weights(name)?;
         let op = Op::ConvPointwiseTransposed(StrideAttrs { stride });
         self.op(op, &[x, w, b], name)
     }
 
     fn weights(&mut self, name: &str) -> Result<(ValueId, ValueId), Diagnostic> {
-        Ok((
-            self.param(&format!("{name}.weight"))?,
-            self.param(&format!("{name}.bias"))?,
-        ))
+        Ok((self.param(&format!("{name}.weight"))?, self.param(&format!("{name}.bias"))?))
     }
 
     fn param(&mut self, official: &str) -> Result<ValueId, Diagnostic> {
         let key = name_in(self.cfg.flavour, official);
-        let shape = self
-            .shapes
-            .get(&key)
-            .expect("the signature and the graph follow one topology");
+        let shape = self.shapes.get(&key).expect("the signature and the graph follow one topology");
         self.graph.param(&key, TensorType::f32(shape))
     }
 

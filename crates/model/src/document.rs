@@ -23,11 +23,7 @@ pub(crate) struct Table<'a, 't> {
 
 impl<'t> Document<'t> {
     pub fn new(file: &'t str, text: &'t str) -> Self {
-        Self {
-            file,
-            text,
-            problems: RefCell::default(),
-        }
+        Self { file, text, problems: RefCell::default() }
     }
 
     /// Parses the text; a syntax error is a complaint.
@@ -52,9 +48,7 @@ impl<'t> Document<'t> {
             }
             None => self.file.to_string(),
         };
-        self.problems
-            .borrow_mut()
-            .push(Diagnostic::new(code, place, message));
+        self.problems.borrow_mut().push(Diagnostic::new(code, place, message));
     }
 
     /// All complaints so far.
@@ -79,15 +73,9 @@ impl<'a, 't> Table<'a, 't> {
         for key in self.entries.keys() {
             let name: &str = key.get_ref();
             if !known.contains(&name) {
-                let hint = nearest(name, known).map_or_else(
-                    || format!("expected one of {}", known.join(", ")),
-                    |k| format!("did you mean `{k}`?"),
-                );
-                self.doc.complain(
-                    "model-0101",
-                    Some(key.span()),
-                    format!("unknown key `{}{name}`: {hint}", self.path),
-                );
+                let hint = nearest(name, known)
+                    .map_or_else(|| format!("expected one of {}", known.join(", ")), |k| format!("did you mean `{k}`?"));
+                self.doc.complain("model-0101", Some(key.span()), format!("unknown key `{}{name}`: {hint}", self.path));
             }
         }
     }
@@ -98,11 +86,7 @@ impl<'a, 't> Table<'a, 't> {
     }
 
     /// A value through `read`, which answers what was expected when it cannot.
-    pub fn get<T>(
-        &self,
-        key: &str,
-        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn get<T>(&self, key: &str, read: impl FnOnce(&DeValue<'t>) -> Result<T, String>) -> Option<T> {
         let value = self.entries.get(key)?;
         match read(value.get_ref()) {
             Ok(v) => Some(v),
@@ -111,11 +95,7 @@ impl<'a, 't> Table<'a, 't> {
                     DeValue::Table(_) => "a table".into(),
                     _ => format!("`{}`", self.doc.quote(value.span())),
                 };
-                self.doc.complain(
-                    "model-0102",
-                    Some(value.span()),
-                    format!("key `{}{key}` is {got}, expected {expected}", self.path),
-                );
+                self.doc.complain("model-0102", Some(value.span()), format!("key `{}{key}` is {got}, expected {expected}", self.path));
                 None
             }
         }
@@ -128,11 +108,7 @@ impl<'a, 't> Table<'a, 't> {
 
     /// Complains that a key is missing.
     pub fn missing(&self, key: &str, expected: &str) {
-        self.doc.complain(
-            "model-0103",
-            None,
-            format!("key `{}{key}` is missing, expected {expected}", self.path),
-        );
+        self.doc.complain("model-0103", None, format!("key `{}{key}` is missing, expected {expected}", self.path));
     }
 }
 
@@ -140,12 +116,7 @@ impl<'a, 't> Table<'a, 't> {
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
-        .map(|k| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()),
-                *k,
-            )
-        })
+        .map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()), *k))
         .min()
         .filter(|(d, k)| *d <= 2.max(k.len() / 3))
         .map(|(_, k)| k)
@@ -163,11 +134,7 @@ pub(crate) fn number(v: &DeValue<'_>) -> Option<f64> {
     let x = match v {
         DeValue::Float(f) => f.as_str().parse().ok()?,
         DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).ok()? as f64,
-        DeValue::String(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => return None,
+        DeValue::String(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => return None,
     };
     Some(x).filter(|x: &f64| x.is_finite())
 }
@@ -175,22 +142,14 @@ pub(crate) fn number(v: &DeValue<'_>) -> Option<f64> {
 /// One of a few words.
 pub(crate) fn word<T: Copy>(v: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> {
     let names: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
-    let expected = names
-        .iter()
-        .map(|w| format!("\"{w}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let expected = names.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
     let Some(given) = v.as_str() else {
         return Err(format!("one of {expected}"));
     };
-    words
-        .iter()
-        .find(|(w, _)| *w == given)
-        .map(|(_, t)| *t)
-        .ok_or_else(|| match nearest(given, &names) {
-            Some(near) => format!("one of {expected} (did you mean \"{near}\"?)"),
-            None => format!("one of {expected}"),
-        })
+    words.iter().find(|(w, _)| *w == given).map(|(_, t)| *t).ok_or_else(|| match nearest(given, &names) {
+        Some(near) => format!("one of {expected} (did you mean \"{near}\"?)"),
+        None => format!("one of {expected}"),
+    })
 }
 
 /// `true` or `false`.

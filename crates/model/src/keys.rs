@@ -1,6 +1,6 @@
 //! Names: the official network's and MONAI's, both ways.
 
-use mnx_weights::{Checkpoint, WeightsError};
+use mnx_weights::{Checkpoint, Tensor, WeightsError};
 
 use crate::config::Flavour;
 
@@ -46,14 +46,18 @@ pub fn to_official(key: &str) -> Option<String> {
     Some(join(&layer, rest))
 }
 
-/// Renames a checkpoint's tensors to the keys of `to`. Between official and MONAI only the names differ, apart from
-/// `dummy_tensor`: dropped on the way to MONAI, and not made up on the way back (it is always 1 and nothing reads it).
+/// Renames a checkpoint's tensors: from official (or v2) keys to MONAI's, or from MONAI's to official (or v2) ones.
+///
+/// `dummy_tensor`, which only the official network has and which is always 1, is dropped or put first accordingly.
 ///
 /// # Errors
 /// `Mismatch` with every tensor whose key is not of the other naming.
 pub fn map_keys(checkpoint: &Checkpoint, to: Flavour) -> Result<Checkpoint, WeightsError> {
     let mut out = Checkpoint::new();
     out.metadata = checkpoint.metadata.clone();
+    if to == Flavour::Official {
+        out.insert("dummy_tensor", Tensor::new(vec![1], vec![1.0]));
+    }
     let mut unknown = Vec::new();
     for (key, tensor) in checkpoint.iter() {
         if key == "dummy_tensor" && to != Flavour::Official {
@@ -67,25 +71,17 @@ pub fn map_keys(checkpoint: &Checkpoint, to: Flavour) -> Result<Checkpoint, Weig
             Some(new) => {
                 out.insert(new, tensor.clone());
             }
-            None => unknown.push(format!(
-                "tensor \"{key}\" has no name in flavour {}",
-                to.as_str()
-            )),
+            None => unknown.push(format!("tensor \"{key}\" has no name in flavour {}", to.as_str())),
         }
     }
-    if unknown.is_empty() {
-        Ok(out)
-    } else {
-        Err(WeightsError::Mismatch(unknown))
-    }
+    if unknown.is_empty() { Ok(out) } else { Err(WeightsError::Mismatch(unknown)) }
 }
 
 /// A layer or tensor name in a flavour, from the official one.
 pub(crate) fn name_in(flavour: Flavour, official: &str) -> String {
     match flavour {
         Flavour::Official | Flavour::V2 => official.to_string(),
-        Flavour::Monai => to_monai(official)
-            .expect("topology gives official names, and the dummy stands outside it"),
+        Flavour::Monai => to_monai(official).expect("topology gives official names, and the dummy stands outside it"),
     }
 }
 
@@ -94,17 +90,10 @@ fn split(key: &str) -> (&str, &str) {
 }
 
 fn join(layer: &str, rest: &str) -> String {
-    if rest.is_empty() {
-        layer.to_string()
-    } else {
-        format!("{layer}.{rest}")
-    }
+    if rest.is_empty() { layer.to_string() } else { format!("{layer}.{rest}") }
 }
 
 fn level(head: &str, prefix: &str, max: usize) -> Option<usize> {
     let digits = head.strip_prefix(prefix)?;
-    (digits.len() == 1)
-        .then(|| digits.parse().ok())
-        .flatten()
-        .filter(|i| *i <= max)
+    (digits.len() == 1).then(|| digits.parse().ok()).flatten().filter(|i| *i <= max)
 }

@@ -61,44 +61,29 @@ fn normalization(v: &DeValue<'_>) -> Result<Normalization, String> {
                 Some(_) | None => Err(SCHEMES.into()),
             };
         }
-        let (Some(low), Some(high), Some(mean), Some(std)) =
-            (value("low"), value("high"), value("mean"), value("std"))
-        else {
+        let (Some(low), Some(high), Some(mean), Some(std)) = (value("low"), value("high"), value("mean"), value("std")) else {
             return Err("finite numbers low, high, mean and std with scheme \"ct\"".into());
         };
         if low >= high || std <= 0.0 {
             return Err("low below high and std above 0 with scheme \"ct\"".into());
         }
-        return Ok(Normalization::Ct {
-            low,
-            high,
-            mean,
-            std,
-        });
+        return Ok(Normalization::Ct { low, high, mean, std });
     }
-    word(
-        v,
-        &[
-            ("zscore", Normalization::ZScore),
-            ("zscore-masked", Normalization::ZScoreMasked),
-            ("none", Normalization::None),
-        ],
+    word(v, &[("zscore", Normalization::ZScore), ("zscore-masked", Normalization::ZScoreMasked), ("none", Normalization::None)]).map_err(
+        |e| {
+            if v.as_str() == Some("ct") {
+                "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }: ct needs its statistics".into()
+            } else if v.as_str().is_some() {
+                e
+            } else {
+                SCHEMES.into()
+            }
+        },
     )
-    .map_err(|e| {
-        if v.as_str() == Some("ct") {
-            "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }: ct needs its statistics"
-                .into()
-        } else if v.as_str().is_some() {
-            e
-        } else {
-            SCHEMES.into()
-        }
-    })
 }
 
 fn orientation(v: &DeValue<'_>) -> Result<String, String> {
-    let expected =
-        "three letters, one of each pair R/L, A/P, S/I, such as \"RAS\" or \"LPS\"".to_string();
+    let expected = "three letters, one of each pair R/L, A/P, S/I, such as \"RAS\" or \"LPS\"".to_string();
     let Some(letters) = v.as_str().filter(|s| s.len() == 3) else {
         return Err(expected);
     };
@@ -114,25 +99,18 @@ fn orientation(v: &DeValue<'_>) -> Result<String, String> {
 pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: usize) -> Preprocess {
     t.only(&["spacing", "orientation", "normalization", "crop_to_nonzero"]);
     let spacing = t.get("spacing", |v| {
-        let list: Option<Vec<f64>> = v
-            .as_array()
-            .map(|a| a.iter().map(|x| number(x.get_ref())).collect())
-            .unwrap_or_default();
+        let list: Option<Vec<f64>> = v.as_array().map(|a| a.iter().map(|x| number(x.get_ref())).collect()).unwrap_or_default();
         list.filter(|l| (l.len() == 3 || l.len() == axes) && l.iter().all(|x| *x > 0.0))
             .ok_or_else(|| "three positive numbers [z, y, x] in mm".to_string())
     });
     let normalization = t.get("normalization", |v| match v.as_array() {
         None => normalization(v).map(|n| vec![n]),
         Some(list) => {
-            let all: Vec<Normalization> = list
-                .iter()
-                .map(|v| normalization(v.get_ref()))
-                .collect::<Result<_, _>>()?;
+            let all: Vec<Normalization> = list.iter().map(|v| normalization(v.get_ref())).collect::<Result<_, _>>()?;
             match in_channels {
-                Some(c) if all.len() != 1 && all.len() != c => Err(format!(
-                    "one entry, or one for each of the {c} input channels, got {}",
-                    all.len()
-                )),
+                Some(c) if all.len() != 1 && all.len() != c => {
+                    Err(format!("one entry, or one for each of the {c} input channels, got {}", all.len()))
+                }
                 Some(_) | None => Ok(all),
             }
         }
@@ -158,10 +136,7 @@ pub(crate) fn labels(t: &Table<'_, '_>, n_classes: Option<usize>) -> Vec<(String
         });
         let Some(value) = value else { continue };
         if let Some((other, _)) = out.iter().find(|(_, v)| *v == value) {
-            t.conflict(
-                name,
-                format!("labels `{other}` and `{name}` are both {value}"),
-            );
+            t.conflict(name, format!("labels `{other}` and `{name}` are both {value}"));
         }
         out.push((name.to_string(), value));
     }

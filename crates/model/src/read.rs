@@ -47,11 +47,7 @@ impl Config {
     pub fn from_toml(text: &str, file: &str) -> Result<Self, Vec<Diagnostic>> {
         let doc = Document::new(file, text);
         let config = doc.parse().and_then(|entries| {
-            let root = Table {
-                doc: &doc,
-                path: "",
-                entries: &entries,
-            };
+            let root = Table { doc: &doc, path: "", entries: &entries };
             read(&root, file)
         });
         let problems = doc.into_problems();
@@ -69,10 +65,8 @@ impl Config {
         let path = path.as_ref();
         let file = path.display().to_string();
         let unreadable = |why: String| vec![Diagnostic::new("model-0105", &file, why)];
-        let bytes =
-            std::fs::read(path).map_err(|e| unreadable(format!("cannot read the config: {e}")))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|e| unreadable(format!("not a text file (UTF-8): {e}")))?;
+        let bytes = std::fs::read(path).map_err(|e| unreadable(format!("cannot read the config: {e}")))?;
+        let text = String::from_utf8(bytes).map_err(|e| unreadable(format!("not a text file (UTF-8): {e}")))?;
         Self::from_toml(&text, &file)
     }
 }
@@ -134,8 +128,7 @@ fn count(t: &Table<'_, '_>, key: &str, default: Option<usize>) -> Option<usize> 
 
 fn nine(v: &DeValue<'_>, min: usize, max: usize) -> Option<Result<[usize; 9], String>> {
     let list = v.as_array()?;
-    let expected =
-        || format!("9 integers from {min} to {max}: encoder 0..3, bottleneck, decoder 3..0");
+    let expected = || format!("9 integers from {min} to {max}: encoder 0..3, bottleneck, decoder 3..0");
     if list.len() != 9 {
         return Some(Err(format!("{}, got {} entries", expected(), list.len())));
     }
@@ -153,19 +146,12 @@ fn kernel(t: &Table<'_, '_>, key: &str) -> Option<usize> {
     t.get(key, |v| {
         integer(v, &(1..MAX_KERNEL + 1))
             .filter(|k| k % 2 == 1)
-            .ok_or_else(|| {
-                format!("an odd integer from 1 to {MAX_KERNEL} (an even kernel does not keep the extent)")
-            })
+            .ok_or_else(|| format!("an odd integer from 1 to {MAX_KERNEL} (an even kernel does not keep the extent)"))
     })
 }
 
 /// Encoder and decoder kernel. As in the official constructor, `kernel_size` wins over the two others.
-fn kernels(
-    t: &Table<'_, '_>,
-    flavour: Flavour,
-    default: usize,
-    notices: &mut Vec<String>,
-) -> (usize, usize) {
+fn kernels(t: &Table<'_, '_>, flavour: Flavour, default: usize, notices: &mut Vec<String>) -> (usize, usize) {
     let one = kernel(t, "kernel_size");
     let enc = kernel(t, "enc_kernel_size");
     let dec = kernel(t, "dec_kernel_size");
@@ -181,26 +167,13 @@ fn kernels(
     }
     match (given("enc_kernel_size"), given("dec_kernel_size")) {
         (false, false) => return (default, default),
-        (true, false) => t.missing(
-            "dec_kernel_size",
-            "both enc_kernel_size and dec_kernel_size, or kernel_size",
-        ),
-        (false, true) => t.missing(
-            "enc_kernel_size",
-            "both enc_kernel_size and dec_kernel_size, or kernel_size",
-        ),
+        (true, false) => t.missing("dec_kernel_size", "both enc_kernel_size and dec_kernel_size, or kernel_size"),
+        (false, true) => t.missing("enc_kernel_size", "both enc_kernel_size and dec_kernel_size, or kernel_size"),
         (true, true) => {}
     }
     let (enc, dec) = (enc.unwrap_or(default), dec.unwrap_or(default));
-    if flavour == Flavour::Monai
-        && enc != dec
-        && given("enc_kernel_size")
-        && given("dec_kernel_size")
-    {
-        t.conflict(
-            "dec_kernel_size",
-            format!("enc_kernel_size = {enc} and dec_kernel_size = {dec}: a MONAI network has one kernel size"),
-        );
+    if flavour == Flavour::Monai && enc != dec && given("enc_kernel_size") && given("dec_kernel_size") {
+        t.conflict("dec_kernel_size", format!("enc_kernel_size = {enc} and dec_kernel_size = {dec}: a MONAI network has one kernel size"));
     }
     (enc, dec)
 }
@@ -227,14 +200,8 @@ fn residuals(t: &Table<'_, '_>, flavour: Flavour, default: bool) -> (bool, bool)
 fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     t.only(KEYS);
     let mut notices = Vec::new();
-    let flavour = t
-        .get("flavour", |v| {
-            word(v, &Flavour::ALL.map(|f| (f.as_str(), f)))
-        })
-        .unwrap_or_default();
-    let variant = t.get("variant", |v| {
-        word(v, &Variant::ALL.map(|x| (x.as_str(), x)))
-    });
+    let flavour = t.get("flavour", |v| word(v, &Flavour::ALL.map(|f| (f.as_str(), f)))).unwrap_or_default();
+    let variant = t.get("variant", |v| word(v, &Variant::ALL.map(|x| (x.as_str(), x))));
     let d = defaults(flavour, variant);
 
     let in_channels = count(t, "in_channels", d.in_channels);
@@ -243,37 +210,24 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     let exp_r = t
         .get("exp_r", |v| match nine(v, 1, MAX_RATIO) {
             Some(list) => list,
-            None => integer(v, &(1..MAX_RATIO + 1)).map(|r| [r; 9]).ok_or_else(|| {
-                format!("an integer from 1 to {MAX_RATIO}, or 9 of them (encoder 0..3, bottleneck, decoder 3..0)")
-            }),
+            None => integer(v, &(1..MAX_RATIO + 1))
+                .map(|r| [r; 9])
+                .ok_or_else(|| format!("an integer from 1 to {MAX_RATIO}, or 9 of them (encoder 0..3, bottleneck, decoder 3..0)")),
         })
         .unwrap_or(d.exp_r);
     let block_counts = t
         .get("block_counts", |v| {
-            nine(v, 0, MAX_BLOCKS).unwrap_or_else(|| {
-                Err(format!(
-                    "a list of 9 integers from 0 to {MAX_BLOCKS}: encoder 0..3, bottleneck, decoder 3..0"
-                ))
-            })
+            nine(v, 0, MAX_BLOCKS)
+                .unwrap_or_else(|| Err(format!("a list of 9 integers from 0 to {MAX_BLOCKS}: encoder 0..3, bottleneck, decoder 3..0")))
         })
         .unwrap_or(d.block_counts);
     let (enc_kernel_size, dec_kernel_size) = kernels(t, flavour, d.kernel_size, &mut notices);
     let (do_res, do_res_up_down) = residuals(t, flavour, d.residual);
-    let norm_type = t
-        .get("norm_type", |v| {
-            word(v, &[("group", NormType::Group), ("layer", NormType::Layer)])
-        })
-        .unwrap_or_default();
-    let dim = t
-        .get("dim", |v| word(v, &[("2d", Dim::Two), ("3d", Dim::Three)]))
-        .unwrap_or_default();
+    let norm_type = t.get("norm_type", |v| word(v, &[("group", NormType::Group), ("layer", NormType::Layer)])).unwrap_or_default();
+    let dim = t.get("dim", |v| word(v, &[("2d", Dim::Two), ("3d", Dim::Three)])).unwrap_or_default();
     let grn = t.get("grn", boolean);
     if flavour == Flavour::V2 && grn == Some(false) {
-        t.conflict(
-            "grn",
-            "grn = false: MedNeXt-v2 has GRN in every block; flavour \"official\" has the switch"
-                .into(),
-        );
+        t.conflict("grn", "grn = false: MedNeXt-v2 has GRN in every block; flavour \"official\" has the switch".into());
     }
     if norm_type == NormType::Layer && dim == Dim::Two {
         t.conflict(
@@ -287,28 +241,16 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
             "norm_type = \"layer\" with flavour = \"monai\": MONAI's layer norm runs only where a feature map is as large as the kernel; expected \"group\"".into(),
         );
     }
-    let grn_reduce = t.get("grn_reduce", |v| {
-        word(v, &[("mean", GrnReduce::Mean), ("sum", GrnReduce::Sum)])
-    });
+    let grn_reduce = t.get("grn_reduce", |v| word(v, &[("mean", GrnReduce::Mean), ("sum", GrnReduce::Sum)]));
     let grn = grn.unwrap_or(d.grn);
     if grn_reduce.is_some() && !grn {
         notices.push("grn_reduce has no effect: the network has no GRN".into());
     }
-    let checkpoint_style = t.get("checkpoint_style", |v| {
-        word(
-            v,
-            &[("none", None), ("outside_block", Some("outside_block"))],
-        )
-    });
+    let checkpoint_style = t.get("checkpoint_style", |v| word(v, &[("none", None), ("outside_block", Some("outside_block"))]));
     let name = t.get("name", |v| {
-        v.as_str()
-            .filter(|s| !s.trim().is_empty())
-            .map(str::to_string)
-            .ok_or_else(|| "a string that is not empty".to_string())
+        v.as_str().filter(|s| !s.trim().is_empty()).map(str::to_string).ok_or_else(|| "a string that is not empty".to_string())
     });
-    let preprocess = table(t, "preprocess", "preprocess.", |p| {
-        prepare::preprocess(&p, in_channels, dim.axes())
-    });
+    let preprocess = table(t, "preprocess", "preprocess.", |p| prepare::preprocess(&p, in_channels, dim.axes()));
     let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes));
 
     Some(Config {
@@ -336,19 +278,10 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     })
 }
 
-fn table<T>(
-    t: &Table<'_, '_>,
-    key: &str,
-    path: &str,
-    read: impl FnOnce(Table<'_, '_>) -> T,
-) -> Option<T> {
+fn table<T>(t: &Table<'_, '_>, key: &str, path: &str, read: impl FnOnce(Table<'_, '_>) -> T) -> Option<T> {
     let value = t.entries.get(key)?;
     match value.get_ref().as_table() {
-        Some(entries) => Some(read(Table {
-            doc: t.doc,
-            path,
-            entries,
-        })),
+        Some(entries) => Some(read(Table { doc: t.doc, path, entries })),
         None => t.get(key, |_| Err(format!("a table [{key}]"))),
     }
 }
@@ -357,8 +290,6 @@ fn default_name(variant: Option<Variant>, enc: usize, dec: usize, file: &str) ->
     match variant {
         Some(v) if enc == dec => format!("MedNeXt-{} k{enc}", v.as_str()),
         Some(v) => format!("MedNeXt-{} k{enc}/{dec}", v.as_str()),
-        None => Path::new(file)
-            .file_stem()
-            .map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned()),
+        None => Path::new(file).file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned()),
     }
 }

@@ -12,19 +12,11 @@ use crate::topology::{Block, Form, topology};
 /// tensors without one (norms, GRN, dummy) have 1.
 pub fn signature(cfg: &Config) -> Signature {
     let t = topology(cfg);
-    let mut w = Writer {
-        cfg,
-        out: Vec::new(),
-    };
+    let mut w = Writer { cfg, out: Vec::new() };
     if cfg.flavour == Flavour::Official {
         w.tensor("dummy_tensor", vec![1], Role::Dummy, 1);
     }
-    w.conv(
-        "stem",
-        vec![cfg.channels(0), cfg.in_channels],
-        1,
-        Role::Pointwise,
-    );
+    w.conv("stem", vec![cfg.channels(0), cfg.in_channels], 1, Role::Pointwise);
     match cfg.flavour {
         Flavour::Official | Flavour::V2 => {
             for i in 0..4 {
@@ -73,23 +65,14 @@ impl Writer<'_> {
             | Role::NormShift
             | Role::Grn => name_in(self.cfg.flavour, official),
         };
-        self.out.push(TensorRole {
-            key,
-            shape,
-            role,
-            fan_in,
-        });
+        self.out.push(TensorRole { key, shape, role, fan_in });
     }
 
     /// Weight `[channels.., k, ..]` and bias of a convolution.
     fn conv(&mut self, name: &str, channels: Vec<usize>, k: usize, role: Role) {
         let axes = self.cfg.dim.axes();
         let fan_in = channels[1] * k.pow(axes as u32);
-        let filters = if role == Role::PointwiseTransposed {
-            channels[1]
-        } else {
-            channels[0]
-        };
+        let filters = if role == Role::PointwiseTransposed { channels[1] } else { channels[0] };
         let mut shape = channels;
         shape.extend(std::iter::repeat_n(k, axes));
         self.tensor(&format!("{name}.weight"), shape, role, fan_in);
@@ -111,18 +94,8 @@ impl Writer<'_> {
             self.tensor(&format!("{name}.grn_beta"), shape.clone(), Role::Grn, 1);
             self.tensor(&format!("{name}.grn_gamma"), shape, Role::Grn, 1);
         }
-        self.conv(
-            &format!("{name}.conv1"),
-            vec![b.c, 1],
-            b.k,
-            Role::SpatialKernel,
-        );
-        self.tensor(
-            &format!("{name}.norm.weight"),
-            vec![b.c],
-            Role::NormScale,
-            1,
-        );
+        self.conv(&format!("{name}.conv1"), vec![b.c, 1], b.k, Role::SpatialKernel);
+        self.tensor(&format!("{name}.norm.weight"), vec![b.c], Role::NormScale, 1);
         self.tensor(&format!("{name}.norm.bias"), vec![b.c], Role::NormShift, 1);
         let e = b.expanded();
         self.conv(&format!("{name}.conv2"), vec![e, b.c], 1, Role::Pointwise);
@@ -138,11 +111,6 @@ impl Writer<'_> {
     }
 
     fn head(&mut self, i: usize, c: usize) {
-        self.conv(
-            &format!("out_{i}.conv_out"),
-            vec![c, self.cfg.n_classes],
-            1,
-            Role::PointwiseTransposed,
-        );
+        self.conv(&format!("out_{i}.conv_out"), vec![c, self.cfg.n_classes], 1, Role::PointwiseTransposed);
     }
 }

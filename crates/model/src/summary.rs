@@ -44,12 +44,7 @@ pub fn summary(graph: &Graph) -> Summary {
         }
         let node = graph.node(id);
         let ty = graph.ty(result);
-        let parameters = node
-            .operands
-            .iter()
-            .filter(|v| graph.is_weight(**v))
-            .map(|v| graph.ty(*v).elements() as u64)
-            .sum();
+        let parameters = node.operands.iter().filter(|v| graph.is_weight(**v)).map(|v| graph.ty(*v).elements() as u64).sum();
         layers.push(Layer {
             name: node.loc.to_string(),
             op: node.op.info().mnemonic,
@@ -60,11 +55,7 @@ pub fn summary(graph: &Graph) -> Summary {
         });
     }
     Summary {
-        parameters: graph
-            .params()
-            .iter()
-            .map(|(_, v)| graph.ty(*v).elements() as u64)
-            .sum(),
+        parameters: graph.params().iter().map(|(_, v)| graph.ty(*v).elements() as u64).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         bytes: layers.iter().map(|l| l.bytes).sum(),
         layers,
@@ -104,31 +95,10 @@ fn macs(graph: &Graph, op: &Op, operands: &[ValueId], result: ValueId) -> u64 {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = |l: &Layer| {
-            l.shape
-                .iter()
-                .map(usize::to_string)
-                .collect::<Vec<_>>()
-                .join("x")
-        };
-        let width = |text: &dyn Fn(&Layer) -> usize, title: &str| {
-            self.layers
-                .iter()
-                .map(text)
-                .max()
-                .unwrap_or(0)
-                .max(title.len())
-        };
-        let (a, b, c) = (
-            width(&|l| l.name.len(), "layer"),
-            width(&|l| l.op.len(), "op"),
-            width(&|l| shape(l).len(), "output"),
-        );
-        writeln!(
-            f,
-            "{:a$}  {:b$}  {:>c$}  {:>12}  {:>16}  {:>14}",
-            "layer", "op", "output", "parameters", "MACs", "bytes"
-        )?;
+        let shape = |l: &Layer| l.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let width = |text: &dyn Fn(&Layer) -> usize, title: &str| self.layers.iter().map(text).max().unwrap_or(0).max(title.len());
+        let (a, b, c) = (width(&|l| l.name.len(), "layer"), width(&|l| l.op.len(), "op"), width(&|l| shape(l).len(), "output"));
+        writeln!(f, "{:a$}  {:b$}  {:>c$}  {:>12}  {:>16}  {:>14}", "layer", "op", "output", "parameters", "MACs", "bytes")?;
         for l in &self.layers {
             writeln!(
                 f,

@@ -32,10 +32,7 @@ fn official_defaults() {
     assert_eq!((c.exp_r, c.block_counts), ([4; 9], [2; 9]));
     assert_eq!((c.enc_kernel_size, c.dec_kernel_size), (7, 7));
     assert!(!c.deep_supervision && !c.do_res && !c.do_res_up_down && !c.grn);
-    assert_eq!(
-        (c.norm_type, c.dim, c.grn_reduce),
-        (NormType::Group, Dim::Three, GrnReduce::Mean)
-    );
+    assert_eq!((c.norm_type, c.dim, c.grn_reduce), (NormType::Group, Dim::Three, GrnReduce::Mean));
     assert!(c.preprocess.is_none() && c.labels.is_empty() && c.notices.is_empty());
 }
 
@@ -43,16 +40,12 @@ fn official_defaults() {
 fn variants_fill_and_explicit_keys_override() {
     let c = read("variant = \"M\"\nin_channels = 4\nn_classes = 4");
     assert_eq!(c.name, "MedNeXt-M k3");
-    assert_eq!(
-        (c.n_channels, c.enc_kernel_size, c.dec_kernel_size),
-        (32, 3, 3)
-    );
+    assert_eq!((c.n_channels, c.enc_kernel_size, c.dec_kernel_size), (32, 3, 3));
     assert!(c.do_res && c.do_res_up_down && !c.grn);
     assert_eq!(c.exp_r, Variant::M.exp_r());
     assert_eq!(c.block_counts, [3, 4, 4, 4, 4, 4, 4, 4, 3]);
-    let c = read(
-        "variant = \"L\"\nin_channels = 1\nn_classes = 2\nn_channels = 16\ndo_res = false\nexp_r = 2\nkernel_size = 5\ngrn = true",
-    );
+    let c =
+        read("variant = \"L\"\nin_channels = 1\nn_classes = 2\nn_channels = 16\ndo_res = false\nexp_r = 2\nkernel_size = 5\ngrn = true");
     assert_eq!((c.n_channels, c.exp_r, c.dec_kernel_size), (16, [2; 9], 5));
     assert!(!c.do_res && c.do_res_up_down && c.grn);
     assert_eq!(c.block_counts, Variant::L.block_counts());
@@ -60,100 +53,48 @@ fn variants_fill_and_explicit_keys_override() {
 
 #[test]
 fn kernel_size_wins_and_says_so() {
-    let c = read(&format!(
-        "{MUST}kernel_size = 3\nenc_kernel_size = 5\ndec_kernel_size = 3"
-    ));
+    let c = read(&format!("{MUST}kernel_size = 3\nenc_kernel_size = 5\ndec_kernel_size = 3"));
     assert_eq!((c.enc_kernel_size, c.dec_kernel_size), (3, 3));
     assert_eq!(c.notices, ["kernel_size = 3 overrides enc_kernel_size"]);
     let c = read(&format!("{MUST}enc_kernel_size = 3\ndec_kernel_size = 5"));
     assert_eq!((c.enc_kernel_size, c.dec_kernel_size), (3, 5));
-    refused_once(
-        &format!("{MUST}enc_kernel_size = 3"),
-        &["dec_kernel_size", "missing"],
-    );
+    refused_once(&format!("{MUST}enc_kernel_size = 3"), &["dec_kernel_size", "missing"]);
 }
 
 #[test]
 fn monai_semantics() {
     let c = read("flavour = \"monai\"");
-    assert_eq!(
-        (c.in_channels, c.n_channels, c.n_classes, c.exp_r),
-        (1, 32, 2, [2; 9])
-    );
+    assert_eq!((c.in_channels, c.n_channels, c.n_classes, c.exp_r), (1, 32, 2, [2; 9]));
     assert_eq!((c.enc_kernel_size, c.do_res), (7, false));
     // One residual flag for both.
     let c = read("flavour = \"monai\"\ndo_res = true");
     assert!(c.do_res && c.do_res_up_down);
-    let c = read(
-        "flavour = \"monai\"\nvariant = \"S\"\nin_channels = 1\nn_classes = 2\ndo_res_up_down = false",
-    );
+    let c = read("flavour = \"monai\"\nvariant = \"S\"\nin_channels = 1\nn_classes = 2\ndo_res_up_down = false");
     assert!(!c.do_res && !c.do_res_up_down);
-    refused_once(
-        "flavour = \"monai\"\ndo_res = true\ndo_res_up_down = false",
-        &["net.toml:3", "one flag"],
-    );
-    refused_once(
-        "flavour = \"monai\"\nenc_kernel_size = 3\ndec_kernel_size = 5",
-        &["net.toml:3", "one kernel size"],
-    );
-    refused_once(
-        "flavour = \"monai\"\nnorm_type = \"layer\"",
-        &["net.toml:2", "MONAI"],
-    );
+    refused_once("flavour = \"monai\"\ndo_res = true\ndo_res_up_down = false", &["net.toml:3", "one flag"]);
+    refused_once("flavour = \"monai\"\nenc_kernel_size = 3\ndec_kernel_size = 5", &["net.toml:3", "one kernel size"]);
+    refused_once("flavour = \"monai\"\nnorm_type = \"layer\"", &["net.toml:2", "MONAI"]);
 }
 
 #[test]
 fn v2_semantics() {
     let c = read("flavour = \"v2\"\nin_channels = 1\nn_classes = 3");
     assert!(c.grn && c.do_res && c.do_res_up_down);
-    assert_eq!(
-        (c.exp_r, c.block_counts),
-        (Variant::L.exp_r(), Variant::L.block_counts())
-    );
+    assert_eq!((c.exp_r, c.block_counts), (Variant::L.exp_r(), Variant::L.block_counts()));
     assert_eq!((c.n_channels, c.enc_kernel_size), (32, 3));
-    let c = read(
-        "flavour = \"v2\"\nvariant = \"S\"\nin_channels = 1\nn_classes = 3\ngrn_reduce = \"sum\"",
-    );
-    assert_eq!(
-        (c.exp_r, c.grn, c.grn_reduce),
-        ([2; 9], true, GrnReduce::Sum)
-    );
-    refused_once(
-        "flavour = \"v2\"\nin_channels = 1\nn_classes = 3\ngrn = false",
-        &["GRN in every block"],
-    );
+    let c = read("flavour = \"v2\"\nvariant = \"S\"\nin_channels = 1\nn_classes = 3\ngrn_reduce = \"sum\"");
+    assert_eq!((c.exp_r, c.grn, c.grn_reduce), ([2; 9], true, GrnReduce::Sum));
+    refused_once("flavour = \"v2\"\nin_channels = 1\nn_classes = 3\ngrn = false", &["GRN in every block"]);
 }
 
 #[test]
 fn unknown_keys_suggest_the_nearest() {
-    refused_once(
-        &format!("{MUST}kernal_size = 3"),
-        &[
-            "net.toml:4:1",
-            "`kernal_size`",
-            "did you mean `kernel_size`?",
-        ],
-    );
-    refused_once(
-        &format!("{MUST}block_count = 3"),
-        &["did you mean `block_counts`?"],
-    );
-    refused_once(
-        &format!("{MUST}Deep_Supervision = true"),
-        &["did you mean `deep_supervision`?"],
-    );
-    refused_once(
-        &format!("{MUST}optimizer = 3"),
-        &["unknown key `optimizer`", "expected one of"],
-    );
-    refused_once(
-        &format!("{MUST}[preprocess]\nspaceing = [1, 1, 1]"),
-        &["`preprocess.spaceing`", "`spacing`"],
-    );
-    refused_once(
-        &format!("{MUST}[training]\nlr = 1"),
-        &["unknown key `training`"],
-    );
+    refused_once(&format!("{MUST}kernal_size = 3"), &["net.toml:4:1", "`kernal_size`", "did you mean `kernel_size`?"]);
+    refused_once(&format!("{MUST}block_count = 3"), &["did you mean `block_counts`?"]);
+    refused_once(&format!("{MUST}Deep_Supervision = true"), &["did you mean `deep_supervision`?"]);
+    refused_once(&format!("{MUST}optimizer = 3"), &["unknown key `optimizer`", "expected one of"]);
+    refused_once(&format!("{MUST}[preprocess]\nspaceing = [1, 1, 1]"), &["`preprocess.spaceing`", "`spacing`"]);
+    refused_once(&format!("{MUST}[training]\nlr = 1"), &["unknown key `training`"]);
 }
 
 #[test]
@@ -172,10 +113,7 @@ fn wrong_values_name_key_value_and_expectation() {
     wrong("exp_r = \"two\"", &["`\"two\"`"]);
     wrong("block_counts = [1, 1, 1, 1]", &["got 4 entries"]);
     wrong("block_counts = 2", &["a list of 9"]);
-    wrong(
-        "block_counts = [1, 1, 1, 1, -1, 1, 1, 1, 1]",
-        &["from 0 to 256"],
-    );
+    wrong("block_counts = [1, 1, 1, 1, -1, 1, 1, 1, 1]", &["from 0 to 256"]);
     wrong("do_res = 1", &["`1`", "true or false"]);
     wrong("norm_type = \"batch\"", &["\"group\", \"layer\""]);
     wrong("norm_type = \"grup\"", &["did you mean \"group\"?"]);
@@ -186,23 +124,11 @@ fn wrong_values_name_key_value_and_expectation() {
     wrong("name = \"\"", &["a string that is not empty"]);
     wrong("labels = 3", &["a table [labels]"]);
     wrong("grn_reduce = \"max\"", &["\"mean\", \"sum\""]);
-    refused_once(
-        "in_channels = 0\nn_channels = 8\nn_classes = 3",
-        &["net.toml:1:15", "`in_channels` is `0`", "from 1"],
-    );
+    refused_once("in_channels = 0\nn_channels = 8\nn_classes = 3", &["net.toml:1:15", "`in_channels` is `0`", "from 1"]);
     refused_once("in_channels = 1\nn_channels = -8\nn_classes = 3", &["`-8`"]);
-    refused_once(
-        "in_channels = 1\nn_channels = 99999999999999999999\nn_classes = 3",
-        &["n_channels"],
-    );
-    refused_once(
-        "n_channels = 8\nn_classes = 3",
-        &["`in_channels` is missing"],
-    );
-    refused_once(
-        &format!("{MUST}dim = \"2d\"\nnorm_type = \"layer\""),
-        &["net.toml:5", "3-D networks only"],
-    );
+    refused_once("in_channels = 1\nn_channels = 99999999999999999999\nn_classes = 3", &["n_channels"]);
+    refused_once("n_channels = 8\nn_classes = 3", &["`in_channels` is missing"]);
+    refused_once(&format!("{MUST}dim = \"2d\"\nnorm_type = \"layer\""), &["net.toml:5", "3-D networks only"]);
 }
 
 #[test]
@@ -214,10 +140,7 @@ fn all_complaints_at_once() {
 #[test]
 fn syntax_and_files() {
     refused_once("in_channels = \n", &["net.toml:1", "not valid TOML"]);
-    refused_once(
-        "in_channels = 1\nin_channels = 2",
-        &["net.toml:2", "not valid TOML"],
-    );
+    refused_once("in_channels = 1\nin_channels = 2", &["net.toml:2", "not valid TOML"]);
     let missing = Config::load("no/such/file.toml").unwrap_err();
     assert!(missing[0].to_string().contains("no/such/file.toml"));
     for junk in ["", "\u{0}", "[", "]]]]", "a.b.c = 1", "= 3", "'''"] {
@@ -233,98 +156,47 @@ fn preprocess_and_labels() {
     ));
     let p = c.preprocess.clone().unwrap();
     assert_eq!(p.spacing, Some(vec![2.0, 1.0, 1.5]));
-    assert_eq!(
-        (p.orientation.as_deref(), p.crop_to_nonzero),
-        (Some("RAS"), true)
-    );
+    assert_eq!((p.orientation.as_deref(), p.crop_to_nonzero), (Some("RAS"), true));
     assert_eq!(p.normalization, [Normalization::ZScoreMasked]);
     let labels: Vec<_> = c.labels.iter().map(|(n, v)| (n.as_str(), *v)).collect();
     assert_eq!(labels, [("background", 0), ("grey", 1), ("white", 2)]);
-    assert_eq!(
-        c.to_json()["preprocess"]["normalization"][0]["scheme"],
-        "zscore-masked"
-    );
+    assert_eq!(c.to_json()["preprocess"]["normalization"][0]["scheme"], "zscore-masked");
 
     let c = read(
         "in_channels = 2\nn_channels = 8\nn_classes = 3\n[preprocess]\n\
         normalization = [\"none\", { scheme = \"ct\", low = -100, high = 300.5, mean = 50, std = 20 }]",
     );
-    let want = [
-        Normalization::None,
-        Normalization::Ct {
-            low: -100.0,
-            high: 300.5,
-            mean: 50.0,
-            std: 20.0,
-        },
-    ];
+    let want = [Normalization::None, Normalization::Ct { low: -100.0, high: 300.5, mean: 50.0, std: 20.0 }];
     assert_eq!(c.preprocess.unwrap().normalization, want);
 }
 
 #[test]
 fn wrong_preprocess_and_labels() {
-    let wrong =
-        |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
+    let wrong = |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
     wrong("[preprocess]\nspacing = [1, 1]", "three positive numbers");
-    wrong(
-        "[preprocess]\nspacing = [1, 1, 0]",
-        "three positive numbers",
-    );
-    wrong(
-        "[preprocess]\nspacing = [1, 1, nan]",
-        "three positive numbers",
-    );
+    wrong("[preprocess]\nspacing = [1, 1, 0]", "three positive numbers");
+    wrong("[preprocess]\nspacing = [1, 1, nan]", "three positive numbers");
     wrong("[preprocess]\nspacing = 1.0", "three positive numbers");
     wrong("[preprocess]\norientation = \"RAP\"", "three letters");
     wrong("[preprocess]\norientation = \"ras\"", "three letters");
-    wrong(
-        "[preprocess]\nnormalization = \"zscor\"",
-        "did you mean \"zscore\"?",
-    );
-    wrong(
-        "[preprocess]\nnormalization = \"ct\"",
-        "ct needs its statistics",
-    );
-    wrong(
-        "[preprocess]\nnormalization = { scheme = \"ct\", low = 1 }",
-        "low, high, mean and std",
-    );
-    wrong(
-        "[preprocess]\nnormalization = { scheme = \"ct\", low = 1, high = 0, mean = 0, std = 1 }",
-        "low below high",
-    );
-    wrong(
-        "[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 0 }",
-        "std above 0",
-    );
-    wrong(
-        "[preprocess]\nnormalization = { scheme = \"ct\", lo = 0 }",
-        "without `lo`",
-    );
-    wrong(
-        "[preprocess]\nnormalization = [\"none\", \"none\"]",
-        "each of the 1 input channels",
-    );
+    wrong("[preprocess]\nnormalization = \"zscor\"", "did you mean \"zscore\"?");
+    wrong("[preprocess]\nnormalization = \"ct\"", "ct needs its statistics");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 1 }", "low, high, mean and std");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 1, high = 0, mean = 0, std = 1 }", "low below high");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 0 }", "std above 0");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", lo = 0 }", "without `lo`");
+    wrong("[preprocess]\nnormalization = [\"none\", \"none\"]", "each of the 1 input channels");
     wrong("[labels]\na = 3", "from 0 to 2");
     wrong("[labels]\na = -1", "from 0 to 2");
     wrong("[labels]\na = \"x\"", "from 0 to 2");
     let list = refused(&format!("{MUST}[labels]\na = 1\nb = 1"));
-    assert!(
-        list[0].contains("labels `a` and `b` are both 1"),
-        "{list:?}"
-    );
+    assert!(list[0].contains("labels `a` and `b` are both 1"), "{list:?}");
 }
 
 #[test]
 fn no_effect_is_noticed() {
-    assert_eq!(
-        read(&format!("{MUST}grn_reduce = \"sum\"")).notices.len(),
-        1
-    );
+    assert_eq!(read(&format!("{MUST}grn_reduce = \"sum\"")).notices.len(), 1);
     let c = read(&format!("{MUST}checkpoint_style = \"outside_block\""));
     assert_eq!(c.checkpoint_style.as_deref(), Some("outside_block"));
-    assert_eq!(
-        read(&format!("{MUST}checkpoint_style = \"none\"")).checkpoint_style,
-        None
-    );
+    assert_eq!(read(&format!("{MUST}checkpoint_style = \"none\"")).checkpoint_style, None);
 }

@@ -2,7 +2,6 @@
 
 use crate::kernel::{Kernel, Mlp, MlpSource};
 use crate::target::Target;
-use crate::tile::mlp::{check_classify, check_mlp, check_pointwise, classify_voxels, mlp_tile, pointwise_tile};
 
 /// Knobs and values of a kernel, as plans print them.
 pub fn knobs(k: &Kernel) -> Vec<(&'static str, usize)> {
@@ -75,31 +74,26 @@ pub fn choose(k: &mut Kernel, target: &Target) {
         Kernel::Depthwise(k) => k.tile = k.choose_tile(target),
         Kernel::Mlp(k) => {
             if let MlpSource::ConvLayerNorm { conv, .. } = &mut k.source {
-                conv.tile = conv.choose_tile(target);
-                // Layer norm needs every channel of a voxel in one workgroup.
-                conv.tile.channels = conv.channels;
+                conv.tile = conv.choose_row_tile(target);
             }
-            k.tile = mlp_tile(k, target);
+            k.tile = k.choose_tile(target);
         }
-        Kernel::Pointwise(k) => (k.voxels, k.rows) = pointwise_tile(k, target),
-        Kernel::Classify(k) => k.voxels = classify_voxels(k),
+        Kernel::Pointwise(k) => (k.voxels, k.rows) = k.choose_tile(target),
+        Kernel::Classify(k) => k.voxels = k.choose_voxels(),
         Kernel::MergeStats(_) | Kernel::MergeGrn(_) => {}
     }
 }
 
-/// What is wrong with a kernel and its tile; empty if nothing is.
-pub fn check(k: &Kernel, target: &Target) -> Vec<String> {
+/// Whether code can be made for a kernel with its tile.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(k: &Kernel, target: &Target) -> Result<(), String> {
     match k {
-        Kernel::Depthwise(k) => k.legal(target).err().into_iter().collect(),
-        Kernel::Mlp(k) => {
-            let mut wrong = check_mlp(k);
-            if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
-                wrong.extend(conv.legal(target).err());
-            }
-            wrong
-        }
-        Kernel::Pointwise(k) => check_pointwise(k),
-        Kernel::Classify(k) => check_classify(k),
-        Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Vec::new(),
+        Kernel::Depthwise(k) => k.legal(target),
+        Kernel::Mlp(k) => k.legal(target),
+        Kernel::Pointwise(k) => k.legal(),
+        Kernel::Classify(k) => k.legal(),
+        Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Ok(()),
     }
 }

@@ -128,7 +128,7 @@ fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanTex
             Kernel::MergeGrn(k) => k.parts = parts,
             Kernel::Pointwise(_) | Kernel::Classify(_) => {}
         }
-        for why in check(&step.kernel, target) {
+        if let Err(why) = check(&step.kernel, target) {
             errors.push(Diagnostic::new("plan-0205", &place, format!("@{name}: {why}")));
         }
     }

@@ -2,7 +2,7 @@
 
 use mnx_weights::{Checkpoint, Role, Signature, Tensor, TensorRole, init_uniform};
 
-/// The start value of one tensor as PyTorch's default constructors have it (`facts` of the official code): convolution weights and
+/// The start value of one tensor as PyTorch's default constructors have it: convolution weights and
 /// biases uniform in `+-1/sqrt(fan_in)`, norm scales 1, norm shifts and GRN 0, the dummy 1. Seeded by `seed` and the key.
 pub fn fresh(role: &TensorRole, seed: u64) -> Tensor {
     let constant = |v: f32| Tensor::new(role.shape.clone(), vec![v; role.shape.iter().product()]);

@@ -34,7 +34,7 @@ pub struct Upkern {
     pub notes: Vec<Diagnostic>,
 }
 
-/// Initialises the network `to` from a checkpoint of the network `from` (UpKern, MedNeXt paper section 2.4; `facts` section 4).
+/// Initialises the network `to` from a checkpoint of the network `from` (UpKern, as the official code (MIC-DKFZ/MedNeXt, commit 0b78ed8) does it).
 ///
 /// Tensors of equal shape are copied. Spatial kernels (by role, not by key) of equal channels are resized linearly (trilinear, in 2-D
 /// bilinear, corners not aligned), in float64, rounded once; nothing is rescaled. Everything else does not fit.

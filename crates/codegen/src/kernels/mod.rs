@@ -9,21 +9,19 @@ mod pointwise;
 
 pub use pieces::{Piece, pieces};
 
+use crate::mlir::{Buffer, Builder, Val};
 use mnx_plan::kernel::Kernel;
 use mnx_plan::target::Target;
 
-use crate::mlir::{Buffer, Builder, Val};
-
-/// Whether code can be made for this kernel.
+/// Whether code can be made for a kernel; the reason if not.
 ///
 /// # Errors
 /// What is wrong with its tile or sizes.
 pub fn check(kernel: &Kernel, target: &Target) -> Result<(), String> {
-    let wrong = mnx_plan::knobs::check(kernel, target);
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    mnx_plan::knobs::check(kernel, target)
 }
 
-/// Emits the body of a kernel: what one workgroup does.
+/// Emits a kernel's body: the work of workgroup `workgroup`, on the buffers of `Kernel::args`.
 pub(crate) fn emit<'c>(
     kernel: &Kernel,
     target: &Target,

@@ -3,7 +3,7 @@
 use crate::gemm::{Panels, Part, Rows, column_groups, copy, gemm, gemm_columns_first, store_valid};
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::kernel::{Pointwise, voxels};
-use mnx_plan::scratch::mlp::{ScratchTile, pointwise_scratch, row_block};
+use mnx_plan::scratch::{PointwiseScratch, ScratchTile, row_block};
 use mnx_plan::target::Target;
 
 /// Vectors of channels per loop iteration.
@@ -17,7 +17,7 @@ pub(super) fn emit<'c>(
     workgroup: Val<'c>,
     scratch: Buffer<'c>,
 ) {
-    let layout = pointwise_scratch(k);
+    let layout = PointwiseScratch::of(k);
     let view = |t: ScratchTile| b.view(scratch, t.offset, Scalar::F32, t.rows * t.stride);
     let (operand, result) = (view(layout.input), view(layout.output));
     let (x, w, y) = (buffers[0], buffers[1], buffers[buffers.len() - 1]);

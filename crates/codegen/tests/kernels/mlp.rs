@@ -5,7 +5,6 @@ use crate::reference;
 use mnx_plan::kernel::{
     Bits, Depthwise, DepthwiseTile, Extent, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels,
 };
-use mnx_plan::tile::mlp::mlp_tile;
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -181,6 +180,66 @@ fn grn_in_both_launches() {
 }
 
 #[test]
+fn convolution_and_layer_norm() {
+    let mut rng = Random::new(18);
+    for round in 0..16u64 {
+        let mut k = plain(&mut rng);
+        vary_ends(&mut k, &mut rng);
+        let transposed = round % 4 == 3;
+        let taps = [0, 1, 2].map(|_| rng.pick(&[1, 3, 5]));
+        let pad = taps.map(|t| t / 2);
+        let stride = if round % 2 == 1 {
+            [0, 1, 2].map(|_| rng.between(1, 2))
+        } else {
+            [1; 3]
+        };
+        let input = [rng.between(1, 5), rng.between(1, 5), rng.between(1, 9)];
+        k.grid = [0, 1, 2].map(|a| {
+            if transposed {
+                (input[a] - 1) * stride[a] + taps[a] - 2 * pad[a]
+            } else {
+                (input[a] + 2 * pad[a] - taps[a]) / stride[a] + 1
+            }
+        });
+        k.grn = rng.pick(&[Grn::None, Grn::None, Grn::Partials, Grn::Apply]);
+        k.residual = rng.pick(&[
+            Residual::None,
+            Residual::Identity,
+            Residual::Stem { channels: 3 },
+        ]);
+        let mut conv = Depthwise {
+            batch: k.batch,
+            channels: k.channels,
+            input,
+            output: k.grid,
+            taps,
+            stride,
+            pad,
+            transposed,
+            bias: rng.flip(),
+            stem: (round % 4 == 0).then(|| rng.between(1, 3)),
+            stats: false,
+            tile: DepthwiseTile {
+                channels: k.channels,
+                depth: rng.between(1, k.grid[0]),
+                height: rng.between(1, k.grid[1]),
+                width: rng.pick(&[2, 4, 8]),
+            },
+        };
+        if rng.flip() {
+            conv.tile = conv.choose_row_tile(targets()[0]);
+            conv.tile.width = conv.tile.width.min(12) / 2 * 2;
+            conv.tile.width = conv.tile.width.max(2);
+        }
+        k.source = MlpSource::ConvLayerNorm {
+            conv,
+            eps: Bits::of(1e-5),
+        };
+        verify(&k, 600 + round);
+    }
+}
+
+#[test]
 fn chosen_tiles() {
     let mut rng = Random::new(15);
     for (round, (grid, c, e, o)) in [
@@ -195,7 +254,7 @@ fn chosen_tiles() {
         let mut k = plain(&mut rng);
         (k.grid, k.channels, k.hidden, k.out_channels) = (grid, c, e, o);
         k.residual = Residual::Identity;
-        k.tile = mlp_tile(&k, targets()[0]);
+        k.tile = k.choose_tile(targets()[0]);
         verify(&k, 500 + round as u64);
     }
 }

@@ -4,7 +4,6 @@ use crate::harness::{Data, Random, close, on_every_target, random};
 use crate::reference::{points, weight};
 use mnx_plan::kernel::{Classify, Kernel, Pointwise, voxels};
 use mnx_plan::target::TARGETS;
-use mnx_plan::tile::mlp::{classify_voxels, pointwise_tile};
 
 fn want(k: &Pointwise, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
     let (from, to) = (voxels(k.input), voxels(k.output));
@@ -66,7 +65,7 @@ fn every_layout() {
             k.rows * rng.between(1, 3)
         };
         if round >= 16 {
-            (k.voxels, k.rows) = pointwise_tile(&k, &TARGETS[round % 2]);
+            (k.voxels, k.rows) = k.choose_tile(&TARGETS[round % 2]);
         }
         let kernel = Kernel::Pointwise(k.clone());
         let inputs: Vec<Data> = kernel
@@ -105,7 +104,7 @@ fn softmax_and_argmax() {
             voxels: rng.between(1, 200),
         };
         if round > 4 {
-            k.voxels = classify_voxels(&k);
+            k.voxels = k.choose_voxels();
         }
         // few distinct values, so that equal maxima occur; wide, so that exp underflows
         let spread = rng.pick(&[2.0, 20.0, 200.0]);

@@ -74,7 +74,7 @@ pub fn points(e: Extent) -> impl Iterator<Item = Extent> {
     (0..voxels(e)).map(move |m| [m / e[2] / e[1], m / e[2] % e[1], m % e[2]])
 }
 
-/// The depthwise convolution of `Depthwise`, not transposed, `[n, output, c]`.
+/// The depthwise convolution of `Depthwise`, `[n, output, c]`.
 fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
     let c = k.channels;
     let image = |n: usize, p: Extent, ch: usize| -> f64 {
@@ -99,8 +99,19 @@ fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
                     0.0
                 };
                 for (t, q) in points(k.taps).enumerate() {
-                    let p = [0, 1, 2].map(|a| (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a]));
-                    if (0..3).all(|a| p[a] < k.input[a]) {
+                    // input coordinate times the stride, where transposed
+                    let p = [0, 1, 2].map(|a| {
+                        if k.transposed {
+                            (o[a] + k.pad[a]).wrapping_sub(q[a])
+                        } else {
+                            (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a])
+                        }
+                    });
+                    let step = if k.transposed { k.stride } else { [1; 3] };
+                    let inside =
+                        |a: usize| p[a].is_multiple_of(step[a]) && p[a] / step[a] < k.input[a];
+                    if (0..3).all(inside) {
+                        let p = [0, 1, 2].map(|a| p[a] / step[a]);
                         sum += image(n, p, ch) * f64::from(named.first("w")[t * c + ch]);
                     }
                 }
@@ -211,7 +222,7 @@ fn residual(k: &Mlp, named: &Named, n: usize, p: Extent, j: usize) -> f64 {
                 .sum()
         }
         Residual::Scattered { from, stride } => {
-            if (0..3).any(|a| p[a] % stride[a] != 0) {
+            if !(0..3).all(|a| p[a].is_multiple_of(stride[a])) {
                 return 0.0;
             }
             let voxel = at(from, n, [0, 1, 2].map(|a| p[a] / stride[a]));
@@ -245,11 +256,11 @@ fn pointwise_first(
     let space = x.len() / batch / depth;
     let mut out = Vec::new();
     for n in 0..batch {
-        for c in 0..columns {
+        for (c, &bias) in b.iter().enumerate().take(columns) {
             for m in 0..space {
                 let row = &x[(n * space + m) * depth..][..depth];
                 let terms = (0..depth).map(|i| row[i] * weight(w, columns, depth, c, i));
-                out.push(f64::from(b[c]) + terms.sum::<f64>());
+                out.push(f64::from(bias) + terms.sum::<f64>());
             }
         }
     }

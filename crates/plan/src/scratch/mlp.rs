@@ -1,7 +1,7 @@
 //! Scratch of the GEMM kernels: where each tile lies in a thread's scratch, for the emitter and the memory plan alike.
 
+use super::{Carver, DepthwiseScratch};
 use crate::kernel::{Grn, Mlp, MlpSource, Pointwise, Residual};
-use crate::scratch::Carver;
 use crate::target::Target;
 
 /// A region of scratch: rows of float32.
@@ -28,9 +28,13 @@ pub struct MlpScratch {
     pub residual: ScratchTile,
     /// `gamma * ratio + 1` of one sample, `[1, hidden]`.
     pub scale: ScratchTile,
-    /// Convolved rows of one plane of the slab, `[height * w, channels]` without gaps (`ConvLayerNorm` only).
+    /// Convolved rows, `[group * w, channels]` without gaps (`ConvLayerNorm` only).
     pub conv: ScratchTile,
-    /// Bytes before the scratch of the depthwise row engine, which comes last.
+    /// Output rows of the convolution that go through the MLP together.
+    pub group: usize,
+    /// The row engine's own scratch (`ConvLayerNorm` only).
+    pub depthwise: Option<DepthwiseScratch>,
+    /// Bytes in all.
     pub bytes: usize,
 }
 
@@ -83,57 +87,65 @@ pub fn row_block(rows: usize, target: &Target) -> usize {
         .unwrap_or(1)
 }
 
-/// Scratch of an MLP kernel. The same for every target.
-pub fn mlp_scratch(k: &Mlp) -> MlpScratch {
-    let rows = padded_rows(k.tile.rows);
-    let mut carver = Carver::default();
-    let mut s = MlpScratch {
-        input: tile(&mut carver, rows, k.channels),
-        hidden: tile(&mut carver, rows, k.tile.hidden.min(k.hidden)),
-        ..MlpScratch::default()
-    };
-    if k.grn != Grn::Partials {
-        s.output = tile(&mut carver, rows, k.out_channels);
-        match k.residual {
-            Residual::None | Residual::Identity | Residual::Scattered { .. } => {}
-            Residual::Stem { channels } => s.residual = tile(&mut carver, channels, rows),
-            Residual::Strided { channels, .. } => s.residual = tile(&mut carver, rows, channels),
-        }
-    }
-    if k.grn == Grn::Apply {
-        s.scale = tile(&mut carver, 1, k.hidden);
-    }
-    if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
-        let plane = conv.tile.height * conv.output[2];
-        s.conv = ScratchTile {
-            offset: carver.region(plane * k.channels, 4).byte,
-            stride: k.channels,
-            rows: plane,
+impl MlpScratch {
+    /// The layout of a kernel, the same for every target.
+    pub fn of(k: &Mlp) -> Self {
+        let rows = padded_rows(k.tile.rows);
+        let mut carver = Carver::default();
+        let mut s = Self {
+            input: tile(&mut carver, rows, k.channels),
+            hidden: tile(&mut carver, rows, k.tile.hidden.min(k.hidden)),
+            ..Self::default()
         };
+        if k.grn != Grn::Partials {
+            s.output = tile(&mut carver, rows, k.out_channels);
+            match k.residual {
+                Residual::None | Residual::Identity | Residual::Scattered { .. } => {}
+                Residual::Stem { channels } => s.residual = tile(&mut carver, channels, rows),
+                Residual::Strided { channels, .. } => {
+                    s.residual = tile(&mut carver, rows, channels)
+                }
+            }
+        }
+        if k.grn == Grn::Apply {
+            s.scale = tile(&mut carver, 1, k.hidden);
+        }
+        if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
+            let width = conv.output[2];
+            s.group = (k.tile.rows / width).clamp(1, conv.tile.height.max(1));
+            s.conv = ScratchTile {
+                offset: carver.region(s.group * width * k.channels, 4).byte,
+                stride: k.channels,
+                rows: s.group * width,
+            };
+            s.depthwise = Some(DepthwiseScratch::carve(conv, &mut carver));
+        }
+        s.bytes = carver.bytes();
+        s
     }
-    s.bytes = carver.bytes();
-    s
 }
 
-/// Scratch of a pointwise kernel. The same for every target.
-pub fn pointwise_scratch(k: &Pointwise) -> PointwiseScratch {
-    let rows = padded_rows(k.rows);
-    let mut carver = Carver::default();
-    let mut s = PointwiseScratch {
-        input: if k.in_first {
-            tile(&mut carver, k.in_channels, rows)
+impl PointwiseScratch {
+    /// The layout of a kernel, the same for every target.
+    pub fn of(k: &Pointwise) -> Self {
+        let rows = padded_rows(k.rows);
+        let mut carver = Carver::default();
+        let mut s = Self {
+            input: if k.in_first {
+                tile(&mut carver, k.in_channels, rows)
+            } else {
+                tile(&mut carver, rows, k.in_channels)
+            },
+            ..Self::default()
+        };
+        s.output = if k.out_first {
+            tile(&mut carver, 1, 16)
         } else {
-            tile(&mut carver, rows, k.in_channels)
-        },
-        ..PointwiseScratch::default()
-    };
-    s.output = if k.out_first {
-        tile(&mut carver, 1, 16)
-    } else {
-        tile(&mut carver, rows, k.out_channels)
-    };
-    s.bytes = carver.bytes();
-    s
+            tile(&mut carver, rows, k.out_channels)
+        };
+        s.bytes = carver.bytes();
+        s
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Scratch memory: what each kernel keeps in its thread's private bytes, and where. The memory plan and the emitters both read it here.
 
 mod depthwise;
-pub mod mlp;
+mod mlp;
 
 pub use depthwise::DepthwiseScratch;
+pub use mlp::{MlpScratch, PointwiseScratch, ScratchTile, max_row_block, row_block, row_stride};
 
 use crate::kernel::Kernel;
-use mlp::{mlp_scratch, pointwise_scratch};
 
 /// Every region starts at a multiple of this many bytes.
 pub const SCRATCH_ALIGNMENT: usize = 64;
@@ -45,9 +45,9 @@ impl Kernel {
     pub fn scratch_bytes(&self) -> usize {
         match self {
             Self::MergeStats(_) | Self::MergeGrn(_) | Self::Classify(_) => 0,
-            Self::Mlp(k) => mlp_scratch(k).bytes,
-            Self::Pointwise(k) => pointwise_scratch(k).bytes,
             Self::Depthwise(k) => k.scratch_bytes(),
+            Self::Mlp(k) => MlpScratch::of(k).bytes,
+            Self::Pointwise(k) => PointwiseScratch::of(k).bytes,
         }
     }
 }

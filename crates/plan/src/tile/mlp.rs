@@ -2,8 +2,10 @@
 //!
 //! The choice depends on the shape and the target alone, never on the number of threads, so that results do not either.
 
-use crate::kernel::{Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels};
-use crate::scratch::mlp::{max_row_block, row_stride};
+use crate::kernel::{
+    Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels,
+};
+use crate::scratch::{max_row_block, row_stride};
 use crate::target::Target;
 
 /// Workgroups that a large launch is cut into: even work for up to 8 threads, and few enough that calls cost nothing.
@@ -12,22 +14,47 @@ const WORKGROUPS: usize = 64;
 const FEW_WORKGROUPS: usize = 16;
 /// Least rows per tile where the weights are read anew, from beyond the second-level cache, for every tile.
 const HEAVY_ROWS: usize = 32;
-/// Most rows per tile: beyond, weights are amortised already and the tile only leaves the caches.
+/// Most rows per tile where the weights stay in the second-level cache: the tile should not push them, or itself, out of the first.
+const LIGHT_ROWS: usize = 60;
+/// Most rows per tile elsewhere: beyond, weights are amortised already.
 const MOST_ROWS: usize = 192;
 
-/// The tile of an [`Mlp`]; `k.tile` is not looked at. Depends on `k`'s shape, not on its source's tile.
-pub fn mlp_tile(k: &Mlp, target: &Target) -> MlpTile {
-    let m = voxels(k.grid);
-    let hidden = hidden_step(k.hidden, target);
-    let weights = 4 * k.hidden * (k.channels + k.out_channels);
-    let row_bytes = 4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
-    let block = max_row_block(target);
-    let heavy = weights > target.l2 / 2;
-    let fit = (target.l2 / 2 / row_bytes).clamp(block, MOST_ROWS);
-    let (floor, wanted) = if heavy { (HEAVY_ROWS, FEW_WORKGROUPS / 2) } else { (block, FEW_WORKGROUPS) };
-    let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
-    let rows = whole_blocks(rows, m, block);
-    MlpTile { voxels: voxels_per_workgroup(m, k.batch, rows), rows, hidden }
+impl Mlp {
+    /// A good tile for a target, whatever `self.tile` and the tile of a convolving source are (that one is best [`choose_row_tile`](crate::kernel::Depthwise::choose_row_tile)'s).
+    pub fn choose_tile(&self, target: &Target) -> MlpTile {
+        let k = self;
+        let m = voxels(k.grid);
+        let hidden = hidden_step(k.hidden, target);
+        let weights = 4 * k.hidden * (k.channels + k.out_channels);
+        let row_bytes =
+            4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
+        let block = max_row_block(target);
+        let heavy = weights > target.l2 / 2;
+        let most = if heavy { MOST_ROWS } else { LIGHT_ROWS };
+        let fit = (target.l2 / 2 / row_bytes).clamp(block, most);
+        let (floor, wanted) = if heavy {
+            (HEAVY_ROWS, FEW_WORKGROUPS / 2)
+        } else {
+            (block, FEW_WORKGROUPS)
+        };
+        let rows = match &k.source {
+            MlpSource::Tensor { .. } => {
+                let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
+                whole_blocks(rows, m, block)
+            }
+            // The convolution hands over whole rows of the image: some of them to a tile, or some tiles to one of them.
+            MlpSource::ConvLayerNorm { .. } => {
+                let width = k.grid[2];
+                let unit = (fit / width).clamp(1, k.grid[1]) * width;
+                whole_blocks(unit.div_ceil(unit.div_ceil(fit)), unit, block)
+            }
+        };
+        MlpTile {
+            voxels: voxels_per_workgroup(m, k.batch, rows),
+            rows,
+            hidden,
+        }
+    }
 }
 
 /// Hidden channels per step: enough that re-reading the result tile costs little, few enough that the step's panels stay in the
@@ -62,136 +89,231 @@ fn voxels_per_workgroup(m: usize, batch: usize, rows: usize) -> usize {
     (tiles.div_ceil(parts) * rows).min(m)
 }
 
-/// Voxels per workgroup and rows per tile of a [`Pointwise`]: `(voxels, rows)`.
-pub fn pointwise_tile(k: &Pointwise, target: &Target) -> (usize, usize) {
-    let m = voxels(k.output);
-    let row_bytes = 4 * (row_stride(k.in_channels) + row_stride(k.out_channels));
-    let block = max_row_block(target);
-    let rows = if k.out_first {
-        // vectors run over voxels here
-        let fit = (target.l1 / row_bytes).clamp(16, 96);
-        (fit / 16 * 16).min(m)
-    } else {
-        let fit = (target.l2 / 2 / row_bytes).clamp(block, 96);
-        whole_blocks((m * k.batch / FEW_WORKGROUPS).clamp(block, fit).min(m), m, block)
-    };
-    (voxels_per_workgroup(m, k.batch, rows), rows)
-}
-
-/// Voxels per workgroup of a [`Classify`]: whole cache lines of the port.
-pub fn classify_voxels(k: &Classify) -> usize {
-    let parts = WORKGROUPS.div_ceil(k.batch);
-    k.space.div_ceil(parts).next_multiple_of(64).min(k.space)
-}
-
-/// Says what is wrong with an MLP kernel; empty if nothing is.
-pub fn check_mlp(k: &Mlp) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut need = |ok: bool, what: String| {
-        if !ok {
-            wrong.push(what);
-        }
-    };
-    let m = voxels(k.grid);
-    let t = k.tile;
-    need(
-        // A launch that only sums squares has no result.
-        k.batch > 0 && m > 0 && k.channels > 0 && k.hidden > 0 && (k.out_channels > 0 || k.grn == Grn::Partials),
-        format!(
-            "mlp: an extent is zero: batch {}, grid {:?}, channels {} -> {} -> {}",
-            k.batch, k.grid, k.channels, k.hidden, k.out_channels
-        ),
-    );
-    need(t.rows > 0, "mlp: rows is 0; at least one voxel per tile is needed".into());
-    need(
-        t.hidden > 0 && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden) && t.hidden <= k.hidden,
-        format!("mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels", t.hidden, k.hidden),
-    );
-    match &k.source {
-        MlpSource::Tensor { .. } => need(
-            t.voxels > 0 && t.rows > 0 && (t.voxels.is_multiple_of(t.rows) || t.voxels == m),
-            format!("mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}", t.voxels, t.rows),
-        ),
-        MlpSource::ConvLayerNorm { conv, .. } => {
-            need(
-                conv.output == k.grid && conv.channels == k.channels && conv.batch == k.batch,
-                format!(
-                    "mlp: the convolution gives {} x {:?} of {} channels, the mlp reads {} x {:?} of {}",
-                    conv.batch, conv.output, conv.channels, k.batch, k.grid, k.channels
-                ),
-            );
-            need(
-                conv.tile.channels == conv.channels && !conv.stats,
-                format!("mlp: layer norm needs all {} channels in one workgroup and no statistics", conv.channels),
-            );
-        }
+impl Pointwise {
+    /// Good voxels per workgroup and rows per tile, `(voxels, rows)`, whatever they are in `self`.
+    pub fn choose_tile(&self, target: &Target) -> (usize, usize) {
+        let k = self;
+        let m = voxels(k.output);
+        let row_bytes = 4 * (row_stride(k.in_channels) + row_stride(k.out_channels));
+        let block = max_row_block(target);
+        let rows = if k.out_first {
+            // vectors run over voxels here
+            let fit = (target.l1 / row_bytes).clamp(16, 96);
+            (fit / 16 * 16).min(m)
+        } else {
+            let fit = (target.l2 / 2 / row_bytes).clamp(block, 96);
+            whole_blocks(
+                (m * k.batch / FEW_WORKGROUPS).clamp(block, fit).min(m),
+                m,
+                block,
+            )
+        };
+        (voxels_per_workgroup(m, k.batch, rows), rows)
     }
-    need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {:?}; 0 or 1 per axis is expected", k.pad_front));
-    need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
-    need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
-    check_residual(k, &mut need);
-    wrong
+}
+
+impl Classify {
+    /// Good voxels per workgroup: whole cache lines of the port.
+    pub fn choose_voxels(&self) -> usize {
+        let k = self;
+        let parts = WORKGROUPS.div_ceil(k.batch);
+        k.space.div_ceil(parts).next_multiple_of(64).min(k.space)
+    }
+}
+
+impl Mlp {
+    /// Whether code can be made for this description and tile; the reasons if not.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the sizes or the tile.
+    pub fn legal(&self, target: &Target) -> Result<(), String> {
+        let k = self;
+        let mut wrong = Vec::new();
+        let mut need = |ok: bool, what: String| {
+            if !ok {
+                wrong.push(what);
+            }
+        };
+        let m = voxels(k.grid);
+        let t = k.tile;
+        need(
+            k.batch > 0 && m > 0 && k.channels > 0 && k.hidden > 0 && k.out_channels > 0,
+            format!(
+                "mlp: an extent is zero: batch {}, grid {:?}, channels {} -> {} -> {}",
+                k.batch, k.grid, k.channels, k.hidden, k.out_channels
+            ),
+        );
+        need(
+            t.rows > 0,
+            "mlp: rows is 0; at least one voxel per tile is needed".into(),
+        );
+        need(
+            t.hidden > 0
+                && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden)
+                && t.hidden <= k.hidden,
+            format!(
+                "mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels",
+                t.hidden, k.hidden
+            ),
+        );
+        match &k.source {
+            MlpSource::Tensor { .. } => need(
+                t.voxels > 0 && t.rows > 0 && (t.voxels.is_multiple_of(t.rows) || t.voxels == m),
+                format!(
+                    "mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}",
+                    t.voxels, t.rows
+                ),
+            ),
+            MlpSource::ConvLayerNorm { conv, .. } => {
+                need(
+                    conv.output == k.grid && conv.channels == k.channels && conv.batch == k.batch,
+                    format!(
+                        "mlp: the convolution gives {} x {:?} of {} channels, the mlp reads {} x {:?} of {}",
+                        conv.batch, conv.output, conv.channels, k.batch, k.grid, k.channels
+                    ),
+                );
+                need(
+                    conv.tile.channels == conv.channels && !conv.stats,
+                    format!(
+                        "mlp: layer norm needs all {} channels in one workgroup and no statistics",
+                        conv.channels
+                    ),
+                );
+                if let Err(reason) = conv.legal(target) {
+                    need(false, format!("mlp: its convolution: {reason}"));
+                }
+            }
+        }
+        need(
+            k.pad_front.iter().all(|p| *p <= 1),
+            format!(
+                "mlp: pad_front = {:?}; 0 or 1 per axis is expected",
+                k.pad_front
+            ),
+        );
+        need(
+            k.head.is_none() || k.pad_front == [0; 3],
+            "mlp: a head cannot read a padded result".into(),
+        );
+        need(
+            k.store || k.head.is_some() || k.grn == Grn::Partials,
+            "mlp: neither the result nor a head is stored".into(),
+        );
+        check_residual(k, &mut need);
+        verdict(wrong)
+    }
 }
 
 fn check_residual(k: &Mlp, need: &mut impl FnMut(bool, String)) {
     let fits = |from: Extent, stride: Extent, down: bool| {
         (0..3).all(|a| {
-            let (large, small) = if down { (from[a], k.grid[a]) } else { (k.grid[a], from[a]) };
+            let (large, small) = if down {
+                (from[a], k.grid[a])
+            } else {
+                (k.grid[a], from[a])
+            };
             stride[a] > 0 && small == large.div_ceil(stride[a])
         })
     };
     match k.residual {
         Residual::None | Residual::Identity => {}
         Residual::Stem { channels } => need(channels > 0, "mlp: the stem has no channels".into()),
-        Residual::Strided { from, channels, stride } => need(
+        Residual::Strided {
+            from,
+            channels,
+            stride,
+        } => need(
             channels > 0 && fits(from, stride, true),
-            format!("mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}", k.grid),
+            format!(
+                "mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}",
+                k.grid
+            ),
         ),
         Residual::Scattered { from, stride } => need(
             fits(from, stride, false),
-            format!("mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}", k.grid),
+            format!(
+                "mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}",
+                k.grid
+            ),
         ),
     }
 }
 
-/// Says what is wrong with a pointwise kernel; empty if nothing is.
-pub fn check_pointwise(k: &Pointwise) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let m = voxels(k.output);
-    if k.batch == 0 || m == 0 || k.in_channels == 0 || k.out_channels == 0 {
-        wrong.push(format!(
-            "pointwise: an extent is zero: batch {}, output {:?}, channels {} -> {}",
-            k.batch, k.output, k.in_channels, k.out_channels
+impl Pointwise {
+    /// Whether code can be made for this description and tile; the reasons if not.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the sizes or the tile.
+    pub fn legal(&self) -> Result<(), String> {
+        let k = self;
+        let mut wrong = Vec::new();
+        let m = voxels(k.output);
+        if k.batch == 0 || m == 0 || k.in_channels == 0 || k.out_channels == 0 {
+            wrong.push(format!(
+                "pointwise: an extent is zero: batch {}, output {:?}, channels {} -> {}",
+                k.batch, k.output, k.in_channels, k.out_channels
+            ));
+        }
+        if !(0..3).all(|a| k.stride[a] > 0 && k.output[a] == k.input[a].div_ceil(k.stride[a])) {
+            wrong.push(format!(
+                "pointwise: {:?} at stride {:?} does not give {:?}",
+                k.input, k.stride, k.output
+            ));
+        }
+        if k.rows == 0
+            || k.voxels == 0
+            || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m)
+        {
+            wrong.push(format!(
+            "pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}",
+            k.voxels, k.rows
         ));
+        }
+        verdict(wrong)
     }
-    if !(0..3).all(|a| k.stride[a] > 0 && k.output[a] == k.input[a].div_ceil(k.stride[a])) {
-        wrong.push(format!("pointwise: {:?} at stride {:?} does not give {:?}", k.input, k.stride, k.output));
-    }
-    if k.rows == 0 || k.voxels == 0 || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m) {
-        wrong.push(format!("pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}", k.voxels, k.rows));
-    }
-    wrong
 }
 
-/// Says what is wrong with a soft-max or arg-max kernel; empty if nothing is.
-pub fn check_classify(k: &Classify) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if k.batch == 0 || k.classes == 0 || k.space == 0 || k.voxels == 0 {
-        wrong.push(format!(
+impl Classify {
+    /// Whether code can be made for this description and tile; the reasons if not.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the sizes or the tile.
+    pub fn legal(&self) -> Result<(), String> {
+        let k = self;
+        let mut wrong = Vec::new();
+        if k.batch == 0 || k.classes == 0 || k.space == 0 || k.voxels == 0 {
+            wrong.push(format!(
             "classify: an extent is zero: batch {}, classes {}, space {}, voxels per workgroup {}",
             k.batch, k.classes, k.space, k.voxels
         ));
+        }
+        verdict(wrong)
     }
-    wrong
+}
+
+/// All complaints in one.
+fn verdict(wrong: Vec<String>) -> Result<(), String> {
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("; "))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::mlp::{mlp_scratch, row_block};
+    use crate::kernel::{Bits, Depthwise, DepthwiseTile};
+    use crate::scratch::{MlpScratch, row_block};
     use crate::target::TARGETS;
 
-    fn plain(grid: Extent, channels: usize, hidden: usize, out_channels: usize, batch: usize) -> Mlp {
+    fn plain(
+        grid: Extent,
+        channels: usize,
+        hidden: usize,
+        out_channels: usize,
+        batch: usize,
+    ) -> Mlp {
         Mlp {
             batch,
             grid,
@@ -205,7 +327,11 @@ mod tests {
             skip: false,
             head: None,
             store: true,
-            tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
+            tile: MlpTile {
+                voxels: 0,
+                rows: 0,
+                hidden: 0,
+            },
         }
     }
 
@@ -213,11 +339,19 @@ mod tests {
     fn chosen_tiles_are_legal_and_cut_the_work_evenly() {
         for target in TARGETS {
             for side in [1usize, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64] {
-                for (c, e, o) in [(1, 3, 1), (5, 8, 20), (32, 64, 32), (33, 99, 7), (128, 512, 128), (512, 4096, 512), (1024, 8192, 512)] {
+                for (c, e, o) in [
+                    (1, 3, 1),
+                    (5, 8, 20),
+                    (32, 64, 32),
+                    (33, 99, 7),
+                    (128, 512, 128),
+                    (512, 4096, 512),
+                    (1024, 8192, 512),
+                ] {
                     for batch in [1, 2] {
                         let mut k = plain([side; 3], c, e, o, batch);
-                        k.tile = mlp_tile(&k, target);
-                        assert_eq!(check_mlp(&k), Vec::<String>::new(), "{k:?}");
+                        k.tile = k.choose_tile(target);
+                        assert_eq!(k.legal(target), Ok(()), "{k:?}");
                         let m = side.pow(3);
                         let heavy = 4 * e * (c + o) > target.l2 / 2;
                         if m * batch >= 4096 {
@@ -228,8 +362,12 @@ mod tests {
                         if heavy && m >= HEAVY_ROWS {
                             assert!(k.tile.rows + 4 >= HEAVY_ROWS, "{k:?}");
                         }
-                        let s = mlp_scratch(&k);
-                        assert!(s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16, "{} bytes: {k:?}", s.bytes);
+                        let s = MlpScratch::of(&k);
+                        assert!(
+                            s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16,
+                            "{} bytes: {k:?}",
+                            s.bytes
+                        );
                     }
                 }
             }
@@ -237,14 +375,66 @@ mod tests {
     }
 
     #[test]
+    fn a_convolving_source_gives_whole_rows_to_a_tile() {
+        for target in TARGETS {
+            for width in 1..200 {
+                let mut k = plain([6, 9, width], 32, 64, 32, 1);
+                let mut conv = Depthwise {
+                    batch: 1,
+                    channels: 32,
+                    input: k.grid,
+                    output: k.grid,
+                    taps: [3; 3],
+                    stride: [1; 3],
+                    pad: [1; 3],
+                    transposed: false,
+                    bias: true,
+                    stem: None,
+                    stats: false,
+                    tile: DepthwiseTile {
+                        channels: 32,
+                        depth: 6,
+                        height: 9,
+                        width: 1,
+                    },
+                };
+                conv.tile.width = conv.choose_row_tile(target).width;
+                k.source = MlpSource::ConvLayerNorm {
+                    conv,
+                    eps: Bits::of(1e-5),
+                };
+                k.tile = k.choose_tile(target);
+                assert_eq!(k.legal(target), Ok(()));
+                let group = MlpScratch::of(&k).group;
+                let voxels = group * width;
+                let block = row_block(k.tile.rows, target);
+                let (full, rest) = (voxels / k.tile.rows, voxels % k.tile.rows);
+                let computed = full * k.tile.rows + rest.next_multiple_of(block);
+                assert!(computed <= voxels + max_row_block(target), "{width}: {k:?}");
+            }
+        }
+    }
+
+    #[test]
     fn bad_tiles_are_named() {
         let mut k = plain([4, 4, 4], 8, 64, 8, 1);
-        k.tile = MlpTile { voxels: 24, rows: 16, hidden: 40 };
+        k.tile = MlpTile {
+            voxels: 24,
+            rows: 16,
+            hidden: 40,
+        };
         k.head = Some(2);
         k.pad_front = [1, 0, 0];
-        let wrong = check_mlp(&k);
-        assert_eq!(wrong.len(), 3, "{wrong:?}");
-        k.residual = Residual::Strided { from: [9, 8, 8], channels: 4, stride: [2; 3] };
-        assert_eq!(check_mlp(&k).len(), 4);
+        let complaints = |k: &Mlp| match k.legal(&TARGETS[0]) {
+            Ok(()) => 0,
+            Err(all) => all.split("; mlp: ").count(),
+        };
+        assert_eq!(complaints(&k), 3, "{:?}", k.legal(&TARGETS[0]));
+        k.residual = Residual::Strided {
+            from: [9, 8, 8],
+            channels: 4,
+            stride: [2; 3],
+        };
+        assert_eq!(complaints(&k), 4);
     }
 }

@@ -1,4 +1,4 @@
 //! Tiles: whether one suits a target, and which is chosen when nobody says otherwise.
 
 mod depthwise;
-pub mod mlp;
+mod mlp;

@@ -68,18 +68,18 @@ impl FormDispatches {
         })
     }
 
-    /// The options as pipelines write them: nothing if all are default.
-    pub fn to_text(&self) -> String {
+    /// The options that are not default, as pipelines write them.
+    pub fn given(&self) -> Vec<(String, String)> {
         let d = Self::default();
-        let mut items = Vec::new();
-        if self.recompute_stem != d.recompute_stem {
-            items.push(format!("recompute-stem={}", self.recompute_stem));
-        }
-        if self.fuse_head != d.fuse_head {
-            items.push(format!("fuse-head={}", self.fuse_head));
-        }
-        items.extend(self.max_ops.map(|n| format!("max-ops={n}")));
-        if items.is_empty() { String::new() } else { format!("{{{}}}", items.join(",")) }
+        let flag = |name: &str, v: bool, default: bool| (v != default).then(|| (name.to_string(), v.to_string()));
+        [
+            flag("recompute-stem", self.recompute_stem, d.recompute_stem),
+            flag("fuse-head", self.fuse_head, d.fuse_head),
+            self.max_ops.map(|n| ("max-ops".to_string(), n.max(1).to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The result tile before the hidden channels: bias and residual.
 
-use super::{Emitter, TileOf};
+use super::{Emitter, LOCALITY, TileOf};
 use crate::gemm::{Panels, Part, Rows, column_groups, copy, gemm};
 use crate::mlir::Val;
 use mnx_plan::kernel::{Extent, Residual};
@@ -38,7 +38,16 @@ impl<'c> Emitter<'_, 'c> {
                 .map(|&(c, lanes)| b.load_vec(self.args.compress[1], c, lanes))
                 .collect();
             b.each(0usize, tile.count, 1, |row| {
+                let ahead = self.row_ahead(tile, row);
                 for (&(c, lanes), &bias) in group.iter().zip(&bias) {
+                    if identity {
+                        b.prefetch(self.args.residual[0], b.at(c, ahead, out), LOCALITY);
+                    }
+                    if self.k.pad_front == [0; 3] {
+                        for &later in self.args.store.iter().chain(&self.args.skip) {
+                            b.prefetch(later, b.at(c, b.add(first, row), out), LOCALITY);
+                        }
+                    }
                     let value = match residual {
                         Some(r) => b.add(bias, b.load_vec(r, b.at(c, row, out), lanes)),
                         None => bias,

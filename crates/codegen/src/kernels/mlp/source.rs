@@ -1,11 +1,12 @@
 //! The normalised input of a tile.
 
-use super::{Emitter, TileOf};
+use super::{Emitter, LOCALITY, TileOf};
 use crate::gemm::column_groups;
+use crate::kernels::depthwise::emit_rows;
 use crate::kernels::pieces;
 use crate::math::rsqrt;
 use crate::mlir::{Buffer, Scalar, Ty, Val};
-use mnx_plan::kernel::Bits;
+use mnx_plan::kernel::{Bits, Depthwise};
 
 /// Vectors of channels whose statistics stay in registers while the rows go by.
 const GROUP: usize = 4;
@@ -27,7 +28,9 @@ impl<'c> Emitter<'_, 'c> {
                 group.iter().map(pair).collect()
             });
             b.each(0usize, tile.count, 1, |row| {
+                let ahead = self.row_ahead(tile, row);
                 for (i, &(c, lanes)) in group.iter().enumerate() {
+                    b.prefetch(self.args.source[0], b.at(c, ahead, channels), LOCALITY);
                     let x = b.load_vec(from, b.at(c, row, channels), lanes);
                     let a = match stats.as_ref().map(|s| s[i]) {
                         Some((mean, rstd)) => b.mul(b.sub(x, mean), rstd),
@@ -37,6 +40,42 @@ impl<'c> Emitter<'_, 'c> {
                 }
             });
         });
+    }
+
+    /// Source `ConvLayerNorm`: some rows of the convolution at a time, then the tiles that they make.
+    pub(super) fn convolve(&self, conv: &Depthwise, eps: Bits, workgroup: Val<'c>) {
+        let b = self.b;
+        let Some(own) = self.layout.depthwise else {
+            unreachable!("laid out for this source")
+        };
+        let rows = self.view(self.layout.conv);
+        let [_, height, width] = conv.output;
+        emit_rows(
+            conv,
+            self.target,
+            b,
+            &self.args.source,
+            workgroup,
+            self.scratch,
+            own,
+            self.layout.group,
+            rows,
+            |done| {
+                let start = b.mul(b.at(done.y, done.z, height), width);
+                let voxels = b.mul(done.count, width);
+                b.each(0usize, voxels, self.k.tile.rows, |at| {
+                    let tile = TileOf {
+                        sample: done.sample,
+                        first: b.add(start, at),
+                        count: b.min(b.sub(voxels, at), self.k.tile.rows),
+                    };
+                    b.phase("source");
+                    let from = b.shifted(rows, b.mul(at, self.k.channels));
+                    self.load_layer_norm(eps, from, tile.count);
+                    self.tile(workgroup, tile);
+                });
+            },
+        );
     }
 
     /// Layer norm over the channels of each row of `from` (rows `channels` apart), two passes over the row in cache.
