@@ -83,8 +83,8 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
     }
     let mut d = Diagnostic::new("mnxc-0201", place, format!("{} tensors do not fit the network", misfits.len()));
     d.notes = misfits;
-    let monai = checkpoint.names().filter(|k| mnx_model::to_official(k).is_some_and(|o| o != **k)).count();
-    if monai > 0 && checkpoint.names().all(|k| !wanted.iter().any(|w| w.key == k && k.contains("enc_"))) {
+    let monai = |key: &str| key.starts_with("enc_stages.");
+    if checkpoint.names().any(monai) && !wanted.iter().any(|w| monai(&w.key)) {
         d.notes.push("the file has MONAI's key names: flavour = \"monai\" in the config reads those".to_string());
     }
     if !surplus.is_empty() {
