@@ -83,6 +83,10 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
     }
     let mut d = Diagnostic::new("mnxc-0201", place, format!("{} tensors do not fit the network", misfits.len()));
     d.notes = misfits;
+    let monai = |key: &str| key.starts_with("enc_stages.");
+    if checkpoint.names().any(monai) && !wanted.iter().any(|w| monai(&w.key)) {
+        d.notes.push("the file has MONAI's key names: flavour = \"monai\" in the config reads those".to_string());
+    }
     if !surplus.is_empty() {
         d.notes.push(format!("the file also holds {} tensors that are not of this network: {}", surplus.len(), surplus.join(", ")));
     }

@@ -2,6 +2,7 @@
 
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mnx_ir::Graph;
@@ -14,6 +15,7 @@ struct Scene {
     remaining: String,
 }
 
+static SPOKEN: AtomicBool = AtomicBool::new(false);
 static SCENE: Mutex<Option<Scene>> = Mutex::new(None);
 
 /// Notes what the next pass starts from. `header` goes before the graph's text (see `header.rs`).
@@ -30,6 +32,10 @@ pub fn left() {
 /// Installs the panic hook. The process then ends with 101, as Rust's panics do.
 pub fn install() {
     panic::set_hook(Box::new(|info| {
+        // A worker's panic comes again when its thread is joined; once is enough.
+        if SPOKEN.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let what = info.payload().downcast_ref::<&str>().map(|s| (*s).to_string());
         let what = what.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string());
         let place = info.location().map_or_else(|| "unknown place".to_string(), ToString::to_string);

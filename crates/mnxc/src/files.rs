@@ -73,7 +73,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
 /// Writes to a file, or to stdout if there is none or it is `-`.
 ///
 /// # Errors
-/// As [`write`] and [`crate::report::emit`].
+/// As [`write()`] and [`crate::report::emit`].
 pub fn write_or_emit(path: Option<&Path>, bytes: &[u8]) -> Outcome {
     match path {
         Some(p) if p != Path::new("-") => write(p, bytes),

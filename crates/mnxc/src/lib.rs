@@ -19,6 +19,7 @@ mod files;
 mod header;
 mod phase;
 mod pipeline;
+mod reduce;
 mod report;
 mod source;
 mod times;

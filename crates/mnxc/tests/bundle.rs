@@ -111,6 +111,9 @@ fn weights_that_do_not_fit_are_all_listed_and_nothing_is_written() {
     s.bad(&format!("{line} bad.safetensors"), 1, &texts);
     s.bad(&format!("{line} none.safetensors"), 1, &["none.safetensors", "no such file"]);
     s.bad(&format!("{line} tiny.toml"), 1, &["tiny.toml"]);
+    s.file("monai.toml", "flavour = \"monai\"\nin_channels = 2\nn_channels = 4\nn_classes = 3\n");
+    checkpoint(&s, "monai.toml").save(s.path("monai.safetensors")).unwrap();
+    s.bad(&format!("{line} monai.safetensors"), 1, &["the file has MONAI's key names"]);
     let mut nan = checkpoint(&s, "tiny.toml");
     let mut w = nan.get("stem.weight").unwrap().clone();
     w.data[3] = f32::NAN;

@@ -5,7 +5,7 @@ mod scratch;
 use mnx_weights::Checkpoint;
 use scratch::{FLAT, Scratch, TINY};
 
-const COMMANDS: [&str; 8] = ["model", "compile", "opt", "bisect", "list", "upkern", "view", "completions"];
+const COMMANDS: [&str; 9] = ["model", "compile", "opt", "bisect", "reduce", "list", "upkern", "view", "completions"];
 
 fn tiny() -> Scratch {
     let s = Scratch::new();
@@ -327,4 +327,23 @@ fn nothing_partial_is_left_when_the_disk_says_no() {
     s.bad("view tiny.toml -o none/x.dot", 1, &["directory none does not exist"]);
     s.file("plain", "");
     s.bad("compile tiny.toml --to dispatch --dump-dir plain -o x.mnx", 1, &["plain"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn reduce_keeps_what_the_script_wants() {
+    use std::os::unix::fs::PermissionsExt;
+    let s = tiny();
+    let script = |name: &str, text: &str| {
+        s.file(name, text);
+        std::fs::set_permissions(s.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("up.sh", "#!/bin/sh\ngrep -q conv.depthwise_transposed \"$1\"\n");
+    let said = s.good("reduce flat.toml --if ./up.sh -o small.mnx");
+    assert!(said.err.contains("are left after"), "{}", said.err);
+    let small = mnx_ir::parse::parse(&s.text("small.mnx"), "small.mnx").unwrap();
+    assert_eq!(small.order().len(), 3, "the convolution, its weight and its bias: {small}");
+    script("never.sh", "#!/bin/sh\nfalse\n");
+    s.bad("reduce flat.toml --if ./never.sh", 1, &["never.sh does not end with 0 on the whole graph"]);
+    s.bad("reduce flat.toml --if ./none.sh", 1, &["none.sh", "cannot be run: no such file"]);
 }

@@ -6,5 +6,6 @@ pub mod completions;
 pub mod list;
 pub mod model;
 pub mod opt;
+pub mod reduce;
 pub mod upkern;
 pub mod view;
