@@ -2,16 +2,13 @@
 //!
 //! The choice depends on the shape and the target alone, never on the number of threads, so that results do not either.
 
+use super::cut::Cut;
 use crate::kernel::{
     Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels,
 };
 use crate::scratch::{max_row_block, row_stride};
 use crate::target::Target;
 
-/// Workgroups that a large launch is cut into: even work for up to 8 threads, and few enough that calls cost nothing.
-const WORKGROUPS: usize = 64;
-/// Least workgroups wanted of a launch that is not large.
-const FEW_WORKGROUPS: usize = 16;
 /// Least rows per tile where the weights are read anew, from beyond the second-level cache, for every tile.
 const HEAVY_ROWS: usize = 32;
 /// Most rows per tile where the weights stay in the second-level cache: the tile should not push them, or itself, out of the first.
@@ -30,27 +27,33 @@ impl Mlp {
             4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
         let block = max_row_block(target);
         let heavy = weights > target.l2 / 2;
-        let most = if heavy { MOST_ROWS } else { LIGHT_ROWS };
-        let fit = (target.l2 / 2 / row_bytes).clamp(block, most);
-        let (floor, wanted) = if heavy {
-            (HEAVY_ROWS, FEW_WORKGROUPS / 2)
+        let (least, most, overhead) = if heavy {
+            (HEAVY_ROWS, MOST_ROWS, 8.0)
         } else {
-            (block, FEW_WORKGROUPS)
+            (block, LIGHT_ROWS, 1.0)
         };
-        let rows = match &k.source {
-            MlpSource::Tensor { .. } => {
-                let rows = (m * k.batch / wanted).clamp(floor, fit.max(floor)).min(m);
-                whole_blocks(rows, m, block)
+        let most = (target.l2 / 2 / row_bytes).clamp(block, most).max(least);
+        let (voxels, rows) = match &k.source {
+            MlpSource::Tensor { .. } => Cut {
+                voxels: m,
+                batch: k.batch,
+                narrowest: block.div_ceil(2),
+                block,
+                least,
+                most,
+                overhead,
             }
+            .choose(),
             // The convolution hands over whole rows of the image: some of them to a tile, or some tiles to one of them.
             MlpSource::ConvLayerNorm { .. } => {
                 let width = k.grid[2];
-                let unit = (fit / width).clamp(1, k.grid[1]) * width;
-                whole_blocks(unit.div_ceil(unit.div_ceil(fit)), unit, block)
+                let unit = (most / width).clamp(1, k.grid[1]) * width;
+                let rows = unit.div_ceil(unit.div_ceil(most));
+                (m, whole_blocks(rows, unit, block))
             }
         };
         MlpTile {
-            voxels: voxels_per_workgroup(m, k.batch, rows),
+            voxels,
             rows,
             hidden,
         }
@@ -82,13 +85,6 @@ fn whole_blocks(rows: usize, m: usize, block: usize) -> usize {
         .map_or(rows, |b| rows.next_multiple_of(b))
 }
 
-/// Whole tiles per workgroup, or the whole grid.
-fn voxels_per_workgroup(m: usize, batch: usize, rows: usize) -> usize {
-    let tiles = m.div_ceil(rows);
-    let parts = tiles.min(WORKGROUPS.div_ceil(batch));
-    (tiles.div_ceil(parts) * rows).min(m)
-}
-
 impl Pointwise {
     /// Good voxels per workgroup and rows per tile, `(voxels, rows)`, whatever they are in `self`.
     pub fn choose_tile(&self, target: &Target) -> (usize, usize) {
@@ -96,19 +92,27 @@ impl Pointwise {
         let m = voxels(k.output);
         let row_bytes = 4 * (row_stride(k.in_channels) + row_stride(k.out_channels));
         let block = max_row_block(target);
-        let rows = if k.out_first {
-            // vectors run over voxels here
-            let fit = (target.l1 / row_bytes).clamp(16, 96);
-            (fit / 16 * 16).min(m)
+        // where y is a port, vectors run over voxels
+        let block = if k.out_first { 16 } else { block };
+        let fit = if k.out_first {
+            target.l1
         } else {
-            let fit = (target.l2 / 2 / row_bytes).clamp(block, 96);
-            whole_blocks(
-                (m * k.batch / FEW_WORKGROUPS).clamp(block, fit).min(m),
-                m,
-                block,
-            )
-        };
-        (voxels_per_workgroup(m, k.batch, rows), rows)
+            target.l2 / 2
+        } / row_bytes;
+        Cut {
+            voxels: m,
+            batch: k.batch,
+            narrowest: if k.out_first {
+                block
+            } else {
+                block.div_ceil(2)
+            },
+            block,
+            least: block,
+            most: fit.clamp(block, 96),
+            overhead: 1.0,
+        }
+        .choose()
     }
 }
 
@@ -116,7 +120,7 @@ impl Classify {
     /// Good voxels per workgroup: whole cache lines of the port.
     pub fn choose_voxels(&self) -> usize {
         let k = self;
-        let parts = WORKGROUPS.div_ceil(k.batch);
+        let parts = 64usize.div_ceil(k.batch);
         k.space.div_ceil(parts).next_multiple_of(64).min(k.space)
     }
 }
@@ -356,7 +360,7 @@ mod tests {
                         let heavy = 4 * e * (c + o) > target.l2 / 2;
                         if m * batch >= 4096 {
                             let tiles = m.div_ceil(k.tile.rows) * batch;
-                            assert!(k.workgroups() >= FEW_WORKGROUPS.min(tiles) / 2, "{k:?}");
+                            assert!(k.workgroups() >= 8.min(tiles), "{k:?}");
                             assert!(row_block(k.tile.rows, target) * 2 >= max_row_block(target));
                         }
                         if heavy && m >= HEAVY_ROWS {

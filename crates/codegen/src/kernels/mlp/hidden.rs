@@ -9,8 +9,8 @@ use mnx_plan::kernel::Grn;
 /// Vectors of hidden channels whose sums of squares stay in registers while the rows go by.
 const GROUP: usize = 4;
 
-/// GELUs computed side by side: enough to hide the latency, few enough to need no more registers than a register block leaves.
-const CHAINS: usize = 4;
+/// GELUs computed side by side: two chains of dependent operations, in the registers that a register block leaves.
+const CHAINS: usize = 2;
 
 impl<'c> Emitter<'_, 'c> {
     pub(super) fn hidden_steps(&self, workgroup: Val<'c>, tile: TileOf<'c>) {
