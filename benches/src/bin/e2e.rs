@@ -80,7 +80,7 @@ fn bench(args: &Args) -> Result<(), Failure> {
     if !args.quick {
         let head = format!(
             "# Host: S, B, M, L\n\nfloat32, batch 1, {} threads, random weights, median of {} runs. {} (family {}, model {}), {} cores, AVX-512: {}.\n\
-             Made by `make bench`. The first table: correctness came first, speed is the next issue's work.\n\n",
+             Made by `make bench`.\n\n",
             args.threads,
             args.runs,
             machine["cpu"].as_str().unwrap_or("unknown"),
