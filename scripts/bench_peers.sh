@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes the virtual environment of the peers (pinned versions), then times mnx against them. All arguments go to peers.py.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+fail() { printf 'bench-peers: error: %s\n' "$*" >&2; exit 1; }
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  python=$(command -v python3.11 || command -v python3) || fail "no python3; install Python 3.11"
+fi
+"$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || fail "$python is not Python 3.11 or newer with the module venv"
+venv=target/peers-venv
+lists=(-r benches/peers/requirements.txt)
+for argument in "$@"; do
+  [ "$argument" = --torch ] && lists+=(-r benches/peers/requirements-torch.txt)
+done
+[ -x $venv/bin/python ] || "$python" -m venv $venv
+$venv/bin/python -m pip install --quiet --disable-pip-version-check "${lists[@]}" || fail "pip could not install ${lists[*]} (see above)"
+exec $venv/bin/python benches/peers/peers.py --bin "${MNX_BIN:-target/release}" "$@"
