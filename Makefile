@@ -33,9 +33,9 @@ doc: setup
 bench: release
 	$(CARGO) run --release -p mnx-benches --bin e2e
 
-## bench-peers: mnx against OpenVINO and ONNX Runtime in a virtual environment of its own; TORCH=1 adds PyTorch and MONAI, ARGS passes more
+## bench-peers: mnx against OpenVINO, ONNX Runtime, PyTorch and MONAI; TORCH=0 leaves out the last two (GBs to install), ARGS goes to peers.py
 bench-peers: release
-	@scripts/bench_peers.sh $(if $(TORCH),--torch) $(ARGS)
+	@TORCH=$(or $(TORCH),1) scripts/bench_peers.sh $(ARGS)
 
 clean:
 	cargo clean

@@ -9,10 +9,13 @@ if [ -z "$python" ]; then
 fi
 "$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || fail "$python is not Python 3.11 or newer with the module venv"
 venv=target/peers-venv
-lists=(-r benches/peers/requirements.txt)
-for argument in "$@"; do
-  [ "$argument" = --torch ] && lists+=(-r benches/peers/requirements-torch.txt)
-done
 [ -x $venv/bin/python ] || "$python" -m venv $venv
-$venv/bin/python -m pip install --quiet --disable-pip-version-check "${lists[@]}" || fail "pip could not install ${lists[*]} (see above)"
-exec $venv/bin/python benches/peers/peers.py --bin "${MNX_BIN:-target/release}" "$@"
+install() { $venv/bin/python -m pip install --quiet --disable-pip-version-check -r "benches/peers/$1"; }
+install requirements.txt || fail "pip could not install benches/peers/requirements.txt (see above)"
+more=()
+if [ "${TORCH:-1}" != 0 ]; then
+  if install requirements-torch.txt; then more=(--torch); else
+    printf 'bench-peers: NOTE: PyTorch and MONAI could not be installed (see above); going on without their columns\n' >&2
+  fi
+fi
+exec $venv/bin/python benches/peers/peers.py --bin "${MNX_BIN:-target/release}" "${more[@]}" "$@"

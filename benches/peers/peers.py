@@ -84,8 +84,10 @@ def measure(row, kinds, args, scratch):
     for runtime in everyone:
         runtime.run()
     seconds = {runtime.name: [] for runtime in everyone}
-    for _ in range(args.rounds):
+    for turn in range(args.rounds):
         for runtime in everyone:
+            if turn >= getattr(runtime, "most_rounds", args.rounds):
+                continue
             time.sleep(PAUSE)
             seconds[runtime.name].append(runtime.run())
     rss["mnx"] = mnx.peak_rss()
@@ -120,7 +122,8 @@ def finish(rows):
         peers = {k: v for k, v in r["median_s"].items() if k != "mnx"}
         r["best_peer"] = min(peers, key=peers.get)
         r["ratio"] = {
-            peer: statistics.median(p / m for p, m in zip(r["seconds"][peer], r["seconds"]["mnx"], strict=True)) for peer in peers
+            # A peer with fewer rounds had the first ones.
+            peer: statistics.median(p / m for p, m in zip(r["seconds"][peer], r["seconds"]["mnx"], strict=False)) for peer in peers
         }
         r["floor_s"] = sum(max(f / flops, b / bandwidth) for f, b in r["dispatch_costs"])
         r["times_floor"] = r["median_s"]["mnx"] / r["floor_s"]
@@ -160,7 +163,8 @@ def markdown(report):
         "# mnx against other CPU runtimes",
         "",
         f"float32, batch 1, {report['threads']} threads, the same random weights everywhere; median seconds of {report['rounds']} rounds, "
-        "every runtime once per round, in one process (mnx in a child that waits for its turn). Made by `make bench-peers`.",
+        "every runtime once per round (PyTorch and MONAI in the first three), in one process (mnx in a child that waits for its turn). "
+        "Made by `make bench-peers`.",
         "",
         f"{m['cpu']} (family {m['family']}, model {m['model']}), {m['cores']} cores, {' '.join(m['isa'])}, "
         f"caches {', '.join(f'{k} {v}' for k, v in m['caches'].items())}. Measured ceilings: {roofline['flops_per_s'] / 1e9:.0f} GFLOP/s, "
@@ -205,7 +209,7 @@ def write(path, text):
 
 
 def torch_kinds(wanted):
-    """The PyTorch rows, or a loud note why there are none."""
+    """PyTorch and MONAI, if they are asked for."""
     if not wanted:
         return []
     try:
@@ -213,7 +217,7 @@ def torch_kinds(wanted):
         import onnx  # noqa: F401
         import torch  # noqa: F401
     except ImportError as e:
-        raise SystemExit(f"--torch: {e}; install benches/peers/requirements-torch.txt (make bench-peers TORCH=1)") from e
+        raise SystemExit(f"--torch: {e}; install benches/peers/requirements-torch.txt") from e
     return runtimes.TORCH
 
 
@@ -225,7 +229,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", default="", help="only rows whose name contains one of these, separated by commas: 'S k3 64,L k5'")
     parser.add_argument("--quick", action="store_true", help="only S k3 at 64^3; printed and not written")
-    parser.add_argument("--torch", action="store_true", help="PyTorch and MONAI rows too")
+    parser.add_argument("--torch", action="store_true", help="PyTorch and MONAI columns too")
     parser.add_argument("--rss", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--input", help=argparse.SUPPRESS)
@@ -248,7 +252,7 @@ def main():
         raise SystemExit("--rounds: at least 1")
     kinds = runtimes.ALWAYS + torch_kinds(args.torch)
     if not args.torch:
-        print("note: no PyTorch and MONAI rows; `make bench-peers TORCH=1` adds them", file=sys.stderr)
+        print("NOTE: no PyTorch and MONAI columns in this table: they are not installed, or TORCH=0 left them out", file=sys.stderr)
     rows = []
     for row in chosen:
         print(f"{row_name(row)} ...", file=sys.stderr, flush=True)

@@ -127,7 +127,7 @@ class OnnxRuntime(InProcess):
 class Torch(InProcess):
     """PyTorch eager, in the default memory format: the network's ops as the official code calls them."""
 
-    name, package, channels_last = "PyTorch", "torch", False
+    name, package, channels_last, most_rounds = "PyTorch", "torch", False, 3
 
     def __init__(self, model, x, threads):
         import torch
@@ -154,7 +154,7 @@ class TorchChannelsLast(Torch):
 class Monai(InProcess):
     """MONAI's MedNeXt. Its S is the official network; its B, M and L are other networks and are not timed."""
 
-    name, package = "MONAI", "monai"
+    name, package, most_rounds = "MONAI", "monai", 3
 
     def __init__(self, model, x, threads):
         import torch
