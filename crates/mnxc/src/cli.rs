@@ -36,6 +36,7 @@ enum Command {
     Reduce(cmd::reduce::Args),
     List(cmd::list::Args),
     Upkern(cmd::upkern::Args),
+    ExportOnnx(cmd::export_onnx::Args),
     View(cmd::view::Args),
     Completions(cmd::completions::Args),
 }
@@ -50,6 +51,7 @@ impl Command {
             Self::Reduce(_) => "reduce",
             Self::List(_) => "list",
             Self::Upkern(_) => "upkern",
+            Self::ExportOnnx(_) => "export-onnx",
             Self::View(_) => "view",
             Self::Completions(_) => "completions",
         }
@@ -76,6 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Reduce(a) => cmd::reduce::run(&a, voice),
         Command::List(a) => cmd::list::run(&a),
         Command::Upkern(a) => cmd::upkern::run(&a, voice),
+        Command::ExportOnnx(a) => cmd::export_onnx::run(&a, voice),
         Command::View(a) => cmd::view::run(&a),
         Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
     };

@@ -17,6 +17,7 @@ mod dump;
 mod emit;
 mod files;
 mod header;
+pub mod onnx;
 mod phase;
 mod pipeline;
 mod reduce;
