@@ -41,6 +41,7 @@ fn program(target: &str) -> Program {
                 cost: Cost {
                     flops: 10,
                     bytes: 20,
+                    gelus: 5,
                 },
             },
             Command::Copy {

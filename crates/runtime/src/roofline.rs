@@ -112,14 +112,16 @@ mod tests {
         assert_eq!(
             r.seconds(Cost {
                 flops: 200,
-                bytes: 10
+                bytes: 10,
+                ..Cost::default()
             }),
             2.0
         );
         assert_eq!(
             r.seconds(Cost {
                 flops: 200,
-                bytes: 70
+                bytes: 70,
+                ..Cost::default()
             }),
             7.0
         );

@@ -40,16 +40,16 @@ impl DispatchTime {
                     "(fill)",
                     None,
                     Cost {
-                        flops: 0,
                         bytes: dst.bytes,
+                        ..Cost::default()
                     },
                 ),
                 Command::Copy { src, .. } => (
                     "(copy)",
                     None,
                     Cost {
-                        flops: 0,
                         bytes: src.bytes.saturating_mul(2),
+                        ..Cost::default()
                     },
                 ),
             };
@@ -69,6 +69,7 @@ impl DispatchTime {
             group.commands.push(index);
             group.cost.flops = group.cost.flops.saturating_add(cost.flops);
             group.cost.bytes = group.cost.bytes.saturating_add(cost.bytes);
+            group.cost.gelus = group.cost.gelus.saturating_add(cost.gelus);
             if let Some(kernel) = kernel
                 && !group.kernels.contains(kernel)
             {

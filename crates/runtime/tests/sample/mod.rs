@@ -69,6 +69,7 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
             cost: Cost {
                 flops: 2 * workgroups * 7,
                 bytes: 8 * workgroups * 7,
+                ..Cost::default()
             },
         };
     Program {
