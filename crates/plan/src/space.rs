@@ -44,22 +44,20 @@ pub fn candidates(k: &Kernel, target: &Target) -> Vec<Kernel> {
                 space.offer(&[("channels", c), ("height", (now("height") * now("channels") / c.max(1)).clamp(1, d.output[1]))]);
             }
         }
-        Kernel::Mlp(m) => {
-            match &m.source {
-                MlpSource::Tensor { .. } => {
-                    space.rows(voxels(m.grid), max_row_block(target));
-                    space.hidden(m);
-                }
-                MlpSource::ConvLayerNorm { conv, .. } => {
-                    space.sizes(conv.output, conv.axis(2).out_step());
-                    let block = max_row_block(target);
-                    for rows in [now("rows") * 2, now("rows") / 2, now("rows") + block, now("rows").saturating_sub(block)] {
-                        space.offer(&[("rows", rows)]);
-                    }
-                    space.hidden(m);
-                }
+        Kernel::Mlp(m) => match &m.source {
+            MlpSource::Tensor { .. } => {
+                space.rows(voxels(m.grid), max_row_block(target));
+                space.hidden(m);
             }
-        }
+            MlpSource::ConvLayerNorm { conv, .. } => {
+                space.sizes(conv.output, conv.axis(2).out_step());
+                let block = max_row_block(target);
+                for rows in [now("rows") * 2, now("rows") / 2, now("rows") + block, now("rows").saturating_sub(block)] {
+                    space.offer(&[("rows", rows)]);
+                }
+                space.hidden(m);
+            }
+        },
         Kernel::Pointwise(p) => space.rows(voxels(p.output), if p.out_first { 16 } else { max_row_block(target) }),
         Kernel::Classify(c) => {
             for v in [now("voxels") * 2, now("voxels") / 2, 4096] {

@@ -3,6 +3,7 @@
 pub mod bisect;
 pub mod compile;
 pub mod completions;
+pub mod explain;
 pub mod list;
 pub mod model;
 pub mod opt;
