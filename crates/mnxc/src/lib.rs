@@ -25,4 +25,5 @@ mod report;
 mod runner;
 mod source;
 mod times;
+mod tune;
 mod vectors;

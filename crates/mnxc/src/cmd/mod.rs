@@ -8,5 +8,6 @@ pub mod list;
 pub mod model;
 pub mod opt;
 pub mod reduce;
+pub mod tune;
 pub mod upkern;
 pub mod view;

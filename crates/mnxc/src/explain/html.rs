@@ -22,9 +22,9 @@ pub fn page(e: &Explanation) -> String {
         escape(&e.target)
     );
     tiles(&mut out, e);
-    let _ = writeln!(out, "<p>{}.</p>", escape(&machine(e)));
+    let _ = writeln!(out, "<p class=\"say\">{}.</p>", escape(&machine(e)));
     for line in summary(e) {
-        let _ = writeln!(out, "<p>{}.</p>", escape(&line));
+        let _ = writeln!(out, "<p class=\"say\">{}.</p>", escape(&line));
     }
     bars(&mut out, e);
     table(&mut out, e);
@@ -68,7 +68,7 @@ fn bars(out: &mut String, e: &Explanation) {
         out,
         "<h2>{what} time per dispatch, in the order they run</h2>\n<div class=\"key\"><span><i class=\"compute\"></i>compute bound</span>\
          <span><i class=\"memory\"></i>memory bound</span><span><i class=\"compute\" style=\"box-shadow:inset 9px 0 0 var(--floor)\"></i>\
-         darker: its floor</span></div>\n"
+         darker: its floor, and per cent of the floor's speed</span></div>\n"
     );
     for r in &e.rows {
         let width = 82.0 * shown(r) / longest;
@@ -95,7 +95,7 @@ fn table(out: &mut String, e: &Explanation) {
     let measured: f64 = e.rows.iter().filter_map(|r| r.measured_s).sum();
     e.rows.iter().for_each(|r| row(out, r, measured));
     out.push_str("</tbody>\n<tfoot>\n");
-    row(out, &e.total, measured);
+    row(out, &e.total, e.total.measured_s.unwrap_or(0.0));
     out.push_str("</tfoot></table></div>\n");
 }
 

@@ -20,7 +20,7 @@ pub fn text(e: &Explanation) -> String {
         ["dispatch", "strategy", "MFLOP", "M GELU", "MiB", "bound", "floor ms", "predicted ms", "measured ms", "% of floor", "% of time"];
     let measured: f64 = e.rows.iter().filter_map(|r| r.measured_s).sum();
     let mut rows: Vec<Vec<String>> = e.rows.iter().map(|r| cells(r, measured)).collect();
-    rows.push(cells(&e.total, measured));
+    rows.push(cells(&e.total, e.total.measured_s.unwrap_or(0.0)));
     out.push_str(&columns(&header, &rows));
     out.push('\n');
     for line in summary(e) {
