@@ -20,8 +20,8 @@ use crate::tune::search::{Choice, Search};
 /// A candidate is taken for faster in a round if it saves at least this part; below it is noise.
 const MARGIN: f64 = 0.02;
 
-/// Bundles with default and chosen tiles are timed this often in turn.
-const PAIRS: usize = 4;
+/// Bundles with default and chosen tiles are timed this often in turn: at least, and at most if the budget allows.
+const PAIRS: (usize, usize) = (2, 4);
 
 /// One tuning.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
     let mut round = 0;
     loop {
         // What the comparison at the end will take.
-        let reserve = longest + bench_time * (2 * PAIRS as u32);
+        let reserve = longest + bench_time * (2 * PAIRS.1 as u32);
         if round > 0 && start.elapsed() + longest + reserve > job.budget {
             break;
         }
@@ -125,7 +125,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         voice.note(&format!("comparing {} new tiles with the default ones", choice.iter().filter(|c| **c != 0).count()));
         let made = cache::replan(&graph, &search.edit(&default, &choice))?;
         let bundle = trial.compile("chosen", Some(&made))?;
-        let (a, b) = trial.compare(&default_bundle, &bundle, target)?;
+        let (a, b) = trial.compare(&default_bundle, &bundle, target, start)?;
         total = (median(&a), median(&b));
         let (a, b) = (fastest(&default, &a)?, fastest(&made, &b)?);
         search.record(&search.default_choice(), &a);
@@ -179,9 +179,12 @@ impl Trial<'_> {
     }
 
     /// Times two bundles in turn.
-    fn compare(&self, a: &Path, b: &Path, target: &Target) -> Outcome<(Vec<Report>, Vec<Report>)> {
+    fn compare(&self, a: &Path, b: &Path, target: &Target, start: Instant) -> Outcome<(Vec<Report>, Vec<Report>)> {
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-        for _ in 0..PAIRS {
+        for pair in 0..PAIRS.1 {
+            if pair >= PAIRS.0 && start.elapsed() > self.job.budget {
+                break;
+            }
             of_a.push(self.bench(a, Some(target))?);
             of_b.push(self.bench(b, Some(target))?);
         }
