@@ -298,7 +298,7 @@ mod tests {
     fn wrong_knobs_are_refused_by_line() {
         let g = graph();
         let target = &TARGETS[0];
-        let refuse = |edit: &dyn Fn(&mut Entry)| {
+        let refuse = |edit: fn(&mut Entry)| {
             let mut made = cache(&g, COMPILER);
             let mut entry = made.entries().find(|e| e.target == target.name && e.kernel.starts_with("Mlp")).unwrap().clone();
             entry.line = 7;
@@ -306,12 +306,14 @@ mod tests {
             made.insert(entry);
             made.plan(&g, target).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
-        for (edit, text) in [
-            (&(|e: &mut Entry| *e.knobs.get_mut("rows").unwrap() = 0) as &dyn Fn(&mut Entry), "rows"),
-            (&|e: &mut Entry| *e.knobs.get_mut("hidden").unwrap() = 31, "hidden = 31"),
-            (&|e: &mut Entry| drop(e.knobs.remove("rows")), "knob rows of mlp.tile is missing"),
-            (&|e: &mut Entry| drop(e.knobs.insert("speed".into(), 9)), "no knob `speed`"),
-        ] {
+        type Edit = fn(&mut Entry);
+        let edits: [(Edit, &str); 4] = [
+            (|e| e.knobs.extend([("rows".to_string(), 0)]), "rows"),
+            (|e| e.knobs.extend([("hidden".to_string(), 31)]), "hidden = 31"),
+            (|e| e.knobs.retain(|name, _| name != "rows"), "knob rows of mlp.tile is missing"),
+            (|e| e.knobs.extend([("speed".to_string(), 9)]), "no knob `speed`"),
+        ];
+        for (edit, text) in edits {
             let said = refuse(edit);
             assert!(said.contains("t.jsonl:7") && said.contains(text), "{said}");
         }
