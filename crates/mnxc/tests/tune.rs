@@ -35,7 +35,7 @@ fn a_tuned_file_is_written_and_compilation_obeys_it() {
         return;
     }
     let s = tiny();
-    let said = s.good("tune tiny.toml --patch 16,16,16 --heads main --budget 1s --threads 1 --runs 1 --cache c.jsonl");
+    let said = s.good("tune tiny.toml --patch 32,16,16 --heads main --budget 1s --threads 1 --runs 1 --cache c.jsonl");
     assert!(said.out.contains("whole network:") && said.out.contains("mlp.tile"), "{}", said.out);
     assert!(said.err.contains("round 1:") && said.err.contains("c.jsonl:"), "{}", said.err);
     assert_eq!(s.names(), ["c.jsonl", "tiny.toml"], "nothing else is left behind");
@@ -51,7 +51,7 @@ fn a_tuned_file_is_written_and_compilation_obeys_it() {
     *height = if *height == 1 { 2.into() } else { 1.into() };
     let text: Vec<String> = edited.iter().map(Value::to_string).collect();
     s.file("e.jsonl", &text.join("\n"));
-    let line = format!("compile tiny.toml --patch 16,16,16 --heads main --target {target}");
+    let line = format!("compile tiny.toml --patch 32,16,16 --heads main --target {target}");
     let default = launches(&s.good(&format!("{line} --to plan")).out);
     let tuned = launches(&s.good(&format!("{line} --to plan --tuned c.jsonl")).out);
     let by_hand = launches(&s.good(&format!("{line} --to plan --tuned e.jsonl")).out);
@@ -83,7 +83,7 @@ fn a_tuned_file_is_written_and_compilation_obeys_it() {
     s.bad(&format!("{line} --to plan --tuned g.jsonl"), 1, &[&format!("g.jsonl:{}", at + 1), "height"]);
     s.file("h.jsonl", &s.text("c.jsonl")[..200]);
     s.bad(&format!("{line} --to plan --tuned h.jsonl"), 1, &["h.jsonl:1", "not an entry"]);
-    s.bad("tune tiny.toml --patch 16,16,16 --cache h.jsonl", 1, &["h.jsonl:1", "not an entry"]);
+    s.bad("tune tiny.toml --patch 32,16,16 --cache h.jsonl", 1, &["h.jsonl:1", "not an entry"]);
 }
 
 #[test]
