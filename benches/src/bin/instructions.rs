@@ -3,6 +3,8 @@
 //! `cargo run --release -p mnx-benches --bin instructions` writes `benches/results/instructions.json` and `instructions.md`.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -74,7 +76,8 @@ fn run(args: &Args) -> Result<(), Failure> {
          takes in an inner loop: its multiply-adds, times vector instructions per multiply-add.\n",
     );
     let mut all: Vec<Value> = Vec::new();
-    let mut made: Vec<((&str, usize), (String, Value))> = Vec::new();
+    // By variant and kernel size: the assembly and the manifest.
+    let mut made: HashMap<(&str, usize), (String, Value)> = HashMap::new();
     for target in TARGETS {
         let _ = write!(
             text,
@@ -83,10 +86,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         made.clear();
         for hot in HOT {
             let key = (hot.variant, hot.kernel);
-            if !made.iter().any(|(k, _)| *k == key) {
-                made.push((key, compile(&args.bin, dir.path(), hot, target)?));
-            }
-            let Some((_, (assembly, manifest))) = made.iter().find(|(k, _)| *k == key) else { continue };
+            let (assembly, manifest) = match made.entry(key) {
+                Entry::Occupied(e) => e.into_mut(),
+                Entry::Vacant(e) => e.insert(compile(&args.bin, dir.path(), hot, target)?),
+            };
             let symbol = symbol(manifest, hot.dispatch)?;
             let body = section(assembly, symbol).ok_or_else(|| format!("no assembly of {symbol} ({})", hot.name))?;
             all.push(kernel(hot, target, &loops(body), &mut text)?);
