@@ -24,15 +24,7 @@ const GELU: [f32; 9] = [
 const GELU_CLAMP: f32 = 5.6;
 
 /// `e^r` on `[-ln 2 / 2, ln 2 / 2]`, lowest power first; relative error 1.9e-9 in exact arithmetic, 8.8e-8 in float32.
-const EXP: [f32; 7] = [
-    1.0,
-    1.0,
-    0.499_999_9,
-    0.166_664_2,
-    0.041_668_225,
-    0.008_374_824,
-    0.001_383_683_5,
-];
+const EXP: [f32; 7] = [1.0, 1.0, 0.499_999_9, 0.166_664_2, 0.041_668_225, 0.008_374_824, 0.001_383_683_5];
 
 /// ln 2 cut to 15 bits, so that products with small integers are exact, and the rest.
 const LN2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
@@ -46,9 +38,7 @@ const ROUND: f32 = 12_582_912.0;
 /// 14 vector instructions each, no division. NaN gives NaN, +inf gives +inf, -inf and very negative x give -6e-10.
 /// The fourth root of Q is a Gaussian-like curve twice as wide as Q, which degree 8 follows as closely as degree 13 follows Q itself.
 pub fn gelu<'c>(b: &Builder<'c>, x: &[Val<'c>]) -> Vec<Val<'c>> {
-    let each = |values: &[Val<'c>], f: &dyn Fn(Val<'c>) -> Val<'c>| -> Vec<Val<'c>> {
-        values.iter().map(|&v| f(v)).collect()
-    };
+    let each = |values: &[Val<'c>], f: &dyn Fn(Val<'c>) -> Val<'c>| -> Vec<Val<'c>> { values.iter().map(|&v| f(v)).collect() };
     let a = each(x, &|x| b.abs(x));
     let a = each(&a, &|a| b.min(a, splat(b, a, GELU_CLAMP)));
     // `max` gives its second operand where either is NaN.

@@ -30,7 +30,7 @@ pub struct TensorRole {
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
-    /// Inputs that each output sums over: what PyTorch's default initialisation scales by (`facts`: transposed pointwise counts outputs).
+    /// Inputs that each output sums over: what PyTorch's default initialisation scales by (a transposed pointwise convolution counts its outputs).
     pub fan_in: usize,
 }
 
@@ -49,9 +49,6 @@ impl Signature {
 
     /// Number of values in all tensors: the parameter count as the official network states it.
     pub fn parameters(&self) -> u64 {
-        self.tensors
-            .iter()
-            .map(|t| t.shape.iter().product::<usize>() as u64)
-            .sum()
+        self.tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum()
     }
 }

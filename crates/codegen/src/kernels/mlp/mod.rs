@@ -77,27 +77,11 @@ impl<'c> Args<'c> {
         let skip = take(usize::from(k.skip && !last)).first().copied();
         let head = take(if k.head.is_some() && !last { 3 } else { 0 });
         let store = take(usize::from(k.store && !last)).first().copied();
-        Self {
-            source,
-            expand: [expand[0], expand[1]],
-            grn,
-            compress,
-            residual,
-            skip,
-            head: <[_; 3]>::try_from(head).ok(),
-            store,
-        }
+        Self { source, expand: [expand[0], expand[1]], grn, compress, residual, skip, head: <[_; 3]>::try_from(head).ok(), store }
     }
 }
 
-pub(super) fn emit<'c>(
-    k: &Mlp,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
-) {
+pub(super) fn emit<'c>(k: &Mlp, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>, scratch: Buffer<'c>) {
     let e = Emitter {
         b,
         k,
@@ -117,11 +101,7 @@ pub(super) fn emit<'c>(
             let end = b.min(b.add(first, k.tile.voxels), e.space);
             b.each(first, end, k.tile.rows, |first| {
                 let count = b.min(b.sub(end, first), k.tile.rows);
-                let tile = TileOf {
-                    sample,
-                    first,
-                    count,
-                };
+                let tile = TileOf { sample, first, count };
                 b.phase("source");
                 e.load_tensor(*norm, tile);
                 e.tile(workgroup, tile);
@@ -134,12 +114,7 @@ pub(super) fn emit<'c>(
 impl<'c> Emitter<'_, 'c> {
     /// A tile of scratch as float32.
     fn view(&self, tile: ScratchTile) -> Buffer<'c> {
-        self.b.view(
-            self.scratch,
-            tile.offset,
-            Scalar::F32,
-            tile.rows * tile.stride,
-        )
+        self.b.view(self.scratch, tile.offset, Scalar::F32, tile.rows * tile.stride)
     }
 
     /// What is done once per workgroup.
@@ -175,8 +150,7 @@ impl<'c> Emitter<'_, 'c> {
 
     /// Register blocks that hold the valid rows of a tile.
     fn blocks(&self, tile: TileOf<'c>) -> Val<'c> {
-        self.b
-            .div(self.b.add(tile.count, self.block - 1), self.block)
+        self.b.div(self.b.add(tile.count, self.block - 1), self.block)
     }
 
     /// Coordinates of a voxel of the grid.
