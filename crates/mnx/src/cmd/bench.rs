@@ -111,6 +111,7 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
     let cost = groups.iter().fold(Cost::default(), |sum, g| Cost {
         flops: sum.flops.saturating_add(g.cost.flops),
         bytes: sum.bytes.saturating_add(g.cost.bytes),
+        gelus: sum.gelus.saturating_add(g.cost.gelus),
     });
     let bound = roofline.map(|r| groups.iter().map(|g| r.seconds(g.cost)).sum());
     let dispatches = groups
