@@ -1,4 +1,4 @@
-//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [head=CLASSES]`.
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES]`.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
@@ -106,6 +106,13 @@ fn main() {
         (4, 512, 1024),
         (4, 512, 2048),
     ];
+    let shape: Option<Vec<usize>> = words
+        .iter()
+        .find_map(|w| w.strip_prefix("shape=")?.split(',').map(|n| n.parse().ok()).collect());
+    let shapes = match shape.as_deref() {
+        Some(&[side, c, e]) => vec![(side, c, e)],
+        _ => shapes.to_vec(),
+    };
     let only = words
         .iter()
         .find_map(|w| w.strip_prefix("channels=")?.parse().ok());
