@@ -1,4 +1,4 @@
-//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES]`.
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES] [in_place]`.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
@@ -24,6 +24,7 @@ fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
         skip: false,
         head: None,
         store: true,
+        in_place: false,
         tile: MlpTile {
             voxels: 1,
             rows: 1,
@@ -125,6 +126,7 @@ fn main() {
             .iter()
             .find_map(|w| w.strip_prefix("head=")?.parse().ok());
         k.store = k.head.is_none();
+        k.in_place = words.iter().any(|w| w == "in_place");
         let chosen = k.choose_tile(target);
         let mut tiles = vec![chosen];
         if words.iter().any(|w| w == "sweep") {

@@ -160,7 +160,8 @@ impl Bits {
 ///    `Scattered`: `res` f32 `[n, low, out]`: added where every coordinate of m along a strided axis is even, from `res[m / stride]` (its bias is within b3).
 /// 6. `skip` f32 `[n, output, out]`.
 /// 7. head: `head_w` f32 panels of `[classes, out]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`.
-/// 8. store: `out` f32 `[n, output, out]`.
+/// 8. store: `out` f32 `[n, output, out]`. With `in_place`, `out` holds the skip (without one, the `Identity` residual) at the start, and that
+///    buffer is not among the args: a voxel is read and written by the same tile, and padded planes, skip alone, stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mlp {
     /// Samples.
@@ -187,6 +188,8 @@ pub struct Mlp {
     pub head: Option<usize>,
     /// Whether the result itself is stored.
     pub store: bool,
+    /// Whether the result takes the place of the tensor it is added to ([`Mlp::overwritten`]).
+    pub in_place: bool,
     /// The schedule.
     pub tile: MlpTile,
 }
@@ -272,6 +275,19 @@ impl Mlp {
     /// Workgroups of the launch.
     pub fn workgroups(&self) -> usize {
         self.batch * self.parts()
+    }
+
+    /// The argument that the result may overwrite: the one stored tensor of the result's size that every voxel reads at its own place alone.
+    pub fn overwritten(&self) -> Option<&'static str> {
+        if !self.store || self.grn == Grn::Partials {
+            None
+        } else if self.skip {
+            Some("skip")
+        } else if self.residual == Residual::Identity && self.pad_front == [0; 3] {
+            Some("res")
+        } else {
+            None
+        }
     }
 
     /// Extent of the output.

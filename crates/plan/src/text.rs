@@ -27,7 +27,11 @@ impl fmt::Display for ModulePlan {
                 )?;
                 for (arg, place) in l.kernel.args().iter().zip(&l.args) {
                     if let LaunchArg::Arena(r) = place {
-                        let verb = if arg.written { "writes" } else { "reads" };
+                        let verb = match (arg.read, arg.written) {
+                            (true, true) => "updates",
+                            (_, true) => "writes",
+                            _ => "reads",
+                        };
                         writeln!(f, "      // {verb} {} at {}, {} B", arg.name, r.offset, r.bytes)?;
                     }
                 }

@@ -12,7 +12,7 @@ fn inputs(kernel: &Kernel, rng: &mut Random) -> Vec<Data> {
     kernel
         .args()
         .iter()
-        .filter(|a| !a.written)
+        .filter(|a| a.read)
         .map(|a| random(a, rng))
         .collect()
 }
@@ -64,6 +64,55 @@ fn verify(k: &Mlp, seed: u64) {
     });
 }
 
+/// In place the result is the same, bit for bit.
+fn verify_in_place(k: &Mlp, seed: u64) {
+    let mut rng = Random::new(seed);
+    let apart = Kernel::Mlp(k.clone());
+    let given = inputs(&apart, &mut rng);
+    let over = k.overwritten().expect("something to overwrite");
+    let at = apart.args().iter().position(|a| a.name == over).unwrap();
+    let mut moved = given.clone();
+    let old = moved.remove(at);
+    moved.push(old);
+    let update = Kernel::Mlp(Mlp {
+        in_place: true,
+        ..k.clone()
+    });
+    let mut want = Vec::new();
+    on_every_target(&apart, &given, seed, |_, out| want.push(out.to_vec()));
+    let mut want = want.iter();
+    on_every_target(&update, &moved, seed, |target, out| {
+        assert_eq!(Some(out), want.next().map(Vec::as_slice), "{} {k:?}", target.name);
+    });
+}
+
+#[test]
+fn in_place_over_the_residual_or_the_skip() {
+    let mut rng = Random::new(19);
+    for round in 0..12u64 {
+        let mut k = plain(&mut rng);
+        vary_ends(&mut k, &mut rng);
+        k.store = true;
+        k.skip = round % 2 == 0 || k.pad_front != [0; 3];
+        k.residual = match round % 3 {
+            0 if k.skip => Residual::Scattered {
+                from: k.grid.map(|e| e.div_ceil(2)),
+                stride: [2; 3],
+            },
+            1 if k.skip => Residual::None,
+            _ => Residual::Identity,
+        };
+        verify_in_place(&k, 700 + round);
+    }
+}
+
+#[test]
+fn nothing_to_overwrite_is_refused() {
+    let mut k = plain(&mut Random::new(20));
+    (k.skip, k.in_place) = (false, true);
+    assert!(k.legal(targets()[0]).unwrap_err().contains("in place"));
+}
+
 const CHANNELS: [usize; 10] = [1, 3, 5, 8, 17, 20, 32, 33, 40, 64];
 
 fn plain(rng: &mut Random) -> Mlp {
@@ -89,6 +138,7 @@ fn plain(rng: &mut Random) -> Mlp {
         skip: rng.flip(),
         head: None,
         store: true,
+        in_place: false,
         tile: MlpTile {
             voxels,
             rows,

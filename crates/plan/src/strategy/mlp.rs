@@ -36,6 +36,7 @@ pub(super) fn steps(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
         skip: false,
         head: None,
         store: false,
+        in_place: false,
         tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
     };
     if let Some(stats) = b.only(OpCode::GrnStats)? {

@@ -203,6 +203,10 @@ impl Mlp {
             k.store || k.head.is_some() || k.grn == Grn::Partials,
             "mlp: neither the result nor a head is stored".into(),
         );
+        need(
+            !k.in_place || k.overwritten().is_some(),
+            "mlp: in place, but the result is added to no stored tensor of its size".into(),
+        );
         check_residual(k, &mut need);
         verdict(wrong)
     }
@@ -331,6 +335,7 @@ mod tests {
             skip: false,
             head: None,
             store: true,
+            in_place: false,
             tile: MlpTile {
                 voxels: 0,
                 rows: 0,

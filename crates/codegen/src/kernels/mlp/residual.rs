@@ -44,7 +44,8 @@ impl<'c> Emitter<'_, 'c> {
                         b.prefetch(self.args.residual[0], b.at(c, ahead, out), LOCALITY);
                     }
                     if self.k.pad_front == [0; 3] {
-                        for &later in self.args.store.iter().chain(&self.args.skip) {
+                        let skip = self.args.skip.filter(|_| !self.k.in_place);
+                        for later in self.args.store.into_iter().chain(skip) {
                             b.prefetch(later, b.at(c, b.add(first, row), out), LOCALITY);
                         }
                     }
