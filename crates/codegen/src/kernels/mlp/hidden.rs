@@ -1,7 +1,7 @@
 //! The hidden channels of a tile, chunk by chunk: expand, GELU, GRN, compress.
 
 use super::{Emitter, TileOf};
-use crate::gemm::{Panels, Part, Rows, column_groups, gemm};
+use crate::gemm::{Panels, Part, Rows, column_groups, gemm, gemm_beside};
 use crate::math::gelu;
 use crate::mlir::{Scalar, Ty, Val};
 use mnx_plan::kernel::Grn;
@@ -103,7 +103,12 @@ impl<'c> Emitter<'_, 'c> {
             first_column: 0usize.into(),
             columns: self.k.out_channels,
         };
-        gemm(
+        let streams = if self.fetches_beside() {
+            self.streams()
+        } else {
+            vec![]
+        };
+        gemm_beside(
             b,
             self.target.lanes,
             rows,
@@ -115,6 +120,7 @@ impl<'c> Emitter<'_, 'c> {
                     b.store(value, to, b.at(s.column, s.row, o.stride));
                 }
             },
+            &|row, k| self.fetch_ahead(&streams, tile, row, k, count),
         );
     }
 

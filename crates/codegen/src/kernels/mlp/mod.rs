@@ -3,6 +3,7 @@
 //! Phases of a tile: [`source`] fills the normalised input, [`residual`] starts the result, [`hidden`] adds the hidden channels to it
 //! chunk by chunk, [`result`] adds the skip and stores. Read `Mlp` in `mnx_plan::kernel` for what is computed.
 
+mod ahead;
 mod hidden;
 mod residual;
 mod result;
