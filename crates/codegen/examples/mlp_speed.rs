@@ -1,8 +1,8 @@
-//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES] [in_place] [up]`.
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES] [in_place] [up] [fast]`.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
-use mnx_plan::kernel::{Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
+use mnx_plan::kernel::{Gelu, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
 use mnx_plan::target::{TARGETS, Target};
 use std::ffi::c_void;
 use std::io::Write;
@@ -19,6 +19,7 @@ fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
         out_channels: channels,
         source: MlpSource::Tensor { norm: true },
         grn: Grn::None,
+        gelu: Gelu::Accurate,
         residual: Residual::Identity,
         pad_front: [0; 3],
         skip: false,
@@ -126,6 +127,9 @@ fn main() {
             .iter()
             .find_map(|w| w.strip_prefix("head=")?.parse().ok());
         k.store = k.head.is_none();
+        if words.iter().any(|w| w == "fast") {
+            k.gelu = Gelu::Fast;
+        }
         k.in_place = words.iter().any(|w| w == "in_place");
         if words.iter().any(|w| w == "up") {
             // the MLP of the up block that ends on `side`: half the channels come out, on a padded grid, over the skip

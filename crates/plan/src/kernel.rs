@@ -178,6 +178,8 @@ pub struct Mlp {
     pub source: MlpSource,
     /// GRN's part.
     pub grn: Grn,
+    /// How closely GELU is computed.
+    pub gelu: Gelu,
     /// What is added to the compressed result.
     pub residual: Residual,
     /// Zero planes put in front, per axis (0 or 1); `output = grid + pad_front`.
@@ -209,6 +211,26 @@ pub enum MlpSource {
         /// Epsilon.
         eps: Bits,
     },
+}
+
+/// How closely GELU (erf form) is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Gelu {
+    /// Absolute error at most 1e-6, and half a unit in the last place of large values.
+    #[default]
+    Accurate,
+    /// Absolute error at most 2e-4 (and as above): four multiply-adds less per value.
+    Fast,
+}
+
+impl Gelu {
+    /// The word for it on command lines and in bundles.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accurate => "accurate",
+            Self::Fast => "fast",
+        }
+    }
 }
 
 /// GRN in an MLP kernel.

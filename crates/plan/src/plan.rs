@@ -7,7 +7,7 @@ use mnx_weights::Recipe;
 use crate::args::Arg;
 use crate::cost::cost;
 use crate::in_place::{Places, settle};
-use crate::kernel::Kernel;
+use crate::kernel::{Gelu, Kernel};
 use crate::knobs::{check, choose, set_knob};
 use crate::memory::{Interval, place};
 use crate::strategy::{Operand, Step, steps};
@@ -69,6 +69,17 @@ pub struct ModulePlan {
     pub inputs: Vec<BufferRef>,
     /// Where outputs stand at the end.
     pub outputs: Vec<BufferRef>,
+}
+
+impl ModulePlan {
+    /// Has every GELU computed as `gelu` says; tiles and memory stay as they are.
+    pub fn set_gelu(&mut self, gelu: Gelu) {
+        for launch in self.dispatches.iter_mut().flat_map(|d| &mut d.launches) {
+            if let Kernel::Mlp(k) = &mut launch.kernel {
+                k.gelu = gelu;
+            }
+        }
+    }
 }
 
 /// Plans a graph of stage `dispatch` for a target; `edited` overrides the default tiles.

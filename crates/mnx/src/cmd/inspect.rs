@@ -70,10 +70,11 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
     )?;
     writeln!(
         out,
-        "run         batch {}, patch {}, {}",
+        "run         batch {}, patch {}, {}, gelu {}",
         m.batch,
         text::shape(&m.patch),
-        m.precision
+        m.precision,
+        m.gelu
     )?;
     writeln!(out, "inputs      {}", ports(&m.inputs))?;
     writeln!(out, "outputs     {}", ports(&m.outputs))?;

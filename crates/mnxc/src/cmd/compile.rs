@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{TARGETS, resolve};
 
 use crate::cli::Extents;
@@ -56,6 +57,9 @@ pub struct Args {
     /// An edited plan (from --to plan)
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// How closely GELU is computed: accurate (absolute error at most 1e-6) or fast (2e-4)
+    #[arg(long, value_name = "HOW", default_value = "accurate", value_parser = ["accurate", "fast"])]
+    gelu: String,
     /// Write every stage's text and the final object into this directory
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
@@ -90,6 +94,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         seed: args.seed,
         targets,
         plan: args.plan.clone(),
+        gelu: if args.gelu == Gelu::Fast.as_str() { Gelu::Fast } else { Gelu::Accurate },
         dump_dir: args.dump_dir.clone().or_else(|| std::env::var_os("MNX_DUMP_DIR").map(PathBuf::from)),
         time_passes: args.time_passes,
         vectors: args.vectors,

@@ -311,7 +311,7 @@ fn verdict(wrong: Vec<String>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bits, Depthwise, DepthwiseTile};
+    use crate::kernel::{Bits, Depthwise, DepthwiseTile, Gelu};
     use crate::scratch::{MlpScratch, row_block};
     use crate::target::TARGETS;
 
@@ -330,6 +330,7 @@ mod tests {
             out_channels,
             source: MlpSource::Tensor { norm: true },
             grn: Grn::None,
+            gelu: Gelu::Accurate,
             residual: Residual::Identity,
             pad_front: [0; 3],
             skip: false,

@@ -68,7 +68,7 @@ impl<'c> Emitter<'_, 'c> {
             &|sums| {
                 for sums in sums.chunks(CHAINS) {
                     let x: Vec<_> = sums.iter().map(|&(_, x)| x).collect();
-                    for (&(s, _), mut value) in sums.iter().zip(gelu(b, &x)) {
+                    for (&(s, _), mut value) in sums.iter().zip(gelu(b, self.k.gelu, &x)) {
                         if let Some((scale, beta)) = apply {
                             let channel = b.add(first, s.column);
                             let beta = b.load_vec(beta, channel, s.lanes);
