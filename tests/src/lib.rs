@@ -6,6 +6,7 @@
 //! Start reading at: `golden.rs`.
 #![forbid(unsafe_code)]
 
+pub mod binaries;
 pub mod cases;
 pub mod golden;
 pub mod host;

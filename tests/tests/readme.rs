@@ -1,0 +1,48 @@
+//! README.md is true: every command in its `sh` blocks is run, in order, in a folder where the examples and the binaries are at hand.
+#![cfg(feature = "llvm")]
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Lines of all blocks fenced as `sh`.
+fn commands(readme: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        match line.trim_end() {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            l if inside && !l.is_empty() && !l.starts_with('#') => out.push(l.to_string()),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let bin = mnx_tests::binaries::folder();
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("examples"), dir.path().join("examples")).unwrap();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let commands = commands(&readme);
+    assert!(commands.len() >= 15, "{commands:?}");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for command in commands {
+        let out = Command::new("bash").args(["-euo", "pipefail", "-c", &command]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
+        assert!(out.status.success(), "{command}\n{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
+fn both_commands_and_both_documents_are_named() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for name in ["make demo", "make test", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        assert!(readme.contains(name), "README.md does not show `{name}`");
+    }
+}
