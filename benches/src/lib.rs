@@ -86,7 +86,15 @@ impl Bench {
         let start = Instant::now();
         let patch = format!("{p},{p},{p}");
         run(Command::new(self.bin.join("mnxc")).arg("compile").arg(&config).arg("-o").arg(&bundle).args([
-            "--seed", "1", "--target", target, "--patch", &patch, "--vectors", "none", "--quiet",
+            "--seed",
+            "1",
+            "--target",
+            target,
+            "--patch",
+            &patch,
+            "--vectors",
+            "none",
+            "--quiet",
         ]))?;
         Ok((bundle, start.elapsed().as_secs_f64()))
     }

@@ -9,8 +9,24 @@ const FORWARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/forward");
 
 /// Every stored case.
 pub const CASES: &[&str] = &[
-    "tiny_k3", "tiny_k5", "tiny_k7", "tiny_2d", "tiny_grn", "tiny_layernorm", "tiny_nores", "tiny_enc3_dec5",
-    "tiny_upkern_3to5", "tiny_upkern_3to7", "S_k3", "S_k5", "B_k3", "B_k5", "M_k3", "M_k5", "L_k3", "L_k5",
+    "tiny_k3",
+    "tiny_k5",
+    "tiny_k7",
+    "tiny_2d",
+    "tiny_grn",
+    "tiny_layernorm",
+    "tiny_nores",
+    "tiny_enc3_dec5",
+    "tiny_upkern_3to5",
+    "tiny_upkern_3to7",
+    "S_k3",
+    "S_k5",
+    "B_k3",
+    "B_k5",
+    "M_k3",
+    "M_k5",
+    "L_k3",
+    "L_k5",
 ];
 
 /// One stored case.
@@ -39,8 +55,7 @@ impl Case {
     /// The official constructor's arguments as TOML, with another kernel size if given.
     pub fn toml(&self, kernel_size: Option<&Value>) -> String {
         let config = self.json["config"].as_object().expect("a case's config");
-        let mut toml: String =
-            config.iter().filter(|(k, _)| *k != "kernel_size").map(|(k, v)| format!("{k} = {v}\n")).collect();
+        let mut toml: String = config.iter().filter(|(k, _)| *k != "kernel_size").map(|(k, v)| format!("{k} = {v}\n")).collect();
         let kernel = kernel_size.unwrap_or(&config["kernel_size"]);
         match kernel.as_array() {
             Some(pair) => toml += &format!("enc_kernel_size = {}\ndec_kernel_size = {}\n", pair[0], pair[1]),

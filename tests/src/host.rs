@@ -26,10 +26,11 @@ impl Compiled {
         std::fs::write(path("net.toml"), config).expect("a scratch file");
         weights.save(path("w.safetensors")).expect("a scratch file");
         let patch: Vec<String> = patch.iter().map(ToString::to_string).collect();
-        let mut args: Vec<OsString> = ["mnxc", "compile", "--quiet", "--batch", &batch.to_string(), "--patch", &patch.join(","), "--weights"]
-            .into_iter()
-            .map(OsString::from)
-            .collect();
+        let mut args: Vec<OsString> =
+            ["mnxc", "compile", "--quiet", "--batch", &batch.to_string(), "--patch", &patch.join(","), "--weights"]
+                .into_iter()
+                .map(OsString::from)
+                .collect();
         args.push(path("w.safetensors").into());
         args.push(path("net.toml").into());
         args.push("-o".into());

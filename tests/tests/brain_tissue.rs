@@ -38,7 +38,21 @@ fn the_sample_is_segmented_as_by_the_official_network() {
         assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     };
     let at = |name: &str| sample.join(name).display().to_string();
-    run("mnxc", &["compile", &at("config.toml"), "--weights", &at("weights.safetensors"), "--patch", "64,64,64", "--vectors", "none", "-o", "b.mnxa"]);
+    run(
+        "mnxc",
+        &[
+            "compile",
+            &at("config.toml"),
+            "--weights",
+            &at("weights.safetensors"),
+            "--patch",
+            "64,64,64",
+            "--vectors",
+            "none",
+            "-o",
+            "b.mnxa",
+        ],
+    );
     run("mnx", &["predict", "b.mnxa", "-i", &at("t1.nii.gz"), "-o", "seg.nii.gz", "--probabilities", "p.nii.gz", "--picture", "seg.png"]);
 
     let vectors = root().join("tests/vectors/pipeline");
@@ -77,11 +91,9 @@ fn the_sample_is_segmented_as_by_the_official_network() {
         (1..4).map(|c| dice(&got, &reference, c as f32, &|x| x < middle)).collect(),
         (1..4).map(|c| dice(&got, &reference, c as f32, &|x| x >= middle)).collect(),
     ];
-    let stored: Vec<Vec<f64>> = ["left", "right"].iter().map(|s| scores[s].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()).collect();
+    let stored: Vec<Vec<f64>> =
+        ["left", "right"].iter().map(|s| scores[s].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()).collect();
     let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(x, y)| (x - y).abs() < 0.01);
-    assert!(
-        halves.iter().all(|h| stored.iter().any(|s| near(h, s))),
-        "Dice per half {halves:?}, the official network's {stored:?}"
-    );
+    assert!(halves.iter().all(|h| stored.iter().any(|s| near(h, s))), "Dice per half {halves:?}, the official network's {stored:?}");
     assert!(std::fs::metadata(dir.path().join("seg.png")).unwrap().len() > 10_000, "the picture is drawn");
 }

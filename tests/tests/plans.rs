@@ -111,7 +111,8 @@ fn nothing_is_overwritten_before_its_last_reader() {
         (format!("{options}norm_type = \"layer\"\n"), [32, 32, 32]),
         ("do_res = true\nblock_counts = [0,1,2,0,1,0,2,1,0]\n".to_owned(), [32, 32, 32]),
     ] {
-        let text = if extra.contains("block_counts") { SMALL.replace("block_counts = [1,1,1,1,1,1,1,1,1]\n", "") } else { SMALL.to_owned() };
+        let text =
+            if extra.contains("block_counts") { SMALL.replace("block_counts = [1,1,1,1,1,1,1,1,1]\n", "") } else { SMALL.to_owned() };
         let g = dispatches(&format!("{text}{extra}"), &patch);
         let p = plan(&g, &TARGETS[0], None).unwrap();
         // Which launch wrote each 64-byte line last; the reads of a launch must see one whole tensor by one launch.

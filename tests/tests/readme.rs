@@ -34,7 +34,8 @@ fn every_command_of_the_readme_works() {
     assert!(commands.len() >= 15, "{commands:?}");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     for command in commands {
-        let out = Command::new("bash").args(["-euo", "pipefail", "-c", &command]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
+        let out =
+            Command::new("bash").args(["-euo", "pipefail", "-c", &command]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
         assert!(out.status.success(), "{command}\n{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     }
 }

@@ -20,11 +20,7 @@ pub struct BundleWriter<'a> {
 impl<'a> BundleWriter<'a> {
     /// A writer of a manifest; code and weights follow.
     pub fn new(manifest: &'a Manifest) -> Self {
-        Self {
-            manifest,
-            code: Vec::new(),
-            weights: &[],
-        }
+        Self { manifest, code: Vec::new(), weights: &[] }
     }
 
     /// Adds the code (a shared object) of the next program, in the order of `Manifest::programs`.
@@ -48,32 +44,17 @@ impl<'a> BundleWriter<'a> {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         let path = path.as_ref();
         let shown = path.display().to_string();
-        let io = |source| BundleError::Io {
-            path: shown.clone(),
-            source,
-        };
+        let io = |source| BundleError::Io { path: shown.clone(), source };
         let mut problems = check::problems(self.manifest, self.weights.len() as u64);
         if self.code.len() != self.manifest.programs.len() {
-            problems.push(format!(
-                "{} code blobs for {} programs",
-                self.code.len(),
-                self.manifest.programs.len()
-            ));
+            problems.push(format!("{} code blobs for {} programs", self.code.len(), self.manifest.programs.len()));
         }
         if !problems.is_empty() {
-            return Err(BundleError::Inconsistent {
-                path: shown,
-                problems,
-            });
+            return Err(BundleError::Inconsistent { path: shown, problems });
         }
         let json = serde_json::to_vec_pretty(self.manifest).map_err(|e| io(e.into()))?;
         let mut contents: Vec<(SectionKind, u32, &[u8])> = vec![(SectionKind::Manifest, 0, &json)];
-        contents.extend(
-            self.code
-                .iter()
-                .zip(0..)
-                .map(|(&bytes, i)| (SectionKind::Code, i, bytes)),
-        );
+        contents.extend(self.code.iter().zip(0..).map(|(&bytes, i)| (SectionKind::Code, i, bytes)));
         contents.push((SectionKind::Weights, 0, self.weights));
         let (sections, size) = container::lay_out(&contents);
 
@@ -84,9 +65,7 @@ impl<'a> BundleWriter<'a> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".mnx-");
         #[cfg(unix)]
-        builder.permissions(
-            <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666),
-        );
+        builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
         let temporary = builder.tempfile_in(directory).map_err(io)?;
         {
             let mut out = BufWriter::new(temporary.as_file());
@@ -94,8 +73,7 @@ impl<'a> BundleWriter<'a> {
             out.write_all(&header).map_err(io)?;
             let mut at = header.len() as u64;
             for (section, (_, _, bytes)) in sections.iter().zip(&contents) {
-                out.write_all(&vec![0; (section.offset - at) as usize])
-                    .map_err(io)?;
+                out.write_all(&vec![0; (section.offset - at) as usize]).map_err(io)?;
                 out.write_all(bytes).map_err(io)?;
                 at = section.offset + section.bytes;
             }
@@ -124,21 +102,13 @@ impl Bundle {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
         let path = path.as_ref().to_owned();
         let shown = path.display().to_string();
-        let io = |source| BundleError::Io {
-            path: shown.clone(),
-            source,
-        };
-        let damaged = |reason: String| BundleError::Damaged {
-            path: shown.clone(),
-            reason,
-        };
+        let io = |source| BundleError::Io { path: shown.clone(), source };
+        let damaged = |reason: String| BundleError::Damaged { path: shown.clone(), reason };
 
         let mut file = File::open(&path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         if meta.is_dir() {
-            return Err(damaged(
-                "is a directory, a .mnxa bundle expected".to_owned(),
-            ));
+            return Err(damaged("is a directory, a .mnxa bundle expected".to_owned()));
         }
         let size = meta.len();
         let mut header = vec![0; size.min(PREFIX as u64) as usize];
@@ -154,10 +124,7 @@ impl Bundle {
             let mut gap = vec![0; (section.offset - at) as usize];
             file.read_exact(&mut gap).map_err(io)?;
             if gap.iter().any(|&b| b != 0) {
-                return Err(damaged(format!(
-                    "bytes before section \"{}\" are not zero",
-                    section.name()
-                )));
+                return Err(damaged(format!("bytes before section \"{}\" are not zero", section.name())));
             }
             at = section.offset + section.bytes;
             if section.kind != SectionKind::Weights {
@@ -169,29 +136,15 @@ impl Bundle {
         }
         let code = contents.split_off(1);
         let json = contents.pop().unwrap_or_default();
-        let manifest: Manifest = serde_json::from_slice(&json)
-            .map_err(|e| damaged(format!("the manifest cannot be read: {e}")))?;
+        let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| damaged(format!("the manifest cannot be read: {e}")))?;
 
-        let bundle = Self {
-            path,
-            size,
-            sections,
-            manifest,
-            code,
-        };
+        let bundle = Self { path, size, sections, manifest, code };
         let mut problems = check::problems(&bundle.manifest, bundle.weights_section().bytes);
         if bundle.code.len() != bundle.manifest.programs.len() {
-            problems.push(format!(
-                "{} code sections for {} programs",
-                bundle.code.len(),
-                bundle.manifest.programs.len()
-            ));
+            problems.push(format!("{} code sections for {} programs", bundle.code.len(), bundle.manifest.programs.len()));
         }
         if !problems.is_empty() {
-            return Err(BundleError::Inconsistent {
-                path: shown,
-                problems,
-            });
+            return Err(BundleError::Inconsistent { path: shown, problems });
         }
         Ok(bundle)
     }
@@ -232,10 +185,7 @@ impl Bundle {
     /// # Errors
     /// `Io`, or `Damaged` if the digest differs.
     pub fn read_weights(&self) -> Result<Vec<u8>, BundleError> {
-        let io = |source| BundleError::Io {
-            path: self.path.display().to_string(),
-            source,
-        };
+        let io = |source| BundleError::Io { path: self.path.display().to_string(), source };
         let section = self.weights_section();
         let mut file = File::open(&self.path).map_err(io)?;
         // The file may have been replaced since `open`: its size bounds what we allocate.
@@ -254,15 +204,10 @@ impl Bundle {
     /// # Errors
     /// `Damaged` if length or digest differ.
     pub fn check_weights(&self, bytes: &[u8]) -> Result<(), BundleError> {
-        self.weights_section()
-            .check(bytes)
-            .map_err(|reason| self.damaged(reason))
+        self.weights_section().check(bytes).map_err(|reason| self.damaged(reason))
     }
 
     fn damaged(&self, reason: String) -> BundleError {
-        BundleError::Damaged {
-            path: self.path.display().to_string(),
-            reason,
-        }
+        BundleError::Damaged { path: self.path.display().to_string(), reason }
     }
 }

@@ -30,25 +30,16 @@ pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
 
 /// Elements of a shape, if they fit an address space with room to spare.
 fn elements(shape: &[usize]) -> Option<u64> {
-    shape
-        .iter()
-        .try_fold(1u64, |n, &extent| n.checked_mul(extent as u64))
-        .filter(|&n| n > 0 && n < 1 << 48)
+    shape.iter().try_fold(1u64, |n, &extent| n.checked_mul(extent as u64)).filter(|&n| n > 0 && n < 1 << 48)
 }
 
 fn network(manifest: &Manifest, found: &mut Vec<String>) {
     let model = &manifest.model;
     if !(model.spatial_dims == 2 || model.spatial_dims == 3) {
-        found.push(format!(
-            "model has {} spatial dimensions, 2 or 3 expected",
-            model.spatial_dims
-        ));
+        found.push(format!("model has {} spatial dimensions, 2 or 3 expected", model.spatial_dims));
     }
     if manifest.patch.len() != model.spatial_dims || manifest.patch.contains(&0) {
-        found.push(format!(
-            "patch {:?} for {} spatial dimensions",
-            manifest.patch, model.spatial_dims
-        ));
+        found.push(format!("patch {:?} for {} spatial dimensions", manifest.patch, model.spatial_dims));
     }
     if manifest.inputs.is_empty() || manifest.outputs.is_empty() {
         found.push("a program needs at least one input and one output".to_owned());
@@ -59,28 +50,19 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
             found.push(format!("two ports named \"{}\"", port.name));
         }
         if port_bytes(port).is_none() {
-            found.push(format!(
-                "port \"{}\": {} {:?} is not a tensor we carry",
-                port.name, port.dtype, port.shape
-            ));
+            found.push(format!("port \"{}\": {} {:?} is not a tensor we carry", port.name, port.dtype, port.shape));
         }
     }
     for port in &manifest.inputs {
         if port.dtype != "f32" {
-            found.push(format!(
-                "input \"{}\" is {}, f32 expected",
-                port.name, port.dtype
-            ));
+            found.push(format!("input \"{}\" is {}, f32 expected", port.name, port.dtype));
         }
     }
     if let Some(port) = manifest.inputs.first() {
         let mut want = vec![manifest.batch, model.in_channels];
         want.extend(&manifest.patch);
         if port.shape != want {
-            found.push(format!(
-                "input \"{}\" has shape {:?}; batch, channels and patch say {want:?}",
-                port.name, port.shape
-            ));
+            found.push(format!("input \"{}\" has shape {:?}; batch, channels and patch say {want:?}", port.name, port.shape));
         }
     }
     let mut values = BTreeSet::new();
@@ -106,15 +88,9 @@ fn weights(manifest: &Manifest, weights_bytes: u64, found: &mut Vec<String>) {
         if !names.insert(entry.name.as_str()) {
             found.push(format!("two weights named \"{}\"", entry.name));
         }
-        let end = entry
-            .offset
-            .checked_add(entry.bytes)
-            .filter(|&end| end <= weights_bytes);
+        let end = entry.offset.checked_add(entry.bytes).filter(|&end| end <= weights_bytes);
         let Some(end) = end else {
-            found.push(format!(
-                "weight \"{}\": {} bytes at {} of a section of {weights_bytes}",
-                entry.name, entry.bytes, entry.offset
-            ));
+            found.push(format!("weight \"{}\": {} bytes at {} of a section of {weights_bytes}", entry.name, entry.bytes, entry.offset));
             continue;
         };
         if !entry.offset.is_multiple_of(ALIGNMENT) || !entry.bytes.is_multiple_of(4) {
@@ -128,10 +104,7 @@ fn weights(manifest: &Manifest, weights_bytes: u64, found: &mut Vec<String>) {
     spans.sort_unstable();
     for pair in spans.windows(2) {
         if pair[0].1 > pair[1].0 {
-            found.push(format!(
-                "weights \"{}\" and \"{}\" overlap",
-                pair[0].2, pair[1].2
-            ));
+            found.push(format!("weights \"{}\" and \"{}\" overlap", pair[0].2, pair[1].2));
         }
     }
 }
@@ -143,10 +116,7 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
             Space::Arena => p.arena_bytes,
             Space::Weights => weights_bytes,
         };
-        let fits = b
-            .offset
-            .checked_add(b.bytes)
-            .is_some_and(|end| end <= limit);
+        let fits = b.offset.checked_add(b.bytes).is_some_and(|end| end <= limit);
         if fits && b.offset.is_multiple_of(ALIGNMENT) {
             None
         } else {
@@ -156,23 +126,13 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
             ))
         }
     };
-    for (what, ports, buffers) in [
-        ("inputs", &manifest.inputs, &p.inputs),
-        ("outputs", &manifest.outputs, &p.outputs),
-    ] {
+    for (what, ports, buffers) in [("inputs", &manifest.inputs, &p.inputs), ("outputs", &manifest.outputs, &p.outputs)] {
         if ports.len() != buffers.len() {
-            say(format!(
-                "{} {what} for {} ports",
-                buffers.len(),
-                ports.len()
-            ));
+            say(format!("{} {what} for {} ports", buffers.len(), ports.len()));
         }
         for (port, buffer) in ports.iter().zip(buffers) {
             if buffer.space != Space::Arena || port_bytes(port) != Some(buffer.bytes) {
-                say(format!(
-                    "port \"{}\" of {} {:?} in {buffer:?}",
-                    port.name, port.dtype, port.shape
-                ));
+                say(format!("port \"{}\" of {} {:?} in {buffer:?}", port.name, port.dtype, port.shape));
             }
             if let Some(problem) = range(buffer) {
                 say(format!("port \"{}\": {problem}", port.name));
@@ -182,19 +142,12 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
     for (i, command) in p.commands.iter().enumerate() {
         let mut at = |what: String| say(format!("command {i}: {what}"));
         match command {
-            Command::Launch {
-                kernel,
-                args,
-                workgroups,
-                ..
-            } => {
+            Command::Launch { kernel, args, workgroups, .. } => {
                 for problem in args.iter().filter_map(range) {
                     at(format!("{kernel}: {problem}"));
                 }
                 if kernel.is_empty() || kernel.contains('\0') || *workgroups == 0 {
-                    at(format!(
-                        "launch of {workgroups} workgroups of kernel {kernel:?}"
-                    ));
+                    at(format!("launch of {workgroups} workgroups of kernel {kernel:?}"));
                 }
             }
             Command::Fill { dst, .. } => {
@@ -216,9 +169,7 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
                     || src.offset.saturating_add(src.bytes) <= dst.offset
                     || dst.offset.saturating_add(dst.bytes) <= src.offset;
                 if src.bytes != dst.bytes || !apart {
-                    at(format!(
-                        "copy between {src:?} and {dst:?}: equal lengths without overlap expected"
-                    ));
+                    at(format!("copy between {src:?} and {dst:?}: equal lengths without overlap expected"));
                 }
             }
         }
@@ -228,64 +179,36 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
 fn vectors(manifest: &Manifest, found: &mut Vec<String>) {
     let Some(v) = &manifest.vectors else { return };
     if v.outputs.len() != manifest.outputs.len() || v.maxima.len() != manifest.outputs.len() {
-        found.push(format!(
-            "test vectors of {} outputs, the network has {}",
-            v.outputs.len().min(v.maxima.len()),
-            manifest.outputs.len()
-        ));
+        found.push(format!("test vectors of {} outputs, the network has {}", v.outputs.len().min(v.maxima.len()), manifest.outputs.len()));
     }
     for (port, samples) in manifest.outputs.iter().zip(&v.outputs) {
         let n = elements(&port.shape).unwrap_or(0);
         if let Some((index, _)) = samples.iter().find(|(i, _)| *i >= n) {
-            found.push(format!(
-                "test vector of \"{}\" at index {index} of {n}",
-                port.name
-            ));
+            found.push(format!("test vector of \"{}\" at index {index} of {n}", port.name));
         }
     }
-    let finite = v
-        .outputs
-        .iter()
-        .flatten()
-        .map(|(_, value)| value)
-        .chain(&v.maxima)
-        .all(|x| x.is_finite());
+    let finite = v.outputs.iter().flatten().map(|(_, value)| value).chain(&v.maxima).all(|x| x.is_finite());
     if !(finite && v.tolerance > 0.0 && v.tolerance.is_finite()) {
-        found.push(
-            "test vectors hold values or a tolerance that are not finite and positive".to_owned(),
-        );
+        found.push("test vectors hold values or a tolerance that are not finite and positive".to_owned());
     }
 }
 
 fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {
     let dims = manifest.model.spatial_dims;
     if let Some(spacing) = &p.spacing
-        && (!(spacing.len() == dims || spacing.len() == 3)
-            || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
+        && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
     {
-        found.push(format!(
-            "preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"
-        ));
+        found.push(format!("preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"));
     }
     let n = p.normalization.len();
     if n > 1 && n != manifest.model.in_channels {
-        found.push(format!(
-            "preprocess: {n} normalisations for {} channels",
-            manifest.model.in_channels
-        ));
+        found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
     }
     for scheme in &p.normalization {
-        if let Normalization::Ct {
-            low,
-            high,
-            mean,
-            std,
-        } = scheme
+        if let Normalization::Ct { low, high, mean, std } = scheme
             && !([low, high, mean, std].iter().all(|v| v.is_finite()) && low <= high)
         {
-            found.push(format!(
-                "preprocess: {scheme:?} is not a range with finite statistics"
-            ));
+            found.push(format!("preprocess: {scheme:?} is not a range with finite statistics"));
         }
     }
 }

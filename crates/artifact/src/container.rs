@@ -47,9 +47,7 @@ impl SectionKind {
     }
 
     fn from_tag(tag: u32) -> Option<Self> {
-        [Self::Manifest, Self::Code, Self::Weights]
-            .into_iter()
-            .find(|k| k.tag() == tag)
+        [Self::Manifest, Self::Code, Self::Weights].into_iter().find(|k| k.tag() == tag)
     }
 
     /// Where such a section may start.
@@ -93,18 +91,10 @@ impl Section {
     /// Refuses bytes that are not this section's.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), String> {
         if bytes.len() as u64 != self.bytes {
-            return Err(format!(
-                "section \"{}\": {} bytes, {} expected",
-                self.name(),
-                bytes.len(),
-                self.bytes
-            ));
+            return Err(format!("section \"{}\": {} bytes, {} expected", self.name(), bytes.len(), self.bytes));
         }
         if blake3::hash(bytes).as_bytes() != &self.digest {
-            return Err(format!(
-                "section \"{}\": digest mismatch, the file is damaged",
-                self.name()
-            ));
+            return Err(format!("section \"{}\": digest mismatch, the file is damaged", self.name()));
         }
         Ok(())
     }
@@ -122,13 +112,7 @@ pub(crate) fn lay_out(contents: &[(SectionKind, u32, &[u8])]) -> (Vec<Section>, 
     for &(kind, index, bytes) in contents {
         let offset = at.next_multiple_of(kind.alignment());
         let digest = *blake3::hash(bytes).as_bytes();
-        sections.push(Section {
-            kind,
-            index,
-            offset,
-            bytes: bytes.len() as u64,
-            digest,
-        });
+        sections.push(Section { kind, index, offset, bytes: bytes.len() as u64, digest });
         at = offset + bytes.len() as u64;
     }
     (sections, at)
@@ -154,17 +138,11 @@ pub(crate) fn encode(sections: &[Section], file_size: u64) -> Vec<u8> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4]
-        .iter()
-        .rev()
-        .fold(0, |n, &b| n << 8 | u32::from(b))
+    bytes[at..at + 4].iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8]
-        .iter()
-        .rev()
-        .fold(0, |n, &b| n << 8 | u64::from(b))
+    bytes[at..at + 8].iter().rev().fold(0, |n, &b| n << 8 | u64::from(b))
 }
 
 /// Number of sections, from the first [`PREFIX`] bytes, after checking that they begin a bundle of our version whose size is `size`.
@@ -174,45 +152,29 @@ pub(crate) fn check_prefix(prefix: &[u8], size: u64) -> Result<usize, String> {
         return Err(format!(
             "not a bundle: expected magic {}, found {}",
             MAGIC.escape_ascii(),
-            if head.is_empty() {
-                "an empty file".to_owned()
-            } else {
-                head.escape_ascii().to_string()
-            }
+            if head.is_empty() { "an empty file".to_owned() } else { head.escape_ascii().to_string() }
         ));
     }
     if prefix.len() < PREFIX {
-        return Err(format!(
-            "truncated: file has {size} bytes, not even a whole header"
-        ));
+        return Err(format!("truncated: file has {size} bytes, not even a whole header"));
     }
     let version = u32_at(prefix, 8);
     if version != FORMAT_VERSION {
-        return Err(format!(
-            "bundle format version {version}, this mnx reads version {FORMAT_VERSION}; compile the model anew"
-        ));
+        return Err(format!("bundle format version {version}, this mnx reads version {FORMAT_VERSION}; compile the model anew"));
     }
     let sections = u32_at(prefix, 12);
     if sections > MAX_SECTIONS {
-        return Err(format!(
-            "header lists {sections} sections, at most {MAX_SECTIONS} allowed"
-        ));
+        return Err(format!("header lists {sections} sections, at most {MAX_SECTIONS} allowed"));
     }
     let want = u64_at(prefix, 16);
     if size < want {
-        return Err(format!(
-            "truncated: file has {size} bytes, header says {want}"
-        ));
+        return Err(format!("truncated: file has {size} bytes, header says {want}"));
     }
     if size > want {
-        return Err(format!(
-            "file has {size} bytes, header says {want}: something was appended"
-        ));
+        return Err(format!("file has {size} bytes, header says {want}: something was appended"));
     }
     if (header_bytes(sections as usize) as u64) > size {
-        return Err(format!(
-            "file of {size} bytes cannot hold a table of {sections} sections"
-        ));
+        return Err(format!("file of {size} bytes cannot hold a table of {sections} sections"));
     }
     Ok(sections as usize)
 }
@@ -227,34 +189,18 @@ pub(crate) fn decode(header: &[u8], count: usize, size: u64) -> Result<Vec<Secti
     let mut at = header.len() as u64;
     for entry in body[PREFIX..].chunks_exact(ENTRY) {
         let tag = u32_at(entry, 0);
-        let kind =
-            SectionKind::from_tag(tag).ok_or_else(|| format!("unknown section kind {tag}"))?;
+        let kind = SectionKind::from_tag(tag).ok_or_else(|| format!("unknown section kind {tag}"))?;
         let mut digest = [0; DIGEST];
         digest.copy_from_slice(&entry[24..ENTRY]);
-        let section = Section {
-            kind,
-            index: u32_at(entry, 4),
-            offset: u64_at(entry, 8),
-            bytes: u64_at(entry, 16),
-            digest,
-        };
+        let section = Section { kind, index: u32_at(entry, 4), offset: u64_at(entry, 8), bytes: u64_at(entry, 16), digest };
         let want = at.next_multiple_of(kind.alignment());
         if section.offset != want {
-            return Err(format!(
-                "section \"{}\" at byte {}, expected at {want}",
-                section.name(),
-                section.offset
-            ));
+            return Err(format!("section \"{}\" at byte {}, expected at {want}", section.name(), section.offset));
         }
         at = want
             .checked_add(section.bytes)
             .filter(|&end| end <= size)
-            .ok_or_else(|| {
-                format!(
-                    "section \"{}\" ends beyond the file of {size} bytes",
-                    section.name()
-                )
-            })?;
+            .ok_or_else(|| format!("section \"{}\" ends beyond the file of {size} bytes", section.name()))?;
         sections.push(section);
     }
     if at != size {
@@ -272,10 +218,7 @@ fn check_order(sections: &[Section]) -> Result<(), String> {
     want.extend((0..codes).map(|i| format!("code {i}")));
     want.push("weights".to_owned());
     if found != want || sections[0].index != 0 || sections[sections.len() - 1].index != 0 {
-        return Err(format!(
-            "sections are {}; manifest, code 0.., weights expected",
-            found.join(", ")
-        ));
+        return Err(format!("sections are {}; manifest, code 0.., weights expected", found.join(", ")));
     }
     Ok(())
 }

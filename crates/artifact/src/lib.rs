@@ -16,9 +16,7 @@ pub mod program;
 pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
-pub use manifest::{
-    Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry,
-};
+pub use manifest::{Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry};
 pub use program::{BufferRef, Command, Cost, Program, Space};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.

@@ -4,16 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::{
-    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Label, Manifest, ModelCard,
-    Normalization, Port, Preprocess, Program, Space, TestVectors, WeightEntry,
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Label, Manifest, ModelCard, Normalization, Port, Preprocess, Program,
+    Space, TestVectors, WeightEntry,
 };
 
 fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
-    BufferRef {
-        space,
-        offset,
-        bytes,
-    }
+    BufferRef { space, offset, bytes }
 }
 
 fn program(target: &str) -> Program {
@@ -25,28 +21,15 @@ fn program(target: &str) -> Program {
         inputs: vec![buffer(Space::Arena, 0, 96)],
         outputs: vec![buffer(Space::Arena, 128, 192)],
         commands: vec![
-            Command::Fill {
-                dst: buffer(Space::Arena, 512, 64),
-                value: 0,
-            },
+            Command::Fill { dst: buffer(Space::Arena, 512, 64), value: 0 },
             Command::Launch {
                 dispatch: "head".into(),
                 kernel: "head_pointwise".into(),
-                args: vec![
-                    buffer(Space::Arena, 0, 96),
-                    buffer(Space::Weights, 64, 12),
-                    buffer(Space::Arena, 128, 192),
-                ],
+                args: vec![buffer(Space::Arena, 0, 96), buffer(Space::Weights, 64, 12), buffer(Space::Arena, 128, 192)],
                 workgroups: 3,
-                cost: Cost {
-                    flops: 10,
-                    bytes: 20,
-                },
+                cost: Cost { flops: 10, bytes: 20 },
             },
-            Command::Copy {
-                src: buffer(Space::Arena, 512, 64),
-                dst: buffer(Space::Arena, 576, 64),
-            },
+            Command::Copy { src: buffer(Space::Arena, 512, 64), dst: buffer(Space::Arena, 576, 64) },
         ],
     }
 }
@@ -69,29 +52,11 @@ fn manifest() -> Manifest {
         patch: vec![2, 3, 4],
         precision: "f32".into(),
         gelu: "accurate".into(),
-        inputs: vec![Port {
-            name: "input".into(),
-            shape: vec![1, 1, 2, 3, 4],
-            dtype: "f32".into(),
-        }],
-        outputs: vec![Port {
-            name: "out_0".into(),
-            shape: vec![1, 2, 2, 3, 4],
-            dtype: "f32".into(),
-        }],
+        inputs: vec![Port { name: "input".into(), shape: vec![1, 1, 2, 3, 4], dtype: "f32".into() }],
+        outputs: vec![Port { name: "out_0".into(), shape: vec![1, 2, 2, 3, 4], dtype: "f32".into() }],
         weights: vec![
-            WeightEntry {
-                name: "w".into(),
-                offset: 0,
-                bytes: 8,
-                recipe: serde_json::json!({"op": "zeros", "shape": [2]}),
-            },
-            WeightEntry {
-                name: "b".into(),
-                offset: 64,
-                bytes: 12,
-                recipe: serde_json::json!({"op": "zeros", "shape": [3]}),
-            },
+            WeightEntry { name: "w".into(), offset: 0, bytes: 8, recipe: serde_json::json!({"op": "zeros", "shape": [2]}) },
+            WeightEntry { name: "b".into(), offset: 64, bytes: 12, recipe: serde_json::json!({"op": "zeros", "shape": [3]}) },
         ],
         programs: vec![program("x86-64-v4"), program("x86-64-v3")],
         preprocess: Some(Preprocess {
@@ -100,16 +65,8 @@ fn manifest() -> Manifest {
             normalization: vec![Normalization::ZScore],
             crop_to_nonzero: false,
         }),
-        labels: vec![Label {
-            name: "bone".into(),
-            value: 1,
-        }],
-        vectors: Some(TestVectors {
-            input_name: "v".into(),
-            outputs: vec![vec![(47, 0.125)]],
-            maxima: vec![1.0 / 3.0],
-            tolerance: 1e-4,
-        }),
+        labels: vec![Label { name: "bone".into(), value: 1 }],
+        vectors: Some(TestVectors { input_name: "v".into(), outputs: vec![vec![(47, 0.125)]], maxima: vec![1.0 / 3.0], tolerance: 1e-4 }),
         source_digest: "00".into(),
         notes: vec![],
     }
@@ -120,12 +77,7 @@ const WEIGHTS: [u8; 76] = [7; 76];
 fn write(dir: &Path) -> PathBuf {
     let path = dir.join("m.mnxa");
     let manifest = manifest();
-    BundleWriter::new(&manifest)
-        .code(b"code of v4")
-        .code(b"code of v3, longer")
-        .weights(&WEIGHTS)
-        .write(&path)
-        .unwrap();
+    BundleWriter::new(&manifest).code(b"code of v4").code(b"code of v3, longer").weights(&WEIGHTS).write(&path).unwrap();
     path
 }
 
@@ -150,11 +102,7 @@ fn round_trip_and_stable_bytes() {
     assert!(bundle.weights_section().offset.is_multiple_of(4096));
     assert_eq!(bundle.size(), first.len() as u64);
     assert_eq!(std::fs::read(write(dir.path())).unwrap(), first);
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        1,
-        "temporary files left behind"
-    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "temporary files left behind");
 }
 
 #[test]
@@ -166,11 +114,7 @@ fn a_bundle_without_weights_is_sound() {
         p.commands.clear();
     }
     let path = dir.path().join("m.mnxa");
-    BundleWriter::new(&m)
-        .code(b"")
-        .code(b"x")
-        .write(&path)
-        .unwrap();
+    BundleWriter::new(&m).code(b"").code(b"x").write(&path).unwrap();
     assert!(open(&path).unwrap().read_weights().unwrap().is_empty());
 }
 
@@ -194,18 +138,12 @@ fn every_truncation_and_extension_is_an_error_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path());
     let good = std::fs::read(&path).unwrap();
-    for length in (0..good.len())
-        .step_by(13)
-        .chain([1, 7, 8, 9, 23, 24, 25, good.len() - 1])
-    {
+    for length in (0..good.len()).step_by(13).chain([1, 7, 8, 9, 23, 24, 25, good.len() - 1]) {
         std::fs::write(&path, &good[..length]).unwrap();
         let err = open(&path).unwrap_err().to_string();
         assert!(err.contains("m.mnxa"), "{err}");
         if length >= 24 {
-            let want = format!(
-                "truncated: file has {length} bytes, header says {}",
-                good.len()
-            );
+            let want = format!("truncated: file has {length} bytes, header says {}", good.len());
             assert!(err.contains(&want), "{err}");
         }
     }
@@ -226,10 +164,7 @@ fn foreign_files_are_told_apart() {
         assert!(err.contains(reason), "{reason}: {err}");
     };
     expect(b"", "not a bundle: expected magic");
-    expect(
-        b"\x7fELF and so on and so forth, long enough",
-        "found \\x7fELF",
-    );
+    expect(b"\x7fELF and so on and so forth, long enough", "found \\x7fELF");
     let mut version = good.clone();
     version[8] = 9;
     expect(&version, "version 9, this mnx reads version 1");
@@ -247,18 +182,8 @@ fn foreign_files_are_told_apart() {
     let mut header = good.clone();
     header[30] ^= 1;
     expect(&header, "header digest mismatch");
-    assert!(
-        Bundle::open(dir.path())
-            .unwrap_err()
-            .to_string()
-            .contains("directory")
-    );
-    assert!(
-        Bundle::open(dir.path().join("none.mnxa"))
-            .unwrap_err()
-            .to_string()
-            .contains("none.mnxa")
-    );
+    assert!(Bundle::open(dir.path()).unwrap_err().to_string().contains("directory"));
+    assert!(Bundle::open(dir.path().join("none.mnxa")).unwrap_err().to_string().contains("none.mnxa"));
 }
 
 /// Replaces text in the manifest by text of equal length and makes all digests right again.
@@ -287,43 +212,19 @@ fn consistent_files_with_wrong_content_are_refused() {
     std::fs::write(&path, forge(&good, "mnxc test", "mnxc best")).unwrap();
     assert_eq!(open(&path).unwrap().manifest().compiler, "mnxc best");
     for (from, to, reason) in [
-        (
-            "\"arena_bytes\": 1024",
-            "\"arena_bytes\": 0639",
-            "cannot be read",
-        ),
-        (
-            "\"arena_bytes\": 1024",
-            "\"arena_bytes\":   63",
-            "of the Arena, which has 63",
-        ),
+        ("\"arena_bytes\": 1024", "\"arena_bytes\": 0639", "cannot be read"),
+        ("\"arena_bytes\": 1024", "\"arena_bytes\":   63", "of the Arena, which has 63"),
         ("\"offset\": 512,", "\"offset\": 500,", "multiples of 64"),
         ("\"offset\": 512,", "\"offset\": 1e9,", "cannot be read"),
         ("\"offset\": 576,", "\"offset\": 512,", "without overlap"),
         ("\"bytes\": 192", "\"bytes\": 188", "port \"out_0\""),
-        (
-            "\"batch\": 1",
-            "\"batch\": 2",
-            "batch, channels and patch say",
-        ),
-        (
-            "\"dtype\": \"f32\"",
-            "\"dtype\": \"f16\"",
-            "not a tensor we carry",
-        ),
+        ("\"batch\": 1", "\"batch\": 2", "batch, channels and patch say"),
+        ("\"dtype\": \"f32\"", "\"dtype\": \"f16\"", "not a tensor we carry"),
         ("\"x86-64-v3\"", "\"x86-64-v4\"", "two programs for target"),
         ("\"workgroups\": 3", "\"workgroups\": 0", "0 workgroups"),
         ("\"name\": \"b\"", "\"name\": \"w\"", "two weights named"),
-        (
-            "\"offset\": 64,\n      \"bytes\": 12",
-            "\"offset\": 64,\n      \"bytes\": 16",
-            "of a section of 76",
-        ),
-        (
-            "\"offset\": 64,\n      \"bytes\": 12",
-            "\"offset\":  0,\n      \"bytes\": 12",
-            "overlap",
-        ),
+        ("\"offset\": 64,\n      \"bytes\": 12", "\"offset\": 64,\n      \"bytes\": 16", "of a section of 76"),
+        ("\"offset\": 64,\n      \"bytes\": 12", "\"offset\":  0,\n      \"bytes\": 12", "overlap"),
         ("      47,", "      48,", "at index 48 of 48"),
         ("1.1", "-11", "spacing"),
     ] {
@@ -338,21 +239,9 @@ fn the_writer_refuses_what_the_reader_would() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.mnxa");
     let m = manifest();
-    let err = BundleWriter::new(&m)
-        .code(b"only one")
-        .weights(&WEIGHTS)
-        .write(&path)
-        .unwrap_err();
-    assert!(
-        err.to_string().contains("1 code blobs for 2 programs"),
-        "{err}"
-    );
-    let err = BundleWriter::new(&m)
-        .code(b"a")
-        .code(b"b")
-        .weights(&WEIGHTS[..70])
-        .write(&path)
-        .unwrap_err();
+    let err = BundleWriter::new(&m).code(b"only one").weights(&WEIGHTS).write(&path).unwrap_err();
+    assert!(err.to_string().contains("1 code blobs for 2 programs"), "{err}");
+    let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS[..70]).write(&path).unwrap_err();
     assert!(err.to_string().contains("weight \"b\""), "{err}");
     assert!(!path.exists());
 }

@@ -20,10 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |i: usize, default: &str| args.get(i).map_or(default.to_owned(), String::clone);
     let name = arg(0, "x86-64-v4");
-    let target = TARGETS
-        .iter()
-        .find(|t| t.name == name)
-        .ok_or_else(|| format!("no target {name}"))?;
+    let target = TARGETS.iter().find(|t| t.name == name).ok_or_else(|| format!("no target {name}"))?;
     let taps: usize = arg(1, "3").parse()?;
     let channels: usize = arg(2, "32").parse()?;
     let extent = numbers(&arg(3, "64,64,64"))?;
@@ -31,11 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mode = arg(4, "stride1");
     let transposed = mode == "transposed";
     let stride = if mode == "stride1" { 1 } else { 2 };
-    let output = if transposed {
-        input.map(|e| 2 * e - 1)
-    } else {
-        input.map(|e| (e - 1) / stride + 1)
-    };
+    let output = if transposed { input.map(|e| 2 * e - 1) } else { input.map(|e| (e - 1) / stride + 1) };
     let mut k = Depthwise {
         batch: 1,
         channels,
@@ -48,47 +41,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         bias: false,
         stem: None,
         stats: true,
-        tile: DepthwiseTile {
-            channels,
-            depth: 1,
-            height: 1,
-            width: 2,
-        },
+        tile: DepthwiseTile { channels, depth: 1, height: 1, width: 2 },
     };
     let tile = numbers(&arg(5, "0"))?;
     k.tile = match tile[..] {
-        [channels, depth, height, width] => DepthwiseTile {
-            channels,
-            depth,
-            height,
-            width,
-        },
+        [channels, depth, height, width] => DepthwiseTile { channels, depth, height, width },
         _ => k.choose_tile(target),
     };
     let dump = args.get(6);
     let kernel = Kernel::Depthwise(k.clone());
-    let options = Options {
-        stages: if dump.is_some() {
-            vec![Stage::Mlir, Stage::Llvm, Stage::Asm, Stage::Object]
-        } else {
-            vec![]
-        },
-        threads: 1,
-    };
+    let options =
+        Options { stages: if dump.is_some() { vec![Stage::Mlir, Stage::Llvm, Stage::Asm, Stage::Object] } else { vec![] }, threads: 1 };
     let start = Instant::now();
-    let compiled = compile_with(
-        &[("kernel".into(), kernel.clone())],
-        target,
-        &options,
-        &mut |stage, name, bytes| {
-            if let Some(folder) = dump {
-                let path = format!("{folder}/{name}.{}", stage.extension());
-                if let Err(e) = std::fs::write(&path, bytes) {
-                    eprintln!("{path}: {e}");
-                }
+    let compiled = compile_with(&[("kernel".into(), kernel.clone())], target, &options, &mut |stage, name, bytes| {
+        if let Some(folder) = dump {
+            let path = format!("{folder}/{name}.{}", stage.extension());
+            if let Err(e) = std::fs::write(&path, bytes) {
+                eprintln!("{path}: {e}");
             }
-        },
-    )?;
+        }
+    })?;
     let compiling = start.elapsed();
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), &compiled.library)?;
@@ -96,11 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let library = unsafe { libloading::Library::new(file.path())? };
     // SAFETY: the signature is the kernel ABI's.
     let entry = unsafe { library.get::<Entry>(b"kernel")? };
-    let buffers: Vec<Vec<f64>> = kernel
-        .args()
-        .iter()
-        .map(|a| vec![0.0; a.bytes() / 8 + 16])
-        .collect();
+    let buffers: Vec<Vec<f64>> = kernel.args().iter().map(|a| vec![0.0; a.bytes() / 8 + 16]).collect();
     let align = |v: &Vec<f64>| {
         let at = v.as_ptr().cast::<u8>();
         // SAFETY: 16 spare elements were allocated.

@@ -26,19 +26,13 @@ fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
         head: None,
         store: true,
         in_place: false,
-        tile: MlpTile {
-            voxels: 1,
-            rows: 1,
-            hidden,
-        },
+        tile: MlpTile { voxels: 1, rows: 1, hidden },
     }
 }
 
 /// 64-byte aligned, page-touched memory.
 fn memory(bytes: usize) -> (Vec<f32>, *mut c_void) {
-    let mut v: Vec<f32> = (0..bytes / 4 + 32)
-        .map(|i| (i % 251) as f32 / 251.0 - 0.5)
-        .collect();
+    let mut v: Vec<f32> = (0..bytes / 4 + 32).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
     let p = v.as_mut_ptr().cast::<u8>();
     // SAFETY: 128 bytes more than needed were allocated.
     let p = unsafe { p.add(p.align_offset(64)) };
@@ -49,28 +43,16 @@ fn memory(bytes: usize) -> (Vec<f32>, *mut c_void) {
 fn time(k: &Mlp, target: &Target, assembly: Option<&str>) -> f64 {
     let kernel = Kernel::Mlp(k.clone());
     let list = [("kernel".to_owned(), kernel.clone())];
-    let options = Options {
-        stages: vec![Stage::Asm, Stage::Mlir],
-        threads: 1,
-    };
+    let options = Options { stages: vec![Stage::Asm, Stage::Mlir], threads: 1 };
     let compiled = compile_with(&list, target, &options, &mut |stage, _, text| {
         if let Some(folder) = assembly {
-            let name = format!(
-                "{folder}/{}_{}_{}.{}",
-                k.channels,
-                k.hidden,
-                k.grid[0],
-                stage.extension()
-            );
+            let name = format!("{folder}/{}_{}_{}.{}", k.channels, k.hidden, k.grid[0], stage.extension());
             std::fs::write(name, text).unwrap();
         }
     })
     .unwrap();
     let t = compiled.times;
-    print!(
-        "compiled in {:.0} ms; ",
-        (t.emit + t.lower + t.optimise + t.object + t.link).as_secs_f64() * 1e3
-    );
+    print!("compiled in {:.0} ms; ", (t.emit + t.lower + t.optimise + t.object + t.link).as_secs_f64() * 1e3);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&compiled.library).unwrap();
     // SAFETY: the object has no initialisers.
@@ -99,33 +81,19 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let name = words.first().map_or("x86-64-v4", String::as_str);
     let target = TARGETS.iter().find(|t| t.name == name).unwrap();
-    let shapes = [
-        (64, 32, 64),
-        (64, 32, 96),
-        (32, 64, 192),
-        (16, 128, 512),
-        (8, 256, 1024),
-        (4, 512, 1024),
-        (4, 512, 2048),
-    ];
-    let shape: Option<Vec<usize>> = words
-        .iter()
-        .find_map(|w| w.strip_prefix("shape=")?.split(',').map(|n| n.parse().ok()).collect());
+    let shapes = [(64, 32, 64), (64, 32, 96), (32, 64, 192), (16, 128, 512), (8, 256, 1024), (4, 512, 1024), (4, 512, 2048)];
+    let shape: Option<Vec<usize>> = words.iter().find_map(|w| w.strip_prefix("shape=")?.split(',').map(|n| n.parse().ok()).collect());
     let shapes = match shape.as_deref() {
         Some(&[side, c, e]) => vec![(side, c, e)],
         _ => shapes.to_vec(),
     };
-    let only = words
-        .iter()
-        .find_map(|w| w.strip_prefix("channels=")?.parse().ok());
+    let only = words.iter().find_map(|w| w.strip_prefix("channels=")?.parse().ok());
     for (side, c, e) in shapes {
         if only.is_some_and(|only: usize| only != c) {
             continue;
         }
         let mut k = kernel(side, c, e);
-        k.head = words
-            .iter()
-            .find_map(|w| w.strip_prefix("head=")?.parse().ok());
+        k.head = words.iter().find_map(|w| w.strip_prefix("head=")?.parse().ok());
         k.store = k.head.is_none();
         if words.iter().any(|w| w == "fast") {
             k.gelu = Gelu::Fast;
@@ -135,10 +103,7 @@ fn main() {
             // the MLP of the up block that ends on `side`: half the channels come out, on a padded grid, over the skip
             (k.grid, k.out_channels) = ([side - 1; 3], c / 2);
             (k.pad_front, k.skip, k.in_place) = ([1; 3], true, true);
-            k.residual = Residual::Scattered {
-                from: [side / 2; 3],
-                stride: [2; 3],
-            };
+            k.residual = Residual::Scattered { from: [side / 2; 3], stride: [2; 3] };
         }
         let chosen = k.choose_tile(target);
         let mut tiles = vec![chosen];
@@ -147,11 +112,7 @@ fn main() {
                 for hidden in [64, 128, 256, 512, e] {
                     if hidden <= e && rows <= voxels(k.grid).max(12) {
                         let per = voxels(k.grid).div_ceil(rows).div_ceil(64) * rows;
-                        tiles.push(MlpTile {
-                            rows,
-                            hidden,
-                            voxels: per,
-                        });
+                        tiles.push(MlpTile { rows, hidden, voxels: per });
                     }
                 }
             }
@@ -159,14 +120,7 @@ fn main() {
         for tile in tiles {
             k.tile = tile;
             k.tile.voxels = k.tile.voxels.min(voxels(k.grid));
-            let seconds = time(
-                &k,
-                target,
-                words
-                    .get(1)
-                    .map(String::as_str)
-                    .filter(|w| std::path::Path::new(w).is_dir()),
-            );
+            let seconds = time(&k, target, words.get(1).map(String::as_str).filter(|w| std::path::Path::new(w).is_dir()));
             let flops = 2.0 * (voxels(k.grid) * (c + k.out_channels) * e) as f64;
             println!(
                 "{side}^3 {c} -> {e}: rows {} hidden {} voxels {}: {:.3} ms, {:.1} GFLOP/s",

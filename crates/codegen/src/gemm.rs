@@ -57,35 +57,21 @@ pub struct Spot<'c> {
 
 /// `width` in vectors of falling power-of-two lengths, at most `lanes`: `(first, lanes)` each.
 fn vectors(width: usize, lanes: usize) -> Vec<(usize, usize)> {
-    pieces(width, lanes)
-        .into_iter()
-        .flat_map(|p| (0..p.count).map(move |i| (p.first + i * p.lanes, p.lanes)))
-        .collect()
+    pieces(width, lanes).into_iter().flat_map(|p| (0..p.count).map(move |i| (p.first + i * p.lanes, p.lanes))).collect()
 }
 
 /// Runs `body` over `width` columns in groups of at most `group` vectors: a loop over full groups, then the rest one by one.
-pub fn column_groups<'c>(
-    b: &Builder<'c>,
-    width: usize,
-    lanes: usize,
-    group: usize,
-    mut body: impl FnMut(&[(Val<'c>, usize)]),
-) {
+pub fn column_groups<'c>(b: &Builder<'c>, width: usize, lanes: usize, group: usize, mut body: impl FnMut(&[(Val<'c>, usize)])) {
     let step = lanes * group;
     let full = width / step * step;
     if full > 0 {
         b.each(0usize, full, step, |first| {
-            let spots: Vec<_> = (0..group)
-                .map(|i| (b.add(first, i * lanes), lanes))
-                .collect();
+            let spots: Vec<_> = (0..group).map(|i| (b.add(first, i * lanes), lanes)).collect();
             body(&spots);
         });
     }
     for rest in vectors(width - full, lanes).chunks(group) {
-        let spots: Vec<_> = rest
-            .iter()
-            .map(|&(at, lanes)| ((full + at).into(), lanes))
-            .collect();
+        let spots: Vec<_> = rest.iter().map(|&(at, lanes)| ((full + at).into(), lanes)).collect();
         body(&spots);
     }
 }
@@ -129,18 +115,7 @@ pub fn gemm_beside<'c>(
         for group in vectors(width, lanes).chunks(VECTORS) {
             b.each(0usize, part.blocks, 1, |block| {
                 let row = b.mul(block, part.block);
-                register_block(
-                    b,
-                    rows,
-                    panels,
-                    part,
-                    (row, column),
-                    (base, width),
-                    group,
-                    init,
-                    finish,
-                    beside,
-                );
+                register_block(b, rows, panels, part, (row, column), (base, width), group, init, finish, beside);
             });
         }
     };
@@ -168,11 +143,7 @@ fn register_block<'c>(
 ) {
     let spots: Vec<_> = (0..part.block)
         .flat_map(|r| group.iter().map(move |&piece| (r, piece)))
-        .map(|(r, (at, lanes))| Spot {
-            row: b.add(row, r),
-            column: b.add(column, at),
-            lanes,
-        })
+        .map(|(r, (at, lanes))| Spot { row: b.add(row, r), column: b.add(column, at), lanes })
         .collect();
     let first: Vec<_> = spots.iter().map(|&s| init(s)).collect();
     let left = b.shifted(rows.buffer, b.mul(row, rows.row_stride));
@@ -180,10 +151,7 @@ fn register_block<'c>(
     let sums = b.carry(0usize, part.k, 1, &first, |k, sums| {
         beside(row, k);
         let from = b.mul(k, width);
-        let weights: Vec<_> = group
-            .iter()
-            .map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes))
-            .collect();
+        let weights: Vec<_> = group.iter().map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes)).collect();
         let at = b.mul(k, rows.k_stride);
         let mut next = Vec::with_capacity(sums.len());
         for r in 0..part.block {
@@ -217,11 +185,7 @@ pub fn gemm_columns_first<'c>(
     init: &dyn Fn(usize) -> Val<'c>,
     finish: &dyn Fn(usize, Val<'c>, Val<'c>),
 ) {
-    let groups: Vec<_> = (0..columns)
-        .collect::<Vec<_>>()
-        .chunks(COLUMNS)
-        .map(<[usize]>::to_vec)
-        .collect();
+    let groups: Vec<_> = (0..columns).collect::<Vec<_>>().chunks(COLUMNS).map(<[usize]>::to_vec).collect();
     b.each(0usize, count, lanes, |row| {
         let left = b.shifted(rows.buffer, b.mul(row, rows.row_stride));
         for group in &groups {
@@ -234,9 +198,7 @@ pub fn gemm_columns_first<'c>(
             };
             let add = |k: Val<'c>, value: Val<'c>, sums: &[Val<'c>]| -> Vec<Val<'c>> {
                 let terms = group.iter().zip(sums);
-                terms
-                    .map(|(&c, &sum)| b.fma(value, weight(c, k), sum))
-                    .collect()
+                terms.map(|(&c, &sum)| b.fma(value, weight(c, k), sum)).collect()
             };
             let sums = if rows.row_stride == 1 {
                 b.carry(0usize, panels.depth, 1, &first, |k, sums| {
@@ -245,24 +207,14 @@ pub fn gemm_columns_first<'c>(
                 })
             } else {
                 let square = |k: Val<'c>, used: usize, sums: &[Val<'c>]| {
-                    let square: Vec<_> = (0..lanes)
-                        .map(|r| b.load_vec(left, b.add(k, r * rows.row_stride), lanes))
-                        .collect();
+                    let square: Vec<_> = (0..lanes).map(|r| b.load_vec(left, b.add(k, r * rows.row_stride), lanes)).collect();
                     let turned = transpose(b, square);
                     let values = turned.into_iter().take(used).enumerate();
-                    values.fold(sums.to_vec(), |sums, (i, value)| {
-                        add(b.add(k, i), value, &sums)
-                    })
+                    values.fold(sums.to_vec(), |sums, (i, value)| add(b.add(k, i), value, &sums))
                 };
                 let full = panels.depth / lanes * lanes;
-                let sums = b.carry(0usize, full, lanes, &first, |k, sums| {
-                    square(k, lanes, sums)
-                });
-                if full < panels.depth {
-                    square(full.into(), panels.depth - full, &sums)
-                } else {
-                    sums
-                }
+                let sums = b.carry(0usize, full, lanes, &first, |k, sums| square(k, lanes, sums));
+                if full < panels.depth { square(full.into(), panels.depth - full, &sums) } else { sums }
             };
             for (&c, sum) in group.iter().zip(sums) {
                 finish(c, row, sum);
@@ -294,14 +246,7 @@ fn transpose<'c>(b: &Builder<'c>, mut rows: Vec<Val<'c>>) -> Vec<Val<'c>> {
 
 /// Writes a vector of rows to consecutive elements, only the first `valid` of them where they are fewer than its lanes;
 /// `spare` has room for one vector.
-pub fn store_valid<'c>(
-    b: &Builder<'c>,
-    value: Val<'c>,
-    valid: Val<'c>,
-    to: Buffer<'c>,
-    at: Val<'c>,
-    spare: Buffer<'c>,
-) {
+pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, to: Buffer<'c>, at: Val<'c>, spare: Buffer<'c>) {
     let lanes = value.lanes();
     b.choose(
         b.ge(valid, lanes),
@@ -311,9 +256,7 @@ pub fn store_valid<'c>(
         },
         || {
             b.store(value, spare, 0usize);
-            b.each(0usize, valid, 1, |i| {
-                b.store(b.load(spare, i), to, b.add(at, i))
-            });
+            b.each(0usize, valid, 1, |i| b.store(b.load(spare, i), to, b.add(at, i)));
             vec![]
         },
     );
@@ -322,8 +265,6 @@ pub fn store_valid<'c>(
 /// Copies `count` consecutive elements.
 pub fn copy<'c>(b: &Builder<'c>, lanes: usize, count: Val<'c>, from: Buffer<'c>, to: Buffer<'c>) {
     let full = b.mul(b.div(count, lanes), lanes);
-    b.each(0usize, full, lanes, |i| {
-        b.store(b.load_vec(from, i, lanes), to, i)
-    });
+    b.each(0usize, full, lanes, |i| b.store(b.load_vec(from, i, lanes), to, i));
     b.each(full, count, 1, |i| b.store(b.load(from, i), to, i));
 }

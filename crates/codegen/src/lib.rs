@@ -32,10 +32,7 @@ pub fn compile(
     target: &Target,
     observer: &mut dyn FnMut(Stage, &str, &[u8]),
 ) -> Result<Vec<u8>, CodegenError> {
-    let options = Options {
-        stages: vec![Stage::Mlir, Stage::Llvm, Stage::Object],
-        ..Options::default()
-    };
+    let options = Options { stages: vec![Stage::Mlir, Stage::Llvm, Stage::Object], ..Options::default() };
     compile_with(kernels, target, &options, observer).map(|c| c.library)
 }
 

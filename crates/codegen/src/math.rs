@@ -25,27 +25,13 @@ const GELU: [f32; 9] = [
 const GELU_CLAMP: f32 = 5.6;
 
 /// The same in degree 4 on `[0, FAST_CLAMP]`: `|gelu - exact|` at most 1.6e-4, spacing of large x aside.
-const FAST: [f32; 5] = [
-    0.839_467_8,
-    -0.158_290_16,
-    -0.069_234_036,
-    0.020_245_014,
-    -0.001_207_122_9,
-];
+const FAST: [f32; 5] = [0.839_467_8, -0.158_290_16, -0.069_234_036, 0.020_245_014, -0.001_207_122_9];
 
 /// Beyond it `a Q(a)` is taken as its value there.
 const FAST_CLAMP: f32 = 4.6;
 
 /// `e^r` on `[-ln 2 / 2, ln 2 / 2]`, lowest power first; relative error 1.9e-9 in exact arithmetic, 8.8e-8 in float32.
-const EXP: [f32; 7] = [
-    1.0,
-    1.0,
-    0.499_999_9,
-    0.166_664_2,
-    0.041_668_225,
-    0.008_374_824,
-    0.001_383_683_5,
-];
+const EXP: [f32; 7] = [1.0, 1.0, 0.499_999_9, 0.166_664_2, 0.041_668_225, 0.008_374_824, 0.001_383_683_5];
 
 /// ln 2 cut to 15 bits, so that products with small integers are exact, and the rest.
 const LN2: [f32; 2] = [0.693_145_75, 1.428_606_8e-6];
@@ -60,9 +46,7 @@ const ROUND: f32 = 12_582_912.0;
 /// (fast: -1.6e-4).
 /// The fourth root of Q is a Gaussian-like curve twice as wide as Q, which degree 8 follows as closely as degree 13 follows Q itself.
 pub fn gelu<'c>(b: &Builder<'c>, form: Gelu, x: &[Val<'c>]) -> Vec<Val<'c>> {
-    let each = |values: &[Val<'c>], f: &dyn Fn(Val<'c>) -> Val<'c>| -> Vec<Val<'c>> {
-        values.iter().map(|&v| f(v)).collect()
-    };
+    let each = |values: &[Val<'c>], f: &dyn Fn(Val<'c>) -> Val<'c>| -> Vec<Val<'c>> { values.iter().map(|&v| f(v)).collect() };
     let (coefficients, clamp) = match form {
         Gelu::Accurate => (&GELU[..], GELU_CLAMP),
         Gelu::Fast => (&FAST[..], FAST_CLAMP),

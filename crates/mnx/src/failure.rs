@@ -47,10 +47,9 @@ impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         match error {
             RuntimeError::Range { .. } | RuntimeError::Worker(_) => Self::Bug(error.to_string()),
-            RuntimeError::Bundle(_)
-            | RuntimeError::NoProgram(_)
-            | RuntimeError::Device { .. }
-            | RuntimeError::Port(_) => Self::User(error.to_string()),
+            RuntimeError::Bundle(_) | RuntimeError::NoProgram(_) | RuntimeError::Device { .. } | RuntimeError::Port(_) => {
+                Self::User(error.to_string())
+            }
         }
     }
 }
@@ -65,11 +64,8 @@ pub fn install_hooks() {
 
 /// The line that replays this run.
 pub fn replay() -> String {
-    let words: Vec<String> = std::env::args_os()
-        .map(|word| quote(&word.to_string_lossy()))
-        .collect();
-    let place =
-        std::env::current_dir().map_or_else(|_| "?".to_owned(), |d| quote(&d.to_string_lossy()));
+    let words: Vec<String> = std::env::args_os().map(|word| quote(&word.to_string_lossy())).collect();
+    let place = std::env::current_dir().map_or_else(|_| "?".to_owned(), |d| quote(&d.to_string_lossy()));
     format!(
         "this is a bug in mnx {}; please report it with the command that replays it:\n  cd {place} && {}",
         env!("CARGO_PKG_VERSION"),
@@ -80,11 +76,7 @@ pub fn replay() -> String {
 /// A word as a POSIX shell reads it back.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

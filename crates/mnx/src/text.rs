@@ -12,13 +12,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|e| {
-            if e.kind() == ErrorKind::BrokenPipe {
-                Failure::PipeClosed
-            } else {
-                Failure::user(format!("standard output: {e}"))
-            }
-        })
+        .map_err(|e| if e.kind() == ErrorKind::BrokenPipe { Failure::PipeClosed } else { Failure::user(format!("standard output: {e}")) })
 }
 
 /// Bytes with a binary unit: `1.50 GiB`.
@@ -28,9 +22,7 @@ pub fn bytes(n: u64) -> String {
 
 /// A count with a decimal unit: `12.3 M`.
 pub fn count(n: f64) -> String {
-    scaled(n, 1000.0, &["", "k", "M", "G", "T"])
-        .trim_end()
-        .to_owned()
+    scaled(n, 1000.0, &["", "k", "M", "G", "T"]).trim_end().to_owned()
 }
 
 /// Seconds in the unit that fits: `1.23 s`, `4.56 ms`, `7.89 us`.
@@ -46,20 +38,12 @@ pub fn seconds(s: f64) -> String {
 
 /// `1 thread`, `2 threads`.
 pub fn threads(n: usize) -> String {
-    if n == 1 {
-        "1 thread".to_owned()
-    } else {
-        format!("{n} threads")
-    }
+    if n == 1 { "1 thread".to_owned() } else { format!("{n} threads") }
 }
 
 /// `1x1x64x64x64`.
 pub fn shape(extents: &[usize]) -> String {
-    extents
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join("x")
+    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
@@ -68,11 +52,7 @@ fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
         value /= step;
         unit += 1;
     }
-    if unit == 0 {
-        format!("{value:.0} {}", units[0])
-    } else {
-        format!("{value:.2} {}", units[unit])
-    }
+    if unit == 0 { format!("{value:.0} {}", units[0]) } else { format!("{value:.2} {}", units[unit]) }
 }
 
 /// Rows under a header: the first column left, the others right aligned, two spaces between.
@@ -88,21 +68,12 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             .iter()
             .zip(&widths)
             .enumerate()
-            .map(|(i, (cell, &w))| {
-                if i == 0 {
-                    format!("{cell:<w$}")
-                } else {
-                    format!("{cell:>w$}")
-                }
-            })
+            .map(|(i, (cell, &w))| if i == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") })
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     let header: Vec<String> = header.iter().map(|&h| h.to_owned()).collect();
-    std::iter::once(&header)
-        .chain(rows)
-        .map(|row| line(row))
-        .collect()
+    std::iter::once(&header).chain(rows).map(|row| line(row)).collect()
 }
 
 #[cfg(test)]
@@ -116,10 +87,7 @@ mod tests {
         assert_eq!(count(999.0), "999");
         assert_eq!(count(12_345_678.0), "12.35 M");
         assert_eq!(seconds(0.0025), "2.50 ms");
-        let rows = vec![
-            vec!["ä".to_owned(), "10".to_owned()],
-            vec!["long".to_owned(), "7".to_owned()],
-        ];
+        let rows = vec![vec!["ä".to_owned(), "10".to_owned()], vec!["long".to_owned(), "7".to_owned()]];
         assert_eq!(table(&["n", "v"], &rows), "n      v\nä     10\nlong   7\n");
     }
 }

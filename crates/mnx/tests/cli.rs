@@ -38,13 +38,7 @@ fn err(output: &Output) -> String {
 
 /// Expects success.
 fn ok(output: Output) -> String {
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}{}",
-        out(&output),
-        err(&output)
-    );
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
     out(&output)
 }
 
@@ -57,10 +51,7 @@ fn refused(output: Output, reason: &str) {
 }
 
 fn sound() -> Manifest {
-    manifest(vec![
-        program("x86-64-v9", &["avx9000"]),
-        program("x86-64-v3", &["sse2"]),
-    ])
+    manifest(vec![program("x86-64-v9", &["avx9000"]), program("x86-64-v3", &["sse2"])])
 }
 
 fn bundle(dir: &Path) -> PathBuf {
@@ -68,10 +59,7 @@ fn bundle(dir: &Path) -> PathBuf {
 }
 
 fn save(path: &Path, entries: &[(&str, Tensor)]) {
-    let ckpt: Checkpoint = entries
-        .iter()
-        .map(|(k, t)| ((*k).to_owned(), t.clone()))
-        .collect();
+    let ckpt: Checkpoint = entries.iter().map(|(k, t)| ((*k).to_owned(), t.clone())).collect();
     ckpt.save(path).unwrap();
 }
 
@@ -87,38 +75,17 @@ fn run_writes_every_output_with_its_type() {
     let mut files = Vec::new();
     for threads in ["1", "2"] {
         let y = dir.path().join(format!("y{threads}.safetensors"));
-        let said = ok(mnx![
-            "run",
-            m,
-            "--input",
-            x,
-            "--output",
-            y,
-            "--threads",
-            threads
-        ]);
-        assert!(
-            said.contains("x86-64-v3") && said.contains("out_0 1x2x3x5x7"),
-            "{said}"
-        );
+        let said = ok(mnx!["run", m, "--input", x, "--output", y, "--threads", threads]);
+        assert!(said.contains("x86-64-v3") && said.contains("out_0 1x2x3x5x7"), "{said}");
         files.push(std::fs::read(&y).unwrap());
     }
     assert_eq!(files[0], files[1]);
     let tensors = safetensors::SafeTensors::deserialize(&files[0]).unwrap();
     let (y, counts) = expected(&input("run"), W, B);
-    assert_eq!(
-        tensors.tensor("out_0").unwrap().data(),
-        bytemuck::cast_slice::<f32, u8>(&y)
-    );
+    assert_eq!(tensors.tensor("out_0").unwrap().data(), bytemuck::cast_slice::<f32, u8>(&y));
     assert_eq!(tensors.tensor("out_0").unwrap().shape(), [1, 2, 3, 5, 7]);
-    assert_eq!(
-        tensors.tensor("out_1").unwrap().data(),
-        bytemuck::cast_slice::<i32, u8>(&counts)
-    );
-    assert_eq!(
-        tensors.tensor("out_1").unwrap().dtype(),
-        safetensors::Dtype::I32
-    );
+    assert_eq!(tensors.tensor("out_1").unwrap().data(), bytemuck::cast_slice::<i32, u8>(&counts));
+    assert_eq!(tensors.tensor("out_1").unwrap().dtype(), safetensors::Dtype::I32);
     let y = dir.path().join("q.safetensors");
     assert_eq!(ok(mnx!["run", m, "-i", x, "-o", y, "--quiet"]), "");
 }
@@ -126,11 +93,7 @@ fn run_writes_every_output_with_its_type() {
 #[test]
 fn run_refuses_with_the_reason_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (m, x, y) = (
-        bundle(dir.path()),
-        dir.path().join("x.safetensors"),
-        dir.path().join("y.safetensors"),
-    );
+    let (m, x, y) = (bundle(dir.path()), dir.path().join("x.safetensors"), dir.path().join("y.safetensors"));
     save(&x, &[("input", input_tensor("x"))]);
     let other = dir.path().join("other.safetensors");
     save(&other, &[("image", input_tensor("x"))]);
@@ -144,47 +107,20 @@ fn run_refuses_with_the_reason_and_writes_nothing() {
     let cut = dir.path().join("cut.mnxa");
     std::fs::write(&cut, &bytes[..middle]).unwrap();
 
-    refused(
-        mnx!["run", m, "-i", dir.path().join("none"), "-o", y],
-        "none",
-    );
-    refused(
-        mnx!["run", dir.path().join("none.mnxa"), "-i", x, "-o", y],
-        "none.mnxa",
-    );
-    refused(
-        mnx!["run", m, "-i", other, "-o", y],
-        "no tensor \"input\"; the file has image",
-    );
-    refused(
-        mnx!["run", m, "-i", wrong, "-o", y],
-        "[1, 1, 3, 5, 8], the bundle was compiled for [1, 1, 3, 5, 7]",
-    );
+    refused(mnx!["run", m, "-i", dir.path().join("none"), "-o", y], "none");
+    refused(mnx!["run", dir.path().join("none.mnxa"), "-i", x, "-o", y], "none.mnxa");
+    refused(mnx!["run", m, "-i", other, "-o", y], "no tensor \"input\"; the file has image");
+    refused(mnx!["run", m, "-i", wrong, "-o", y], "[1, 1, 3, 5, 8], the bundle was compiled for [1, 1, 3, 5, 7]");
     refused(mnx!["run", damaged, "-i", x, "-o", y], "digest mismatch");
     refused(mnx!["run", cut, "-i", x, "-o", y], "truncated");
     refused(mnx!["run", x, "-i", x, "-o", y], "not a bundle");
     refused(mnx!["run", m, "-i", m, "-o", y], "safetensors");
     refused(mnx!["run", m, "-i", x, "-o", x], "would overwrite an input");
-    refused(
-        mnx!["run", m, "-i", x, "-o", dir.path().join("no/y.safetensors")],
-        "there is no directory",
-    );
-    refused(
-        mnx!["run", m, "-i", x, "-o", y, "--isa", "x86-64-v9"],
-        "needs avx9000, which this CPU lacks",
-    );
-    refused(
-        mnx!["run", m, "-i", x, "-o", y, "--isa", "x86-64-v7"],
-        "it has x86-64-v9, x86-64-v3",
-    );
+    refused(mnx!["run", m, "-i", x, "-o", dir.path().join("no/y.safetensors")], "there is no directory");
+    refused(mnx!["run", m, "-i", x, "-o", y, "--isa", "x86-64-v9"], "needs avx9000, which this CPU lacks");
+    refused(mnx!["run", m, "-i", x, "-o", y, "--isa", "x86-64-v7"], "it has x86-64-v9, x86-64-v3");
     assert!(!y.exists());
-    assert!(
-        std::fs::read_dir(dir.path()).unwrap().all(|e| !e
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .starts_with('.'))
-    );
+    assert!(std::fs::read_dir(dir.path()).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with('.')));
 }
 
 #[test]
@@ -199,34 +135,14 @@ fn wrong_usage_is_exit_code_two_and_help_has_examples() {
         mnx!["bench", m, "--threads", "two"],
         mnx!["bench", m, "--runs", "0"],
         mnx!["bench", m, "--device", "abacus"],
-        mnx![
-            "predict",
-            m,
-            "-i",
-            "a.nii",
-            "-o",
-            "b.nii",
-            "--overlap",
-            "1.5"
-        ],
+        mnx!["predict", m, "-i", "a.nii", "-o", "b.nii", "--overlap", "1.5"],
         mnx!["completions", "ed"],
     ] {
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
     }
-    for command in [
-        "run",
-        "predict",
-        "bench",
-        "inspect",
-        "refit",
-        "verify",
-        "completions",
-    ] {
+    for command in ["run", "predict", "bench", "inspect", "refit", "verify", "completions"] {
         let help = ok(mnx![command, "-h"]);
-        assert!(
-            help.contains("Example") && help.contains(&format!("mnx {command}")),
-            "{help}"
-        );
+        assert!(help.contains("Example") && help.contains(&format!("mnx {command}")), "{help}");
     }
     assert!(ok(mnx!["completions", "bash"]).contains("_mnx"));
     assert!(ok(mnx!["--version"]).starts_with("mnx "));
@@ -236,43 +152,14 @@ fn wrong_usage_is_exit_code_two_and_help_has_examples() {
 fn bench_json_stands_alone_on_stdout() {
     let dir = tempfile::tempdir().unwrap();
     let m = bundle(dir.path());
-    let json: Value = serde_json::from_str(&ok(mnx![
-        "bench",
-        m,
-        "--runs",
-        "3",
-        "--threads",
-        "2",
-        "--json",
-        "-"
-    ]))
-    .unwrap();
-    for key in [
-        "median_s",
-        "min_s",
-        "max_s",
-        "peak_bytes",
-        "gflops",
-        "bytes",
-        "percent_of_roofline",
-        "arena_bytes",
-        "weights_bytes",
-    ] {
+    let json: Value = serde_json::from_str(&ok(mnx!["bench", m, "--runs", "3", "--threads", "2", "--json", "-"])).unwrap();
+    for key in ["median_s", "min_s", "max_s", "peak_bytes", "gflops", "bytes", "percent_of_roofline", "arena_bytes", "weights_bytes"] {
         assert!(json[key].as_f64().unwrap() > 0.0, "{key}: {json}");
     }
-    assert_eq!(
-        (json["threads"].as_u64(), json["isa"].as_str()),
-        (Some(2), Some("x86-64-v3"))
-    );
-    assert!(
-        json["min_s"].as_f64() <= json["median_s"].as_f64()
-            && json["median_s"].as_f64() <= json["max_s"].as_f64()
-    );
+    assert_eq!((json["threads"].as_u64(), json["isa"].as_str()), (Some(2), Some("x86-64-v3")));
+    assert!(json["min_s"].as_f64() <= json["median_s"].as_f64() && json["median_s"].as_f64() <= json["max_s"].as_f64());
     let dispatches = json["dispatches"].as_array().unwrap();
-    let names: Vec<&str> = dispatches
-        .iter()
-        .map(|d| d["dispatch"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> = dispatches.iter().map(|d| d["dispatch"].as_str().unwrap()).collect();
     assert_eq!(names, ["(fill)", "block", "(copy)", "head"]);
     for key in ["median_s", "min_s", "max_s", "gflops", "bytes", "percent"] {
         assert!(dispatches[1][key].as_f64().unwrap() > 0.0, "{key}: {json}");
@@ -280,24 +167,10 @@ fn bench_json_stands_alone_on_stdout() {
     assert_eq!(dispatches[1]["kernel"], "affine");
 
     let file = dir.path().join("b.json");
-    let said = ok(mnx![
-        "bench",
-        m,
-        "--runs",
-        "2",
-        "--per-dispatch",
-        "--json",
-        file
-    ]);
-    assert!(
-        said.contains("median") && said.contains("block") && said.contains("peak memory"),
-        "{said}"
-    );
+    let said = ok(mnx!["bench", m, "--runs", "2", "--per-dispatch", "--json", file]);
+    assert!(said.contains("median") && said.contains("block") && said.contains("peak memory"), "{said}");
     assert!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap()["runs"] == 2);
-    let null: Value = serde_json::from_str(&ok(mnx![
-        "bench", m, "--runs", "2", "--device", "null", "--json", "-"
-    ]))
-    .unwrap();
+    let null: Value = serde_json::from_str(&ok(mnx!["bench", m, "--runs", "2", "--device", "null", "--json", "-"])).unwrap();
     assert!(null["gflops"].is_null() && null["device"] == "null");
 }
 
@@ -306,15 +179,7 @@ fn inspect_shows_the_manifest_and_refuses_damage() {
     let dir = tempfile::tempdir().unwrap();
     let m = bundle(dir.path());
     let text = ok(mnx!["inspect", m]);
-    for word in [
-        "affine",
-        "x86-64-v3",
-        "weights",
-        "code 0",
-        "patch 3x5x7",
-        "blake3",
-        "vectors     none",
-    ] {
+    for word in ["affine", "x86-64-v3", "weights", "code 0", "patch 3x5x7", "blake3", "vectors     none"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let json: Manifest = serde_json::from_str(&ok(mnx!["inspect", m, "--json"])).unwrap();
@@ -330,34 +195,14 @@ fn refit_equals_compiling_with_the_new_weights() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let m = bundle(dir.path());
     let (w, b) = ([-0.5, 2.0], [1.0, -0.25]);
-    let (new, weights) = (
-        dir.path().join("new.mnxa"),
-        dir.path().join("w.safetensors"),
-    );
+    let (new, weights) = (dir.path().join("new.mnxa"), dir.path().join("w.safetensors"));
     let pair = |v: [f32; 2]| Tensor::new(vec![2], v.to_vec());
-    save(
-        &weights,
-        &[
-            ("unused", Tensor::zeros(vec![3])),
-            ("b", pair(b)),
-            ("w", pair(w)),
-        ],
-    );
+    save(&weights, &[("unused", Tensor::zeros(vec![3])), ("b", pair(b)), ("w", pair(w))]);
     let said = ok(mnx!["refit", m, "--weights", weights, "-o", new]);
-    assert!(
-        said.contains("2 weights from 2 tensors")
-            && said.contains("1 tensors of the file are not used"),
-        "{said}"
-    );
+    assert!(said.contains("2 weights from 2 tensors") && said.contains("1 tensors of the file are not used"), "{said}");
     let compiled = sample::bundle(other.path(), &sound(), w, b);
-    let (refitted, compiled) = (
-        Bundle::open(&new).unwrap(),
-        Bundle::open(&compiled).unwrap(),
-    );
-    assert_eq!(
-        refitted.read_weights().unwrap(),
-        compiled.read_weights().unwrap()
-    );
+    let (refitted, compiled) = (Bundle::open(&new).unwrap(), Bundle::open(&compiled).unwrap());
+    assert_eq!(refitted.read_weights().unwrap(), compiled.read_weights().unwrap());
     assert_eq!(refitted.manifest(), compiled.manifest());
     // In place, and with the same weights: the same file.
     let before = std::fs::read(&new).unwrap();
@@ -368,17 +213,10 @@ fn refit_equals_compiling_with_the_new_weights() {
     save(&bad, &[("w", Tensor::zeros(vec![3]))]);
     let none = dir.path().join("none.mnxa");
     let output = mnx!["refit", m, "--weights", bad, "-o", none];
-    assert!(
-        err(&output).contains("\"w\" has shape [3], the network needs [2]"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("\"w\" has shape [3], the network needs [2]"), "{}", err(&output));
     refused(output, "tensor \"b\" is missing");
     save(&bad, &[("w", pair([f32::NAN, 0.0])), ("b", pair(b))]);
-    refused(
-        mnx!["refit", m, "--weights", bad, "-o", none],
-        "1 values of 2 are not finite",
-    );
+    refused(mnx!["refit", m, "--weights", bad, "-o", none], "1 values of 2 are not finite");
     assert!(!none.exists());
 }
 
@@ -392,33 +230,17 @@ fn verify_passes_fails_and_says_when_there_is_nothing() {
     m.vectors = Some(TestVectors {
         input_name: "vectors".into(),
         outputs: vec![
-            (0..2 * VOXELS)
-                .step_by(11)
-                .map(|i| (i as u64, f64::from(y[i])))
-                .collect(),
-            (0..VOXELS)
-                .step_by(7)
-                .map(|i| (i as u64, f64::from(counts[i])))
-                .collect(),
+            (0..2 * VOXELS).step_by(11).map(|i| (i as u64, f64::from(y[i]))).collect(),
+            (0..VOXELS).step_by(7).map(|i| (i as u64, f64::from(counts[i]))).collect(),
         ],
         maxima: vec![y.iter().fold(0.0, |m, v| v.abs().max(m)).into(), 2.0],
         tolerance: 1e-5,
     });
     let path = sample::bundle(dir.path(), &m, W, B);
     let said = ok(mnx!["verify", path]);
-    assert!(
-        said.contains("out_0") && said.contains("out_1") && said.contains("ok"),
-        "{said}"
-    );
-    let json: Value =
-        serde_json::from_str(&ok(mnx!["verify", path, "--json", "--threads", "3"])).unwrap();
-    assert_eq!(
-        (
-            json["pass"].as_bool(),
-            json["outputs"].as_array().unwrap().len()
-        ),
-        (Some(true), 2)
-    );
+    assert!(said.contains("out_0") && said.contains("out_1") && said.contains("ok"), "{said}");
+    let json: Value = serde_json::from_str(&ok(mnx!["verify", path, "--json", "--threads", "3"])).unwrap();
+    assert_eq!((json["pass"].as_bool(), json["outputs"].as_array().unwrap().len()), (Some(true), 2));
     refused(mnx!["verify", path, "--device", "null"], "computes nothing");
 
     let path = sample::bundle(dir.path(), &m, [1.5, -0.7], B);
@@ -429,13 +251,7 @@ fn verify_passes_fails_and_says_when_there_is_nothing() {
     // Refit drops them and says so.
     let path = sample::bundle(dir.path(), &m, W, B);
     let (weights, new) = (dir.path().join("w.safetensors"), dir.path().join("n.mnxa"));
-    save(
-        &weights,
-        &[
-            ("w", Tensor::new(vec![2], W.to_vec())),
-            ("b", Tensor::new(vec![2], B.to_vec())),
-        ],
-    );
+    save(&weights, &[("w", Tensor::new(vec![2], W.to_vec())), ("b", Tensor::new(vec![2], B.to_vec()))]);
     assert!(ok(mnx!["refit", path, "-w", weights, "-o", new]).contains("test vectors dropped"));
     assert!(Bundle::open(&new).unwrap().manifest().vectors.is_none());
 }
@@ -449,28 +265,16 @@ fn a_crash_of_compiled_code_names_the_kernel_and_the_replay() {
         dir.path(),
         "void affine(const void *const *b, unsigned long w, void *s) { if (w == 29) *(volatile int *)8 = 1; } void count(){}",
     );
-    let (path, x) = (
-        dir.path().join("crash it.mnxa"),
-        dir.path().join("x.safetensors"),
-    );
+    let (path, x) = (dir.path().join("crash it.mnxa"), dir.path().join("x.safetensors"));
     let weights = sample::weight_bytes(W, B);
-    mnx_artifact::BundleWriter::new(&m)
-        .code(&code)
-        .code(&code)
-        .weights(&weights)
-        .write(&path)
-        .unwrap();
+    mnx_artifact::BundleWriter::new(&m).code(&code).code(&code).weights(&weights).write(&path).unwrap();
     save(&x, &[("input", input_tensor("x"))]);
     for threads in ["1", "3"] {
         let y = dir.path().join("y.safetensors");
         let output = mnx!["run", path, "-i", x, "-o", y, "--threads", threads];
         let said = err(&output);
         assert_eq!(output.status.code(), Some(101), "{said}");
-        assert!(
-            said.contains("bad memory access in kernel affine")
-                && said.contains("crash it.mnxa' -i"),
-            "{said}"
-        );
+        assert!(said.contains("bad memory access in kernel affine") && said.contains("crash it.mnxa' -i"), "{said}");
         assert!(!y.exists());
     }
 }

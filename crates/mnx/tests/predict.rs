@@ -28,39 +28,20 @@ struct Case {
 }
 
 fn affine() -> [[f64; 4]; 4] {
-    [
-        [-2.0, 0.0, 0.0, 5.0],
-        [0.0, 1.5, 0.0, -7.0],
-        [0.0, 0.0, 3.0, 1.0],
-        [0.0, 0.0, 0.0, 1.0],
-    ]
+    [[-2.0, 0.0, 0.0, 5.0], [0.0, 1.5, 0.0, -7.0], [0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 1.0]]
 }
 
 fn voxels(name: &str, channels: usize) -> Vec<f32> {
-    det(name, channels * SHAPE.iter().product::<usize>())
-        .map(|v| (100.0 + 30.0 * v) as f32)
-        .collect()
+    det(name, channels * SHAPE.iter().product::<usize>()).map(|v| (100.0 + 30.0 * v) as f32).collect()
 }
 
 fn case(m: &Manifest, name: &str) -> Case {
     let dir = tempfile::tempdir().unwrap();
     let bundle = sample::bundle(dir.path(), m, W, B);
     let image = dir.path().join("image.nii.gz");
-    write_f32(
-        &image,
-        &voxels(name, 1),
-        1,
-        &Header::new(SHAPE, affine()).unwrap(),
-    )
-    .unwrap();
+    write_f32(&image, &voxels(name, 1), 1, &Header::new(SHAPE, affine()).unwrap()).unwrap();
     let root = dir.path().to_owned();
-    Case {
-        bundle,
-        image,
-        seg: root.join("seg.nii.gz"),
-        root,
-        _dir: dir,
-    }
+    Case { bundle, image, seg: root.join("seg.nii.gz"), root, _dir: dir }
 }
 
 fn model() -> Manifest {
@@ -85,12 +66,7 @@ fn predict(case: &Case, image: &Path, more: &[&str]) -> Output {
 fn wanted(image: &[f32]) -> Vec<Option<u16>> {
     let n = image.len() as f64;
     let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let sd = (image
-        .iter()
-        .map(|v| (f64::from(*v) - mean).powi(2))
-        .sum::<f64>()
-        / n)
-        .sqrt();
+    let sd = (image.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
     let logit = |c: usize, z: f64| (f64::from(W[c]) * z + f64::from(B[c])).max(0.0);
     image
         .iter()
@@ -126,19 +102,10 @@ fn ok(output: &Output) -> String {
 fn labels_follow_the_network_whatever_the_tiling() {
     let case = case(&model(), "plain");
     let image = voxels("plain", 1);
-    for more in [
-        &[][..],
-        &["--overlap", "0.25", "--threads", "1"],
-        &["--tta"],
-    ] {
+    for more in [&[][..], &["--overlap", "0.25", "--threads", "1"], &["--tta"]] {
         let output = predict(&case, &case.image, more);
         let said = ok(&output);
-        assert!(
-            said.contains("0 background")
-                && said.contains("1 class 1")
-                && said.contains("seg.nii.gz"),
-            "{said}"
-        );
+        assert!(said.contains("0 background") && said.contains("1 class 1") && said.contains("seg.nii.gz"), "{said}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("patches"));
         check(&case, &image, [0, 1]);
         std::fs::remove_file(&case.seg).unwrap();
@@ -151,44 +118,18 @@ fn labels_follow_the_network_whatever_the_tiling() {
 #[test]
 fn probabilities_picture_and_json() {
     let mut m = model();
-    m.labels = vec![
-        Label {
-            name: "outside".into(),
-            value: 0,
-        },
-        Label {
-            name: "lesion".into(),
-            value: 300,
-        },
-    ];
+    m.labels = vec![Label { name: "outside".into(), value: 0 }, Label { name: "lesion".into(), value: 300 }];
     let case = case(&m, "extras");
-    let output = predict(
-        &case,
-        &case.image,
-        &[
-            "--probabilities",
-            "p.nii.gz",
-            "--picture",
-            "p.png",
-            "--json",
-        ],
-    );
+    let output = predict(&case, &case.image, &["--probabilities", "p.nii.gz", "--picture", "p.png", "--json"]);
     let json: Value = serde_json::from_str(&ok(&output)).unwrap();
     check(&case, &voxels("extras", 1), [0, 300]);
     let p = read(&case.root.join("p.nii.gz"), &ReadOptions::default()).unwrap();
     assert_eq!((p.channels, p.shape), (2, SHAPE));
     let n = p.voxels();
     assert!((0..n).all(|i| (p.data[i] + p.data[n + i] - 1.0).abs() < 1e-5));
-    assert!(
-        std::fs::read(case.root.join("p.png"))
-            .unwrap()
-            .starts_with(b"\x89PNG")
-    );
+    assert!(std::fs::read(case.root.join("p.png")).unwrap().starts_with(b"\x89PNG"));
     let labels = json["labels"].as_array().unwrap();
-    assert_eq!(
-        (labels[1]["value"].as_u64(), labels[1]["name"].as_str()),
-        (Some(300), Some("lesion"))
-    );
+    assert_eq!((labels[1]["value"].as_u64(), labels[1]["name"].as_str()), (Some(300), Some("lesion")));
     let count: u64 = labels.iter().map(|l| l["voxels"].as_u64().unwrap()).sum();
     assert_eq!(count, n as u64);
     let ml = labels[1]["ml"].as_f64().unwrap();
@@ -233,15 +174,7 @@ fn a_batch_is_filled_with_copies() {
     let p = &mut m.programs[0];
     p.inputs = vec![sample::arena(0, 840)];
     p.outputs = vec![sample::arena(1024, 1680)];
-    let Command::Launch {
-        kernel,
-        args,
-        workgroups,
-        ..
-    } = &mut p.commands[1]
-    else {
-        panic!("not a launch")
-    };
+    let Command::Launch { kernel, args, workgroups, .. } = &mut p.commands[1] else { panic!("not a launch") };
     (*kernel, *workgroups) = ("both".into(), 2);
     (args[0], args[3]) = (sample::arena(0, 840), sample::arena(1024, 1680));
     p.commands = vec![p.commands[1].clone()];
@@ -249,11 +182,7 @@ fn a_batch_is_filled_with_copies() {
     let code = sample::compile(&case.root, BATCH_OF_TWO);
     case.bundle = case.root.join("batch.mnxa");
     let weights = sample::weight_bytes(W, B);
-    BundleWriter::new(&m)
-        .code(&code)
-        .weights(&weights)
-        .write(&case.bundle)
-        .unwrap();
+    BundleWriter::new(&m).code(&code).weights(&weights).write(&case.bundle).unwrap();
     let output = predict(&case, &case.image, &[]);
     ok(&output);
     assert!(String::from_utf8_lossy(&output.stderr).contains("computes 2 samples a run"));
@@ -267,13 +196,7 @@ fn refusals_name_the_reason_and_write_nothing() {
     let probabilities = case(&softmax, "softmax");
     let plain = case(&model(), "refusals");
     let two = plain.root.join("two.nii");
-    write_f32(
-        &two,
-        &voxels("two", 2),
-        2,
-        &Header::new(SHAPE, affine()).unwrap(),
-    )
-    .unwrap();
+    write_f32(&two, &voxels("two", 2), 2, &Header::new(SHAPE, affine()).unwrap()).unwrap();
     let holes = plain.root.join("holes.nii");
     let mut values = voxels("holes", 1);
     values[5] = f32::NAN;
@@ -289,45 +212,18 @@ fn refusals_name_the_reason_and_write_nothing() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(reason), "{reason:?} not in {said:?}");
-        assert!(
-            output.stdout.is_empty() && !case.seg.exists() && !case.root.join("p.png").exists()
-        );
+        assert!(output.stdout.is_empty() && !case.seg.exists() && !case.root.join("p.png").exists());
     };
-    expect(
-        &probabilities,
-        &probabilities.image,
-        &[],
-        "output is softmax, predict needs logits",
-    );
+    expect(&probabilities, &probabilities.image, &[], "output is softmax, predict needs logits");
     expect(&plain, &two, &[], "2 channel(s), expected 1");
     expect(&plain, &holes, &["--picture", "p.png"], "1 NaN");
     expect(&plain, &text, &[], "not a NIfTI file");
     expect(&plain, &cut, &[], "cut.nii.gz");
     expect(&plain, &plain.root.join("none.nii"), &[], "none.nii");
-    expect(
-        &plain,
-        &plain.image,
-        &["--device", "null"],
-        "computes nothing",
-    );
-    expect(
-        &plain,
-        &plain.image,
-        &["--picture", "p.jpg"],
-        "a name ending in .png expected",
-    );
-    expect(
-        &plain,
-        &plain.image,
-        &["--probabilities", "p.txt"],
-        "a name ending in .nii",
-    );
-    expect(
-        &plain,
-        &plain.image,
-        &["--probabilities", "nowhere/p.nii"],
-        "there is no directory nowhere",
-    );
+    expect(&plain, &plain.image, &["--device", "null"], "computes nothing");
+    expect(&plain, &plain.image, &["--picture", "p.jpg"], "a name ending in .png expected");
+    expect(&plain, &plain.image, &["--probabilities", "p.txt"], "a name ending in .nii");
+    expect(&plain, &plain.image, &["--probabilities", "nowhere/p.nii"], "there is no directory nowhere");
     ok(&predict(&plain, &holes, &["--nan-to-num"]));
     assert!(plain.seg.exists());
 }

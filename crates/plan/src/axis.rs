@@ -114,19 +114,8 @@ mod tests {
             for stride in 1..=2 {
                 for taps in [1, 3, 5, 7] {
                     for input in 1..9usize {
-                        let output = if transposed {
-                            (input - 1) * stride + 1
-                        } else {
-                            (input - 1) / stride + 1
-                        };
-                        let axis = Axis {
-                            input,
-                            output,
-                            taps,
-                            stride,
-                            pad: taps / 2,
-                            transposed,
-                        };
+                        let output = if transposed { (input - 1) * stride + 1 } else { (input - 1) / stride + 1 };
+                        let axis = Axis { input, output, taps, stride, pad: taps / 2, transposed };
                         check(&axis);
                     }
                 }
@@ -141,28 +130,16 @@ mod tests {
             for i in -20i64..40 {
                 for q in 0..axis.taps {
                     let (s, p) = (axis.stride as i64, axis.pad as i64);
-                    let hit = if axis.transposed {
-                        o as i64 == i * s - p + q as i64
-                    } else {
-                        i == o as i64 * s - p + q as i64
-                    };
+                    let hit = if axis.transposed { o as i64 == i * s - p + q as i64 } else { i == o as i64 * s - p + q as i64 };
                     if hit {
                         want.push((i, q));
                     }
                 }
             }
             let (m, r) = (o / axis.out_step(), o % axis.out_step());
-            let got: Vec<_> = axis
-                .pattern(r)
-                .into_iter()
-                .map(|(i, q)| (i + (m * axis.in_step()) as i64, q))
-                .collect();
+            let got: Vec<_> = axis.pattern(r).into_iter().map(|(i, q)| (i + (m * axis.in_step()) as i64, q)).collect();
             assert_eq!(got, want, "{axis:?} output {o}");
-            let inside: Vec<_> = want
-                .iter()
-                .map(|w| w.0)
-                .filter(|&i| i >= 0 && i < axis.input as i64)
-                .collect();
+            let inside: Vec<_> = want.iter().map(|w| w.0).filter(|&i| i >= 0 && i < axis.input as i64).collect();
             let (low, high) = axis.window(o, o + 1);
             assert_eq!(inside, (low as i64..high as i64).collect::<Vec<_>>());
             for (i, _) in want {

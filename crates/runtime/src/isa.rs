@@ -39,54 +39,35 @@ pub fn pick(
     runs: &dyn Fn(&str) -> bool,
     has: &dyn Fn(&str) -> bool,
 ) -> Result<usize, RuntimeError> {
-    let lacks =
-        |p: &Program| -> Vec<String> { p.requires.iter().filter(|f| !has(f)).cloned().collect() };
+    let lacks = |p: &Program| -> Vec<String> { p.requires.iter().filter(|f| !has(f)).cloned().collect() };
     if let Some(target) = wanted {
         let Some(index) = programs.iter().position(|p| p.target == target) else {
             let offered: Vec<&str> = programs.iter().map(|p| p.target.as_str()).collect();
-            return Err(RuntimeError::NoProgram(format!(
-                "the bundle has no code for {target}; it has {}",
-                offered.join(", ")
-            )));
+            return Err(RuntimeError::NoProgram(format!("the bundle has no code for {target}; it has {}", offered.join(", "))));
         };
         if !runs(target) {
-            return Err(RuntimeError::NoProgram(format!(
-                "code for {target} does not run on this device"
-            )));
+            return Err(RuntimeError::NoProgram(format!("code for {target} does not run on this device")));
         }
         let missing = lacks(&programs[index]);
         if !missing.is_empty() {
-            return Err(RuntimeError::NoProgram(format!(
-                "code for {target} needs {}, which this CPU lacks",
-                missing.join(", ")
-            )));
+            return Err(RuntimeError::NoProgram(format!("code for {target} needs {}, which this CPU lacks", missing.join(", "))));
         }
         return Ok(index);
     }
-    if let Some(index) = programs
-        .iter()
-        .position(|p| runs(&p.target) && lacks(p).is_empty())
-    {
+    if let Some(index) = programs.iter().position(|p| runs(&p.target) && lacks(p).is_empty()) {
         return Ok(index);
     }
     let reasons: Vec<String> = programs
         .iter()
         .map(|p| {
             if runs(&p.target) {
-                format!(
-                    "{} needs {}, which this CPU lacks",
-                    p.target,
-                    lacks(p).join(", ")
-                )
+                format!("{} needs {}, which this CPU lacks", p.target, lacks(p).join(", "))
             } else {
                 format!("{} is for another kind of device", p.target)
             }
         })
         .collect();
-    Err(RuntimeError::NoProgram(format!(
-        "no code in the bundle runs here: {}; compile it for this machine",
-        reasons.join("; ")
-    )))
+    Err(RuntimeError::NoProgram(format!("no code in the bundle runs here: {}; compile it for this machine", reasons.join("; "))))
 }
 
 #[cfg(test)]
@@ -107,11 +88,7 @@ mod tests {
     }
 
     fn offered() -> Vec<Program> {
-        vec![
-            program("sm_90a", &[]),
-            program("x86-64-v4", &["avx512f", "avx512bw", "avx2"]),
-            program("x86-64-v3", &["avx2", "fma"]),
-        ]
+        vec![program("sm_90a", &[]), program("x86-64-v4", &["avx512f", "avx512bw", "avx2"]), program("x86-64-v3", &["avx2", "fma"])]
     }
 
     fn host(target: &str) -> bool {
@@ -122,10 +99,7 @@ mod tests {
     fn the_best_program_that_the_cpu_can_run_is_taken() {
         let p = offered();
         assert_eq!(pick(&p, None, &host, &|_| true).unwrap(), 1);
-        assert_eq!(
-            pick(&p, None, &host, &|f| !f.starts_with("avx512")).unwrap(),
-            2
-        );
+        assert_eq!(pick(&p, None, &host, &|f| !f.starts_with("avx512")).unwrap(), 2);
         assert_eq!(pick(&p, Some("x86-64-v3"), &host, &|_| true).unwrap(), 2);
     }
 
@@ -134,28 +108,12 @@ mod tests {
         let p = offered();
         let old = |f: &str| f == "avx2";
         let err = pick(&p, None, &host, &old).unwrap_err().to_string();
-        assert!(
-            err.contains("x86-64-v4 needs avx512f, avx512bw")
-                && err.contains("x86-64-v3 needs fma"),
-            "{err}"
-        );
-        let err = pick(&p, Some("x86-64-v4"), &host, &old)
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            err,
-            "code for x86-64-v4 needs avx512f, avx512bw, which this CPU lacks"
-        );
-        let err = pick(&p, Some("x86-64-v5"), &host, &old)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            err.contains("no code for x86-64-v5; it has sm_90a, x86-64-v4, x86-64-v3"),
-            "{err}"
-        );
-        let err = pick(&p, Some("sm_90a"), &host, &old)
-            .unwrap_err()
-            .to_string();
+        assert!(err.contains("x86-64-v4 needs avx512f, avx512bw") && err.contains("x86-64-v3 needs fma"), "{err}");
+        let err = pick(&p, Some("x86-64-v4"), &host, &old).unwrap_err().to_string();
+        assert_eq!(err, "code for x86-64-v4 needs avx512f, avx512bw, which this CPU lacks");
+        let err = pick(&p, Some("x86-64-v5"), &host, &old).unwrap_err().to_string();
+        assert!(err.contains("no code for x86-64-v5; it has sm_90a, x86-64-v4, x86-64-v3"), "{err}");
+        let err = pick(&p, Some("sm_90a"), &host, &old).unwrap_err().to_string();
         assert!(err.contains("does not run on this device"), "{err}");
         assert!(pick(&[], None, &host, &old).is_err());
     }

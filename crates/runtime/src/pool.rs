@@ -38,10 +38,7 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("left", &self.left)
-            .field("done", &self.done)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("left", &self.left).field("done", &self.done).finish_non_exhaustive()
     }
 }
 
@@ -60,21 +57,12 @@ impl Pool {
     /// The system's reason if a thread cannot be started.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let asleep = (1..threads).map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::new(Shared {
-            asleep,
-            ..Shared::default()
-        });
-        let mut pool = Self {
-            shared,
-            workers: Vec::new(),
-            handles: Vec::new(),
-        };
+        let shared = Arc::new(Shared { asleep, ..Shared::default() });
+        let mut pool = Self { shared, workers: Vec::new(), handles: Vec::new() };
         for thread in 1..threads {
             let shared = Arc::clone(&pool.shared);
             // An error drops `pool`, which ends the workers started so far.
-            let worker = thread::Builder::new()
-                .name(format!("mnx-{thread}"))
-                .spawn(move || shared.serve(thread))?;
+            let worker = thread::Builder::new().name(format!("mnx-{thread}")).spawn(move || shared.serve(thread))?;
             pool.handles.push(worker.thread().clone());
             pool.workers.push(worker);
         }
@@ -151,11 +139,7 @@ impl Shared {
             return false;
         }
         let taken = self.chunk.load(Ordering::Relaxed).clamp(1, left);
-        if self
-            .left
-            .compare_exchange_weak(left, left - taken, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
+        if self.left.compare_exchange_weak(left, left - taken, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return true;
         }
         let job = self.job.load(Ordering::Relaxed);
@@ -191,10 +175,7 @@ impl Shared {
                 continue;
             }
             asleep.store(true, Ordering::SeqCst);
-            while asleep.load(Ordering::SeqCst)
-                && self.left.load(Ordering::SeqCst) == 0
-                && !self.closing.load(Ordering::SeqCst)
-            {
+            while asleep.load(Ordering::SeqCst) && self.left.load(Ordering::SeqCst) == 0 && !self.closing.load(Ordering::SeqCst) {
                 thread::park();
             }
             asleep.store(false, Ordering::SeqCst);
@@ -221,12 +202,7 @@ mod tests {
         for threads in [1, 2, 3, 8] {
             let mut pool = Pool::new(threads).unwrap();
             let sizes = [1usize, 2, 7, 100, 1000, 4097, 0];
-            let tally = Arc::new(Tally(
-                sizes
-                    .iter()
-                    .map(|&n| (0..n).map(|_| AtomicUsize::new(0)).collect())
-                    .collect(),
-            ));
+            let tally = Arc::new(Tally(sizes.iter().map(|&n| (0..n).map(|_| AtomicUsize::new(0)).collect()).collect()));
             pool.install(Arc::clone(&tally) as Arc<dyn Work>);
             let rounds = 300;
             for round in 0..rounds {

@@ -35,9 +35,7 @@ impl Roofline {
         let threads = threads.max(1);
         let flops_per_s = best_rate(threads, |_, _| fma_loop(5_000) as f64);
         let pieces = (COPY_FLOATS / threads / PIECE).max(1);
-        let slots: Vec<_> = (0..threads)
-            .map(|i| Mutex::new((vec![i as f32; pieces * PIECE], vec![0.5f32; pieces * PIECE])))
-            .collect();
+        let slots: Vec<_> = (0..threads).map(|i| Mutex::new((vec![i as f32; pieces * PIECE], vec![0.5f32; pieces * PIECE]))).collect();
         let bytes_per_s = best_rate(threads, |thread, step| {
             if let Ok(mut slot) = slots[thread].lock() {
                 let (src, dst) = &mut *slot;
@@ -47,10 +45,7 @@ impl Roofline {
             }
             (2 * PIECE * 4) as f64
         });
-        Self {
-            flops_per_s,
-            bytes_per_s,
-        }
+        Self { flops_per_s, bytes_per_s }
     }
 
     /// The least time that a cost can take: the slower of its two ceilings, in seconds.
@@ -79,18 +74,10 @@ fn best_rate(threads: usize, step: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
     let mut sums = vec![0.0; WINDOWS];
     std::thread::scope(|scope| {
         let one = &one;
-        let others: Vec<_> = (1..threads)
-            .map(|thread| scope.spawn(move || one(thread)))
-            .collect();
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || one(thread))).collect();
         let mine = one(0);
-        for rates in others
-            .into_iter()
-            .filter_map(|t| t.join().ok())
-            .chain([mine])
-        {
-            sums.iter_mut()
-                .zip(rates)
-                .for_each(|(sum, rate)| *sum += rate);
+        for rates in others.into_iter().filter_map(|t| t.join().ok()).chain([mine]) {
+            sums.iter_mut().zip(rates).for_each(|(sum, rate)| *sum += rate);
         }
     });
     sums.into_iter().fold(0.0, f64::max)
@@ -105,23 +92,8 @@ mod tests {
         let r = Roofline::measure(2);
         assert!(r.flops_per_s.is_finite() && r.flops_per_s > 1e8, "{r:?}");
         assert!(r.bytes_per_s.is_finite() && r.bytes_per_s > 1e7, "{r:?}");
-        let r = Roofline {
-            flops_per_s: 100.0,
-            bytes_per_s: 10.0,
-        };
-        assert_eq!(
-            r.seconds(Cost {
-                flops: 200,
-                bytes: 10
-            }),
-            2.0
-        );
-        assert_eq!(
-            r.seconds(Cost {
-                flops: 200,
-                bytes: 70
-            }),
-            7.0
-        );
+        let r = Roofline { flops_per_s: 100.0, bytes_per_s: 10.0 };
+        assert_eq!(r.seconds(Cost { flops: 200, bytes: 10 }), 2.0);
+        assert_eq!(r.seconds(Cost { flops: 200, bytes: 70 }), 7.0);
     }
 }

@@ -22,11 +22,7 @@ impl PortData {
     /// Zeros for a port.
     fn zeros(port: &Port) -> Self {
         let n = port.shape.iter().product();
-        if port.dtype == "i32" {
-            Self::I32(vec![0; n])
-        } else {
-            Self::F32(vec![0.0; n])
-        }
+        if port.dtype == "i32" { Self::I32(vec![0; n]) } else { Self::F32(vec![0.0; n]) }
     }
 
     /// Number of elements.
@@ -98,50 +94,22 @@ impl Session {
     ///
     /// # Errors
     /// `NoProgram` with what the CPU lacks, `Bundle` for damaged weights, `Device` if memory, threads or code cannot be had.
-    pub fn open(
-        bundle: &Bundle,
-        device: DeviceChoice,
-        threads: Option<usize>,
-        isa: Option<&str>,
-    ) -> Result<Self, RuntimeError> {
-        Self::on(
-            device.open(threads.unwrap_or_else(default_threads))?,
-            bundle,
-            isa,
-        )
+    pub fn open(bundle: &Bundle, device: DeviceChoice, threads: Option<usize>, isa: Option<&str>) -> Result<Self, RuntimeError> {
+        Self::on(device.open(threads.unwrap_or_else(default_threads))?, bundle, isa)
     }
 
     /// The same on a device of the caller's.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn on(
-        mut device: Box<dyn Device>,
-        bundle: &Bundle,
-        isa: Option<&str>,
-    ) -> Result<Self, RuntimeError> {
+    pub fn on(mut device: Box<dyn Device>, bundle: &Bundle, isa: Option<&str>) -> Result<Self, RuntimeError> {
         let manifest = bundle.manifest();
-        let index = isa::pick(&manifest.programs, isa, &|t| device.runs(t), &|f| {
-            device.has(f)
-        })?;
+        let index = isa::pick(&manifest.programs, isa, &|t| device.runs(t), &|f| device.has(f))?;
         let program = manifest.programs[index].clone();
         let weights = device.weights(bundle)?;
         let arena = device.alloc(program.arena_bytes)?;
-        let kernels = device.load(&Binary {
-            code: bundle.code(index),
-            program: &program,
-            arena,
-            weights,
-        })?;
-        Ok(Self {
-            device,
-            program,
-            inputs: manifest.inputs.clone(),
-            outputs: manifest.outputs.clone(),
-            arena,
-            weights,
-            kernels,
-        })
+        let kernels = device.load(&Binary { code: bundle.code(index), program: &program, arena, weights })?;
+        Ok(Self { device, program, inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone(), arena, weights, kernels })
     }
 
     /// The input ports.
@@ -181,10 +149,7 @@ impl Session {
 
     /// An empty trace of the right size, for [`Self::run_timed`].
     pub fn new_trace(&self) -> Trace {
-        Trace {
-            seconds: vec![0.0; self.program.commands.len()],
-            total_s: 0.0,
-        }
+        Trace { seconds: vec![0.0; self.program.commands.len()], total_s: 0.0 }
     }
 
     /// Runs once and returns the outputs. One slice per input port, in port order, channels first and dense.
@@ -201,15 +166,10 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::run`], and `Port` if outputs do not fit.
-    pub fn run_into(
-        &mut self,
-        inputs: &[&[f32]],
-        outputs: &mut [PortData],
-    ) -> Result<(), RuntimeError> {
+    pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [PortData]) -> Result<(), RuntimeError> {
         self.check(inputs, outputs)?;
         self.upload(inputs)?;
-        self.device
-            .submit(self.kernels, 0..self.program.commands.len())?;
+        self.device.submit(self.kernels, 0..self.program.commands.len())?;
         self.device.wait()?;
         self.download(outputs)
     }
@@ -218,12 +178,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::run_into`], and `Port` if the trace is another session's.
-    pub fn run_timed(
-        &mut self,
-        inputs: &[&[f32]],
-        outputs: &mut [PortData],
-        trace: &mut Trace,
-    ) -> Result<(), RuntimeError> {
+    pub fn run_timed(&mut self, inputs: &[&[f32]], outputs: &mut [PortData], trace: &mut Trace) -> Result<(), RuntimeError> {
         self.check(inputs, outputs)?;
         if trace.seconds.len() != self.program.commands.len() {
             return Err(RuntimeError::Port(format!(
@@ -283,16 +238,14 @@ impl Session {
 
     fn upload(&mut self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {
         for (data, place) in inputs.iter().zip(&self.program.inputs) {
-            self.device
-                .upload(bytemuck::cast_slice(data), self.arena, place.offset)?;
+            self.device.upload(bytemuck::cast_slice(data), self.arena, place.offset)?;
         }
         Ok(())
     }
 
     fn download(&mut self, outputs: &mut [PortData]) -> Result<(), RuntimeError> {
         for (data, place) in outputs.iter_mut().zip(&self.program.outputs) {
-            self.device
-                .download(self.arena, place.offset, data.bytes_mut())?;
+            self.device.download(self.arena, place.offset, data.bytes_mut())?;
         }
         Ok(())
     }

@@ -30,41 +30,14 @@ impl DispatchTime {
         let mut found: Vec<Self> = Vec::new();
         for (index, command) in commands.iter().enumerate() {
             let (name, kernel, cost) = match command {
-                Command::Launch {
-                    dispatch,
-                    kernel,
-                    cost,
-                    ..
-                } => (dispatch.as_str(), Some(kernel), *cost),
-                Command::Fill { dst, .. } => (
-                    "(fill)",
-                    None,
-                    Cost {
-                        flops: 0,
-                        bytes: dst.bytes,
-                    },
-                ),
-                Command::Copy { src, .. } => (
-                    "(copy)",
-                    None,
-                    Cost {
-                        flops: 0,
-                        bytes: src.bytes.saturating_mul(2),
-                    },
-                ),
+                Command::Launch { dispatch, kernel, cost, .. } => (dispatch.as_str(), Some(kernel), *cost),
+                Command::Fill { dst, .. } => ("(fill)", None, Cost { flops: 0, bytes: dst.bytes }),
+                Command::Copy { src, .. } => ("(copy)", None, Cost { flops: 0, bytes: src.bytes.saturating_mul(2) }),
             };
-            let at = found
-                .iter()
-                .position(|d| d.name == name)
-                .unwrap_or_else(|| {
-                    found.push(Self {
-                        name: name.to_owned(),
-                        kernels: vec![],
-                        commands: vec![],
-                        cost: Cost::default(),
-                    });
-                    found.len() - 1
-                });
+            let at = found.iter().position(|d| d.name == name).unwrap_or_else(|| {
+                found.push(Self { name: name.to_owned(), kernels: vec![], commands: vec![], cost: Cost::default() });
+                found.len() - 1
+            });
             let group = &mut found[at];
             group.commands.push(index);
             group.cost.flops = group.cost.flops.saturating_add(cost.flops);
@@ -80,9 +53,6 @@ impl DispatchTime {
 
     /// Seconds that a run spent in it.
     pub fn seconds(&self, trace: &Trace) -> f64 {
-        self.commands
-            .iter()
-            .filter_map(|&i| trace.seconds.get(i))
-            .sum()
+        self.commands.iter().filter_map(|&i| trace.seconds.get(i)).sum()
     }
 }

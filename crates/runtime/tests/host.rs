@@ -18,10 +18,7 @@ fn one_two_and_five_threads_compute_the_same() {
     let bundle = Bundle::open(sample::bundle(dir.path(), &m, W, B)).unwrap();
     for threads in [1, 2, 5] {
         let mut session = Session::open(&bundle, DeviceChoice::Host, Some(threads), None).unwrap();
-        assert_eq!(
-            (session.threads(), session.device_name()),
-            (threads, "host")
-        );
+        assert_eq!((session.threads(), session.device_name()), (threads, "host"));
         let mut outputs = session.new_outputs();
         for round in 0..20 {
             let x = input(&format!("host/{threads}/{round}"));
@@ -61,52 +58,31 @@ fn two_sessions_of_different_bundles_live_side_by_side() {
     let code = sample::compile(other.path(), "void affine(){} void count(){}");
     let weights = sample::weight_bytes(W, B);
     let path = other.path().join("empty.mnxa");
-    BundleWriter::new(&m)
-        .code(&code)
-        .weights(&weights)
-        .write(&path)
-        .unwrap();
+    BundleWriter::new(&m).code(&code).weights(&weights).write(&path).unwrap();
     let b = Bundle::open(&path).unwrap();
     let mut first = Session::open(&b, DeviceChoice::Host, Some(1), None).unwrap();
     let mut second = Session::open(&a, DeviceChoice::Host, Some(2), None).unwrap();
     let x = input("side by side");
-    assert_eq!(
-        second.run(&[&x]).unwrap()[0],
-        PortData::F32(expected(&x, W, B).0)
-    );
+    assert_eq!(second.run(&[&x]).unwrap()[0], PortData::F32(expected(&x, W, B).0));
     // Filled with 0xff and copied, never computed: NaNs.
-    assert!(
-        matches!(&first.run(&[&x]).unwrap()[0], PortData::F32(v) if v.iter().all(|f| f.is_nan()))
-    );
+    assert!(matches!(&first.run(&[&x]).unwrap()[0], PortData::F32(v) if v.iter().all(|f| f.is_nan())));
     drop(first);
-    assert_eq!(
-        second.run(&[&x]).unwrap()[0],
-        PortData::F32(expected(&x, W, B).0)
-    );
+    assert_eq!(second.run(&[&x]).unwrap()[0], PortData::F32(expected(&x, W, B).0));
 }
 
 #[test]
 fn the_program_is_picked_by_what_the_cpu_has() {
     let dir = tempfile::tempdir().unwrap();
-    let m = manifest(vec![
-        program("x86-64-v9", &["avx9000"]),
-        program("x86-64-v3", &["sse2"]),
-    ]);
+    let m = manifest(vec![program("x86-64-v9", &["avx9000"]), program("x86-64-v3", &["sse2"])]);
     let bundle = Bundle::open(sample::bundle(dir.path(), &m, W, B)).unwrap();
     let session = Session::open(&bundle, DeviceChoice::Host, Some(1), None).unwrap();
     assert_eq!(session.program().target, "x86-64-v3");
     let err = Session::open(&bundle, DeviceChoice::Host, Some(1), Some("x86-64-v9")).unwrap_err();
-    assert_eq!(
-        err.to_string(),
-        "code for x86-64-v9 needs avx9000, which this CPU lacks"
-    );
+    assert_eq!(err.to_string(), "code for x86-64-v9 needs avx9000, which this CPU lacks");
     let m = manifest(vec![program("sm_90a", &[])]);
     let bundle = Bundle::open(sample::bundle(dir.path(), &m, W, B)).unwrap();
     let err = Session::open(&bundle, DeviceChoice::Host, Some(1), None).unwrap_err();
-    assert!(
-        matches!(&err, RuntimeError::NoProgram(t) if t.contains("another kind of device")),
-        "{err}"
-    );
+    assert!(matches!(&err, RuntimeError::NoProgram(t) if t.contains("another kind of device")), "{err}");
 }
 
 #[test]
@@ -117,13 +93,7 @@ fn the_null_device_accepts_everything_and_computes_nothing() {
     let mut session = Session::open(&bundle, DeviceChoice::Null, None, None).unwrap();
     assert_eq!(session.device_name(), "null");
     let outputs = session.run(&[&input("null")]).unwrap();
-    assert_eq!(
-        outputs,
-        [
-            PortData::F32(vec![0.0; 2 * VOXELS]),
-            PortData::I32(vec![0; VOXELS])
-        ]
-    );
+    assert_eq!(outputs, [PortData::F32(vec![0.0; 2 * VOXELS]), PortData::I32(vec![0; VOXELS])]);
 }
 
 #[test]
@@ -133,10 +103,7 @@ fn wrong_tensors_threads_and_code_are_errors() {
     let bundle = Bundle::open(sample::bundle(dir.path(), &m, W, B)).unwrap();
     let mut session = Session::open(&bundle, DeviceChoice::Host, Some(2), None).unwrap();
     let err = session.run(&[&[0.0; 7]]).unwrap_err().to_string();
-    assert!(
-        err.contains("\"input\" has 7 values") && err.contains("105"),
-        "{err}"
-    );
+    assert!(err.contains("\"input\" has 7 values") && err.contains("105"), "{err}");
     assert!(session.run(&[]).is_err());
     let x = input("wrong");
     let mut outputs = session.new_outputs();
@@ -144,11 +111,7 @@ fn wrong_tensors_threads_and_code_are_errors() {
     assert!(session.run_into(&[&x], &mut outputs).is_err());
     let mut trace = session.new_trace();
     trace.seconds.pop();
-    assert!(
-        session
-            .run_timed(&[&x], &mut session.new_outputs(), &mut trace)
-            .is_err()
-    );
+    assert!(session.run_timed(&[&x], &mut session.new_outputs(), &mut trace).is_err());
 
     for threads in [0, 1 << 20] {
         let err = Session::open(&bundle, DeviceChoice::Host, Some(threads), None).unwrap_err();
@@ -158,31 +121,11 @@ fn wrong_tensors_threads_and_code_are_errors() {
     let weights = sample::weight_bytes(W, B);
     let path = dir.path().join("other.mnxa");
     let code = sample::compile(dir.path(), "void affine(){}");
-    BundleWriter::new(&m)
-        .code(&code)
-        .weights(&weights)
-        .write(&path)
-        .unwrap();
-    let err = Session::open(
-        &Bundle::open(&path).unwrap(),
-        DeviceChoice::Host,
-        Some(1),
-        None,
-    )
-    .unwrap_err();
+    BundleWriter::new(&m).code(&code).weights(&weights).write(&path).unwrap();
+    let err = Session::open(&Bundle::open(&path).unwrap(), DeviceChoice::Host, Some(1), None).unwrap_err();
     assert!(err.to_string().contains("kernel count"), "{err}");
-    BundleWriter::new(&m)
-        .code(b"not code")
-        .weights(&weights)
-        .write(&path)
-        .unwrap();
-    let err = Session::open(
-        &Bundle::open(&path).unwrap(),
-        DeviceChoice::Host,
-        Some(1),
-        None,
-    )
-    .unwrap_err();
+    BundleWriter::new(&m).code(b"not code").weights(&weights).write(&path).unwrap();
+    let err = Session::open(&Bundle::open(&path).unwrap(), DeviceChoice::Host, Some(1), None).unwrap_err();
     assert!(err.to_string().contains("not a shared object"), "{err}");
 }
 
@@ -207,8 +150,5 @@ fn absurd_memory_and_damaged_weights_are_errors() {
     std::fs::write(&path, &bytes).unwrap();
     let bundle = Bundle::open(&path).unwrap();
     let err = Session::open(&bundle, DeviceChoice::Host, Some(1), None).unwrap_err();
-    assert!(
-        err.to_string().contains("\"weights\": digest mismatch"),
-        "{err}"
-    );
+    assert!(err.to_string().contains("\"weights\": digest mismatch"), "{err}");
 }

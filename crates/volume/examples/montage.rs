@@ -12,9 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let volume = read(Path::new(image), &ReadOptions::default())?;
     let labels = read(Path::new(labels), &ReadOptions::default())?.to_labels()?;
-    let names: Vec<String> = std::iter::once("background".to_string())
-        .chain(names.iter().cloned())
-        .collect();
+    let names: Vec<String> = std::iter::once("background".to_string()).chain(names.iter().cloned()).collect();
     montage(&volume, &labels, &names, Path::new(out))?;
     Ok(())
 }

@@ -37,11 +37,7 @@ pub(crate) fn nonzero_mask(data: &[f32], channels: usize, shape: [usize; 3]) -> 
     }
     while let Some(i) = open.pop() {
         let (x, y, z) = (i % nx, i / nx % ny, i / (nx * ny));
-        for (at_low, at_high, step) in [
-            (x == 0, x + 1 == nx, 1),
-            (y == 0, y + 1 == ny, nx),
-            (z == 0, z + 1 == nz, nx * ny),
-        ] {
+        for (at_low, at_high, step) in [(x == 0, x + 1 == nx, 1), (y == 0, y + 1 == ny, nx), (z == 0, z + 1 == nz, nx * ny)] {
             if !at_low {
                 visit(i - step, &mut outside, &mut open);
             }
@@ -77,13 +73,7 @@ pub(crate) fn bounding_box(mask: &[bool], shape: [usize; 3]) -> ([usize; 3], [us
 }
 
 /// Copies a box out of `channels` volumes.
-pub(crate) fn cut<T: Copy>(
-    data: &[T],
-    channels: usize,
-    shape: [usize; 3],
-    low: [usize; 3],
-    size: [usize; 3],
-) -> Vec<T> {
+pub(crate) fn cut<T: Copy>(data: &[T], channels: usize, shape: [usize; 3], low: [usize; 3], size: [usize; 3]) -> Vec<T> {
     let mut out = Vec::with_capacity(channels * size.iter().product::<usize>());
     for c in 0..channels {
         for z in 0..size[0] {
@@ -97,13 +87,7 @@ pub(crate) fn cut<T: Copy>(
 }
 
 /// Copies a box back into a volume of `shape` (one channel).
-pub(crate) fn paste<T: Copy>(
-    part: &[T],
-    size: [usize; 3],
-    out: &mut [T],
-    shape: [usize; 3],
-    low: [usize; 3],
-) {
+pub(crate) fn paste<T: Copy>(part: &[T], size: [usize; 3], out: &mut [T], shape: [usize; 3], low: [usize; 3]) {
     for z in 0..size[0] {
         for y in 0..size[1] {
             let from = (z * size[1] + y) * size[2];

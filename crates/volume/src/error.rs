@@ -89,46 +89,29 @@ pub enum VolumeError {
 impl VolumeError {
     /// Wraps an I/O error with the path it concerns.
     pub(crate) fn io(path: &Path, source: io::Error) -> VolumeError {
-        VolumeError::Io {
-            path: path.to_path_buf(),
-            source,
-        }
+        VolumeError::Io { path: path.to_path_buf(), source }
     }
 
     /// A damaged file.
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> VolumeError {
-        VolumeError::Damaged {
-            path: path.to_path_buf(),
-            what: what.into(),
-        }
+        VolumeError::Damaged { path: path.to_path_buf(), what: what.into() }
     }
 
     /// A kind of file that is not handled.
     pub(crate) fn unsupported(path: &Path, what: impl Into<String>) -> VolumeError {
-        VolumeError::Unsupported {
-            path: path.to_path_buf(),
-            what: what.into(),
-        }
+        VolumeError::Unsupported { path: path.to_path_buf(), what: what.into() }
     }
 }
 
 /// An empty vector with room for `len` elements, or an error instead of an abort.
 pub(crate) fn try_reserve<T>(len: usize, what: &str) -> Result<Vec<T>, VolumeError> {
     let mut data = Vec::new();
-    data.try_reserve_exact(len)
-        .map_err(|_| VolumeError::Memory {
-            what: what.to_string(),
-            bytes: len.saturating_mul(size_of::<T>()),
-        })?;
+    data.try_reserve_exact(len).map_err(|_| VolumeError::Memory { what: what.to_string(), bytes: len.saturating_mul(size_of::<T>()) })?;
     Ok(data)
 }
 
 /// A vector of `len` copies of `value`, or an error instead of an abort.
-pub(crate) fn try_filled<T: Clone>(
-    len: usize,
-    value: T,
-    what: &str,
-) -> Result<Vec<T>, VolumeError> {
+pub(crate) fn try_filled<T: Clone>(len: usize, value: T, what: &str) -> Result<Vec<T>, VolumeError> {
     let mut data = try_reserve(len, what)?;
     data.resize(len, value);
     Ok(data)

@@ -66,12 +66,7 @@ pub(crate) enum Datatype {
 impl Datatype {
     fn from_code(path: &Path, code: i16) -> Result<Datatype, VolumeError> {
         let refused = |name: &str| {
-            Err(VolumeError::unsupported(
-                path,
-                format!(
-                    "{name} voxels (datatype {code}) are not supported, expected one number per voxel"
-                ),
-            ))
+            Err(VolumeError::unsupported(path, format!("{name} voxels (datatype {code}) are not supported, expected one number per voxel")))
         };
         Ok(match code {
             2 => Datatype::U8,
@@ -90,10 +85,7 @@ impl Datatype {
             1536 => return refused("128-bit float"),
             1 => return refused("single-bit"),
             other => {
-                return Err(VolumeError::damaged(
-                    path,
-                    format!("datatype {other} is not one of NIfTI's voxel types"),
-                ));
+                return Err(VolumeError::damaged(path, format!("datatype {other} is not one of NIfTI's voxel types")));
             }
         })
     }
@@ -111,10 +103,7 @@ impl Datatype {
 
 /// The size and byte order that the first four bytes of a file announce.
 pub(crate) fn announced(path: &Path, first: [u8; 4]) -> Result<(NiftiVersion, bool), VolumeError> {
-    for (big_endian, size) in [
-        (false, i32::from_le_bytes(first)),
-        (true, i32::from_be_bytes(first)),
-    ] {
+    for (big_endian, size) in [(false, i32::from_le_bytes(first)), (true, i32::from_be_bytes(first))] {
         match size {
             348 => return Ok((NiftiVersion::One, big_endian)),
             540 => return Ok((NiftiVersion::Two, big_endian)),
@@ -123,22 +112,14 @@ pub(crate) fn announced(path: &Path, first: [u8; 4]) -> Result<(NiftiVersion, bo
     }
     Err(VolumeError::NotNifti {
         path: path.to_path_buf(),
-        what: format!(
-            "the header size field is {}, expected 348 (NIfTI-1) or 540 (NIfTI-2)",
-            i32::from_le_bytes(first)
-        ),
+        what: format!("the header size field is {}, expected 348 (NIfTI-1) or 540 (NIfTI-2)", i32::from_le_bytes(first)),
     })
 }
 
 impl Header {
     /// Reads a header from its bytes (348 or 540 of them, as announced) and checks every claim that
     /// can be checked without the voxels.
-    pub(crate) fn parse(
-        path: &Path,
-        bytes: &[u8],
-        version: NiftiVersion,
-        big_endian: bool,
-    ) -> Result<(Header, Layout), VolumeError> {
+    pub(crate) fn parse(path: &Path, bytes: &[u8], version: NiftiVersion, big_endian: bool) -> Result<(Header, Layout), VolumeError> {
         let (fields, wide) = match version {
             NiftiVersion::One => parse_one(path, bytes, big_endian)?,
             NiftiVersion::Two => parse_two(path, bytes, big_endian)?,
@@ -150,55 +131,22 @@ impl Header {
             NiftiVersion::Two => 544,
         };
         // Some writers leave 0 in a single file; the voxels then follow the header at once.
-        let offset = if wide.vox_offset == 0.0 {
-            header_bytes as f64
-        } else {
-            wide.vox_offset
-        };
-        if !offset.is_finite()
-            || offset < header_bytes as f64
-            || offset > 1e15
-            || offset.fract() != 0.0
-        {
+        let offset = if wide.vox_offset == 0.0 { header_bytes as f64 } else { wide.vox_offset };
+        if !offset.is_finite() || offset < header_bytes as f64 || offset > 1e15 || offset.fract() != 0.0 {
             return Err(VolumeError::damaged(
                 path,
-                format!(
-                    "vox_offset is {offset}, expected a whole number of bytes from {header_bytes} up"
-                ),
+                format!("vox_offset is {offset}, expected a whole number of bytes from {header_bytes} up"),
             ));
         }
         let scaled = wide.slope.is_finite() && wide.slope != 0.0;
         if scaled && !wide.inter.is_finite() {
-            return Err(VolumeError::damaged(
-                path,
-                format!("scl_inter is {}, expected a finite number", wide.inter),
-            ));
+            return Err(VolumeError::damaged(path, format!("scl_inter is {}, expected a finite number", wide.inter)));
         }
-        let (slope, inter) = if scaled {
-            (wide.slope, wide.inter)
-        } else {
-            (1.0, 0.0)
-        };
+        let (slope, inter) = if scaled { (wide.slope, wide.inter) } else { (1.0, 0.0) };
         let affine = affine(&wide);
         let spacing = spacing(path, &wide, &dim, &affine)?;
-        let layout = Layout {
-            datatype,
-            big_endian,
-            vox_offset: offset as u64,
-            header_bytes,
-            slope,
-            inter,
-        };
-        Ok((
-            Header {
-                fields,
-                extensions: Vec::new(),
-                dim,
-                affine,
-                spacing,
-            },
-            layout,
-        ))
+        let layout = Layout { datatype, big_endian, vox_offset: offset as u64, header_bytes, slope, inter };
+        Ok((Header { fields, extensions: Vec::new(), dim, affine, spacing }, layout))
     }
 
     /// A NIfTI-1 header for a new volume of `shape` (z, y, x) whose voxels lie at `affine` (voxel
@@ -210,36 +158,18 @@ impl Header {
         let [z, y, x] = shape;
         for (name, &n) in ["z", "y", "x"].iter().zip(&shape) {
             if n == 0 || n > 32767 {
-                return Err(VolumeError::Setting(format!(
-                    "axis {name} has {n} voxels, expected 1 to 32767"
-                )));
+                return Err(VolumeError::Setting(format!("axis {name} has {n} voxels, expected 1 to 32767")));
             }
         }
-        let norm = |c: usize| {
-            (0..3)
-                .map(|r| affine[r][c] * affine[r][c])
-                .sum::<f64>()
-                .sqrt()
-        };
+        let norm = |c: usize| (0..3).map(|r| affine[r][c] * affine[r][c]).sum::<f64>().sqrt();
         let spacing = [norm(2), norm(1), norm(0)];
         if spacing.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return Err(VolumeError::Setting(format!(
-                "voxel spacing (z, y, x) is {spacing:?}, expected positive numbers"
-            )));
+            return Err(VolumeError::Setting(format!("voxel spacing (z, y, x) is {spacing:?}, expected positive numbers")));
         }
         let row = |r: usize| affine[r].map(|v| v as f32);
         let fields = NiftiHeader {
             dim: [3, x as u16, y as u16, z as u16, 1, 1, 1, 1],
-            pixdim: [
-                1.0,
-                spacing[2] as f32,
-                spacing[1] as f32,
-                spacing[0] as f32,
-                1.0,
-                1.0,
-                1.0,
-                1.0,
-            ],
+            pixdim: [1.0, spacing[2] as f32, spacing[1] as f32, spacing[0] as f32, 1.0, 1.0, 1.0, 1.0],
             xyzt_units: 2,
             sform_code: 2,
             qform_code: 0,
@@ -249,13 +179,7 @@ impl Header {
             endianness: Endianness::Little,
             ..NiftiHeader::default()
         };
-        Ok(Header {
-            fields: Fields::One(Box::new(fields)),
-            extensions: Vec::new(),
-            dim: [x, y, z, 1],
-            affine,
-            spacing,
-        })
+        Ok(Header { fields: Fields::One(Box::new(fields)), extensions: Vec::new(), dim: [x, y, z, 1], affine, spacing })
     }
 
     /// Voxels along z, y, x.
@@ -301,11 +225,7 @@ impl Header {
     }
 }
 
-fn parse_one(
-    path: &Path,
-    bytes: &[u8],
-    big_endian: bool,
-) -> Result<(Fields, WideFields), VolumeError> {
+fn parse_one(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, WideFields), VolumeError> {
     let magic = &bytes[344..348];
     if magic == b"ni1\0" {
         let image = path.with_extension("img");
@@ -314,10 +234,7 @@ fn parse_one(
         } else {
             "and the image beside it is missing"
         };
-        return Err(VolumeError::unsupported(
-            path,
-            format!("only the header half of a NIfTI pair (magic ni1): {state}"),
-        ));
+        return Err(VolumeError::unsupported(path, format!("only the header half of a NIfTI pair (magic ni1): {state}")));
     }
     if magic != b"n+1\0" {
         return Err(VolumeError::NotNifti {
@@ -327,14 +244,9 @@ fn parse_one(
     }
     // The crate finds the byte order from dim[0]; it must not be asked when dim[0] is nonsense.
     let pair = [bytes[40], bytes[41]];
-    let rank = if big_endian {
-        i16::from_be_bytes(pair)
-    } else {
-        i16::from_le_bytes(pair)
-    };
+    let rank = if big_endian { i16::from_be_bytes(pair) } else { i16::from_le_bytes(pair) };
     checked_rank(path, i64::from(rank))?;
-    let mut h = NiftiHeader::from_reader(bytes)
-        .map_err(|e| VolumeError::damaged(path, format!("unreadable NIfTI-1 header: {e}")))?;
+    let mut h = NiftiHeader::from_reader(bytes).map_err(|e| VolumeError::damaged(path, format!("unreadable NIfTI-1 header: {e}")))?;
     h.endianness = Endianness::Little;
     let f = |v: f32| f64::from(v);
     let row = |r: &[f32; 4]| r.map(f64::from);
@@ -355,14 +267,8 @@ fn parse_one(
     Ok((Fields::One(Box::new(h)), wide))
 }
 
-fn parse_two(
-    path: &Path,
-    bytes: &[u8],
-    big_endian: bool,
-) -> Result<(Fields, WideFields), VolumeError> {
-    let bytes: &[u8; nifti2::SIZE] = bytes
-        .try_into()
-        .map_err(|_| VolumeError::damaged(path, "the NIfTI-2 header is not 540 bytes"))?;
+fn parse_two(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, WideFields), VolumeError> {
+    let bytes: &[u8; nifti2::SIZE] = bytes.try_into().map_err(|_| VolumeError::damaged(path, "the NIfTI-2 header is not 540 bytes"))?;
     let h = Nifti2Header::from_bytes(bytes, big_endian);
     let magic = h.magic();
     if &magic[..4] == b"ni2\0" {
@@ -396,10 +302,7 @@ fn parse_two(
 
 fn checked_rank(path: &Path, rank: i64) -> Result<usize, VolumeError> {
     if !(1..=7).contains(&rank) {
-        return Err(VolumeError::damaged(
-            path,
-            format!("dim[0], the number of axes, is {rank}, expected 1 to 7"),
-        ));
+        return Err(VolumeError::damaged(path, format!("dim[0], the number of axes, is {rank}, expected 1 to 7")));
     }
     Ok(rank as usize)
 }
@@ -412,15 +315,7 @@ fn checked_dim(path: &Path, dim: &[i64; 8]) -> Result<[usize; 4], VolumeError> {
         let n = usize::try_from(dim[axis])
             .ok()
             .filter(|&n| n > 0)
-            .ok_or_else(|| {
-                VolumeError::damaged(
-                    path,
-                    format!(
-                        "dim[{axis}] is {}, expected a positive number of voxels",
-                        dim[axis]
-                    ),
-                )
-            })?;
+            .ok_or_else(|| VolumeError::damaged(path, format!("dim[{axis}] is {}, expected a positive number of voxels", dim[axis])))?;
         let slot = &mut out[axis.min(4) - 1];
         *slot = slot.checked_mul(n).ok_or_else(|| too_many(path, dim))?;
     }
@@ -433,8 +328,5 @@ fn checked_dim(path: &Path, dim: &[i64; 8]) -> Result<[usize; 4], VolumeError> {
 }
 
 fn too_many(path: &Path, dim: &[i64; 8]) -> VolumeError {
-    VolumeError::damaged(
-        path,
-        format!("the dimensions {dim:?} are beyond any memory"),
-    )
+    VolumeError::damaged(path, format!("the dimensions {dim:?} are beyond any memory"))
 }

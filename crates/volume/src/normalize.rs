@@ -33,12 +33,7 @@ pub enum Normalization {
 impl Normalization {
     /// Refuses statistics that are not numbers or bounds the wrong way round.
     pub(crate) fn verify(&self) -> Result<(), VolumeError> {
-        if let Normalization::Ct {
-            low,
-            high,
-            mean,
-            std,
-        } = *self
+        if let Normalization::Ct { low, high, mean, std } = *self
             && (![low, high, mean, std].iter().all(|v| v.is_finite()) || low > high || std < 0.0)
         {
             return Err(VolumeError::Setting(format!(
@@ -52,12 +47,7 @@ impl Normalization {
     pub(crate) fn apply(&self, data: &mut [f32], mask: Option<&[bool]>) {
         match *self {
             Normalization::None => {}
-            Normalization::Ct {
-                low,
-                high,
-                mean,
-                std,
-            } => {
+            Normalization::Ct { low, high, mean, std } => {
                 let sd = std.max(SMALLEST_SD);
                 for v in data.iter_mut() {
                     *v = ((f64::from(*v).clamp(low, high) - mean) / sd) as f32;
@@ -71,11 +61,7 @@ impl Normalization {
             }
             Normalization::ZScoreMasked => {
                 let inside = |i: usize| mask.is_none_or(|m| m[i]);
-                let values = data
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| inside(*i))
-                    .map(|(_, v)| *v);
+                let values = data.iter().enumerate().filter(|(i, _)| inside(*i)).map(|(_, v)| *v);
                 let (mean, sd) = statistics(values);
                 for (i, v) in data.iter_mut().enumerate() {
                     if inside(i) {
@@ -89,9 +75,7 @@ impl Normalization {
 
 /// Mean and guarded standard deviation (biased: divided by the count), in two passes.
 fn statistics(values: impl Iterator<Item = f32> + Clone) -> (f64, f64) {
-    let (sum, count) = values
-        .clone()
-        .fold((0f64, 0usize), |(s, n), v| (s + f64::from(v), n + 1));
+    let (sum, count) = values.clone().fold((0f64, 0usize), |(s, n), v| (s + f64::from(v), n + 1));
     if count == 0 {
         return (0.0, 1.0);
     }
@@ -130,33 +114,10 @@ mod tests {
     #[test]
     fn ct_clips_before_it_scales() {
         let mut data = [-2000.0, 0.0, 100.0, 5000.0];
-        let ct = Normalization::Ct {
-            low: -100.0,
-            high: 300.0,
-            mean: 50.0,
-            std: 50.0,
-        };
+        let ct = Normalization::Ct { low: -100.0, high: 300.0, mean: 50.0, std: 50.0 };
         ct.apply(&mut data, None);
         assert_eq!(data, [-3.0, -1.0, 1.0, 5.0]);
-        assert!(
-            Normalization::Ct {
-                low: 1.0,
-                high: 0.0,
-                mean: 0.0,
-                std: 1.0
-            }
-            .verify()
-            .is_err()
-        );
-        assert!(
-            Normalization::Ct {
-                low: 0.0,
-                high: 1.0,
-                mean: f64::NAN,
-                std: 1.0
-            }
-            .verify()
-            .is_err()
-        );
+        assert!(Normalization::Ct { low: 1.0, high: 0.0, mean: 0.0, std: 1.0 }.verify().is_err());
+        assert!(Normalization::Ct { low: 0.0, high: 1.0, mean: f64::NAN, std: 1.0 }.verify().is_err());
     }
 }

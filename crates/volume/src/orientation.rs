@@ -16,10 +16,7 @@ pub struct AxisMap {
 
 impl AxisMap {
     /// The map that changes nothing.
-    pub const IDENTITY: AxisMap = AxisMap {
-        perm: [0, 1, 2],
-        flip: [false; 3],
-    };
+    pub const IDENTITY: AxisMap = AxisMap { perm: [0, 1, 2], flip: [false; 3] };
 
     /// The map that brings a volume with `affine` (x, y, z voxel index to millimetres, RAS) to an
     /// orientation code such as `RAS`: three letters for the file's x, y and z axis, each the side
@@ -52,22 +49,14 @@ impl AxisMap {
         let mut seen = perm;
         seen.sort_unstable();
         if seen != [0, 1, 2] {
-            return Err(VolumeError::Setting(format!(
-                "transpose is {perm:?}, expected a permutation of [0, 1, 2]"
-            )));
+            return Err(VolumeError::Setting(format!("transpose is {perm:?}, expected a permutation of [0, 1, 2]")));
         }
-        Ok(AxisMap {
-            perm,
-            flip: [false; 3],
-        })
+        Ok(AxisMap { perm, flip: [false; 3] })
     }
 
     /// First `self`, then `next`.
     pub fn then(&self, next: &AxisMap) -> AxisMap {
-        AxisMap {
-            perm: next.perm.map(|i| self.perm[i]),
-            flip: std::array::from_fn(|i| next.flip[i] ^ self.flip[next.perm[i]]),
-        }
+        AxisMap { perm: next.perm.map(|i| self.perm[i]), flip: std::array::from_fn(|i| next.flip[i] ^ self.flip[next.perm[i]]) }
     }
 
     /// The map that undoes this one.
@@ -92,18 +81,9 @@ impl AxisMap {
     ///
     /// # Panics
     /// When `data` is not `channels` times `shape` long.
-    pub fn apply<T: Copy + Default + Send + Sync>(
-        &self,
-        data: &[T],
-        channels: usize,
-        shape: [usize; 3],
-    ) -> Result<Vec<T>, VolumeError> {
+    pub fn apply<T: Copy + Default + Send + Sync>(&self, data: &[T], channels: usize, shape: [usize; 3]) -> Result<Vec<T>, VolumeError> {
         let voxels: usize = shape.iter().product();
-        assert_eq!(
-            data.len(),
-            channels * voxels,
-            "voxels given and shape differ"
-        );
+        assert_eq!(data.len(), channels * voxels, "voxels given and shape differ");
         let mut out = crate::error::try_filled(data.len(), T::default(), "re-oriented volume")?;
         if *self == AxisMap::IDENTITY {
             out.copy_from_slice(data);
@@ -117,18 +97,16 @@ impl AxisMap {
             let n = shape[self.perm[a]];
             step[a] * if self.flip[a] { n - 1 - i } else { i }
         };
-        out.par_chunks_mut((ny * nx).max(1))
-            .enumerate()
-            .for_each(|(plane, chunk)| {
-                let nz = shape[self.perm[0]];
-                let base = plane / nz * voxels + along(0, plane % nz);
-                for (y, row) in chunk.chunks_exact_mut(nx).enumerate() {
-                    let base = base + along(1, y);
-                    for (x, v) in row.iter_mut().enumerate() {
-                        *v = data[base + along(2, x)];
-                    }
+        out.par_chunks_mut((ny * nx).max(1)).enumerate().for_each(|(plane, chunk)| {
+            let nz = shape[self.perm[0]];
+            let base = plane / nz * voxels + along(0, plane % nz);
+            for (y, row) in chunk.chunks_exact_mut(nx).enumerate() {
+                let base = base + along(1, y);
+                for (x, v) in row.iter_mut().enumerate() {
+                    *v = data[base + along(2, x)];
                 }
-            });
+            }
+        });
         Ok(out)
     }
 }
@@ -138,32 +116,16 @@ impl AxisMap {
 pub(crate) fn directions(affine: &[[f64; 4]; 4]) -> Result<[(usize, bool); 3], VolumeError> {
     let mut cosine = [[0.0; 3]; 3];
     for axis in 0..3 {
-        let norm = (0..3)
-            .map(|r| affine[r][axis] * affine[r][axis])
-            .sum::<f64>()
-            .sqrt();
+        let norm = (0..3).map(|r| affine[r][axis] * affine[r][axis]).sum::<f64>().sqrt();
         if !norm.is_finite() || norm <= 0.0 {
-            return Err(VolumeError::Setting(format!(
-                "the orientation cannot be told: column {axis} of the affine has length {norm}"
-            )));
+            return Err(VolumeError::Setting(format!("the orientation cannot be told: column {axis} of the affine has length {norm}")));
         }
         for r in 0..3 {
             cosine[r][axis] = affine[r][axis] / norm;
         }
     }
-    let orders = [
-        [0, 1, 2],
-        [0, 2, 1],
-        [1, 0, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [2, 1, 0],
-    ];
-    let score = |o: &[usize; 3]| {
-        (0..3)
-            .map(|a| cosine[o[a]][a] * cosine[o[a]][a])
-            .sum::<f64>()
-    };
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let score = |o: &[usize; 3]| (0..3).map(|a| cosine[o[a]][a] * cosine[o[a]][a]).sum::<f64>();
     let mut best = orders[0];
     for order in &orders[1..] {
         if score(order) > score(&best) + 1e-9 {
@@ -174,11 +136,8 @@ pub(crate) fn directions(affine: &[[f64; 4]; 4]) -> Result<[(usize, bool); 3], V
 }
 
 fn parse_code(code: &str) -> Result<[(usize, bool); 3], VolumeError> {
-    let wrong = || {
-        VolumeError::Setting(format!(
-            "orientation is {code:?}, expected three letters, one each of R/L, A/P and S/I, such as \"RAS\""
-        ))
-    };
+    let wrong =
+        || VolumeError::Setting(format!("orientation is {code:?}, expected three letters, one each of R/L, A/P and S/I, such as \"RAS\""));
     let mut out = [(0, false); 3];
     let mut seen = [false; 3];
     if code.chars().count() != 3 {
@@ -209,14 +168,7 @@ mod tests {
 
     fn every_map() -> Vec<AxisMap> {
         let mut out = Vec::new();
-        for perm in [
-            [0, 1, 2],
-            [0, 2, 1],
-            [1, 0, 2],
-            [1, 2, 0],
-            [2, 0, 1],
-            [2, 1, 0],
-        ] {
+        for perm in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             for bits in 0..8 {
                 let flip = std::array::from_fn(|i| bits >> i & 1 == 1);
                 out.push(AxisMap { perm, flip });
@@ -245,11 +197,7 @@ mod tests {
             for b in every_map() {
                 let step = a.apply(&data, 1, shape).unwrap();
                 let twice = b.apply(&step, 1, a.permute(shape)).unwrap();
-                assert_eq!(
-                    a.then(&b).apply(&data, 1, shape).unwrap(),
-                    twice,
-                    "{a:?} {b:?}"
-                );
+                assert_eq!(a.then(&b).apply(&data, 1, shape).unwrap(), twice, "{a:?} {b:?}");
             }
         }
     }
@@ -258,12 +206,7 @@ mod tests {
     fn an_axis_reaches_the_side_its_letter_names() {
         // File axes: x runs to posterior, y to superior, z to left. A voxel far along file x must
         // end at the low end of the anterior axis.
-        let affine = [
-            [0., 0., -3., 0.],
-            [-2., 0., 0., 0.],
-            [0., 1., 0., 0.],
-            [0., 0., 0., 1.],
-        ];
+        let affine = [[0., 0., -3., 0.], [-2., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 0., 1.]];
         let map = AxisMap::to_orientation(&affine, "RAS").unwrap();
         let shape = [2, 3, 4]; // z, y, x of the file
         assert_eq!(map.permute(shape), [3, 4, 2]); // S (file y), A (file x), R (file z)
@@ -276,21 +219,11 @@ mod tests {
 
     #[test]
     fn codes_that_name_no_orientation_are_refused() {
-        let eye = [
-            [1., 0., 0., 0.],
-            [0., 1., 0., 0.],
-            [0., 0., 1., 0.],
-            [0., 0., 0., 1.],
-        ];
+        let eye = [[1., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 1., 0.], [0., 0., 0., 1.]];
         for code in ["", "RA", "RAR", "XYZ", "RASS", "ras"] {
             assert!(AxisMap::to_orientation(&eye, code).is_err(), "{code}");
         }
-        let flat = [
-            [1., 0., 0., 0.],
-            [0., 0., 0., 0.],
-            [0., 0., 1., 0.],
-            [0., 0., 0., 1.],
-        ];
+        let flat = [[1., 0., 0., 0.], [0., 0., 0., 0.], [0., 0., 1., 0.], [0., 0., 0., 1.]];
         assert!(AxisMap::to_orientation(&flat, "RAS").is_err());
     }
 }

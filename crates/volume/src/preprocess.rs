@@ -93,9 +93,7 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
     if let Some(s) = settings.spacing
         && s.iter().any(|v| !v.is_finite() || *v < 0.0)
     {
-        return Err(VolumeError::Setting(format!(
-            "spacing is {s:?} mm, expected positive numbers (0 keeps an axis)"
-        )));
+        return Err(VolumeError::Setting(format!("spacing is {s:?} mm, expected positive numbers (0 keeps an axis)")));
     }
     let mut map = match &settings.orientation {
         Some(code) => AxisMap::to_orientation(&volume.affine, code)?,
@@ -110,11 +108,8 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
     };
     let mut data = map.apply(&volume.data, channels, volume.shape)?;
 
-    let masked = settings
-        .normalization
-        .contains(&Normalization::ZScoreMasked);
-    let mask =
-        (masked || settings.crop_to_nonzero).then(|| nonzero_mask(&data, channels, turned_shape));
+    let masked = settings.normalization.contains(&Normalization::ZScoreMasked);
+    let mask = (masked || settings.crop_to_nonzero).then(|| nonzero_mask(&data, channels, turned_shape));
     let (mut low, mut size) = ([0; 3], turned_shape);
     let mut inside = mask;
     if settings.crop_to_nonzero
@@ -151,11 +146,5 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
         model_shape,
         separate: separate_axis(spacing, old_spacing),
     };
-    Ok(Preprocessed {
-        data,
-        channels,
-        shape: model_shape,
-        spacing,
-        geometry,
-    })
+    Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
 }

@@ -51,18 +51,13 @@ impl Volume {
     /// When there is more than one channel, or a value is not a whole number from 0 to 65535.
     pub fn to_labels(&self) -> Result<Vec<u16>, VolumeError> {
         if self.channels != 1 {
-            return Err(VolumeError::Setting(format!(
-                "a label volume has 1 channel, this one has {}",
-                self.channels
-            )));
+            return Err(VolumeError::Setting(format!("a label volume has 1 channel, this one has {}", self.channels)));
         }
         self.data
             .iter()
             .map(|&v| {
                 let whole = v.fract() == 0.0 && (0.0..=65535.0).contains(&v);
-                whole.then_some(v as u16).ok_or_else(|| {
-                    VolumeError::Setting(format!("label {v} is not a whole number from 0 to 65535"))
-                })
+                whole.then_some(v as u16).ok_or_else(|| VolumeError::Setting(format!("label {v} is not a whole number from 0 to 65535")))
             })
             .collect()
     }
@@ -80,23 +75,12 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Volume, VolumeError> {
     if let Some(expected) = options.channels
         && expected != header.channels()
     {
-        return Err(VolumeError::Channels {
-            path: path.to_path_buf(),
-            expected,
-            found: header.channels(),
-        });
+        return Err(VolumeError::Channels { path: path.to_path_buf(), expected, found: header.channels() });
     }
     let mut data = read_voxels(path, &mut source, &header, &layout)?;
     source.finish(path)?;
     clean(path, &mut data, options.nan_to_num)?;
-    Ok(Volume {
-        data,
-        channels: header.channels(),
-        shape: header.shape(),
-        affine: header.affine(),
-        spacing: header.spacing(),
-        header,
-    })
+    Ok(Volume { data, channels: header.channels(), shape: header.shape(), affine: header.affine(), spacing: header.spacing(), header })
 }
 
 /// Reads a multi-channel volume: one file holding all channels, or one three-dimensional file per
@@ -115,16 +99,9 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
     if let Some(expected) = options.channels
         && expected != paths.len()
     {
-        return Err(VolumeError::Channels {
-            path: first_path.clone(),
-            expected,
-            found: paths.len(),
-        });
+        return Err(VolumeError::Channels { path: first_path.clone(), expected, found: paths.len() });
     }
-    let each = ReadOptions {
-        channels: Some(1),
-        ..*options
-    };
+    let each = ReadOptions { channels: Some(1), ..*options };
     let mut volume = read(first_path, &each)?;
     for path in rest {
         let next = read(path, &each)?;
@@ -132,40 +109,22 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
         volume
             .data
             .try_reserve_exact(next.data.len())
-            .map_err(|_| VolumeError::Memory {
-                what: format!("{}", path.display()),
-                bytes: next.data.len() * 4,
-            })?;
+            .map_err(|_| VolumeError::Memory { what: format!("{}", path.display()), bytes: next.data.len() * 4 })?;
         volume.data.extend_from_slice(&next.data);
         volume.channels += 1;
     }
     Ok(volume)
 }
 
-fn check_same_grid(
-    first_path: &Path,
-    first: &Volume,
-    path: &Path,
-    next: &Volume,
-) -> Result<(), VolumeError> {
-    let differs = |what: String| {
-        Err(VolumeError::Grid {
-            path: path.to_path_buf(),
-            what: format!("{what} as in {}", first_path.display()),
-        })
-    };
+fn check_same_grid(first_path: &Path, first: &Volume, path: &Path, next: &Volume) -> Result<(), VolumeError> {
+    let differs =
+        |what: String| Err(VolumeError::Grid { path: path.to_path_buf(), what: format!("{what} as in {}", first_path.display()) });
     if first.shape != next.shape {
-        return differs(format!(
-            "its shape (z, y, x) is {:?}, expected {:?}",
-            next.shape, first.shape
-        ));
+        return differs(format!("its shape (z, y, x) is {:?}, expected {:?}", next.shape, first.shape));
     }
     let close = |a: f64, b: f64, scale: f64| (a - b).abs() <= 1e-3 * scale;
     if !(0..3).all(|i| close(first.spacing[i], next.spacing[i], first.spacing[i])) {
-        return differs(format!(
-            "its spacing (z, y, x) is {:?} mm, expected {:?}",
-            next.spacing, first.spacing
-        ));
+        return differs(format!("its spacing (z, y, x) is {:?} mm, expected {:?}", next.spacing, first.spacing));
     }
     let voxel = first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
     for r in 0..3 {
@@ -173,10 +132,7 @@ fn check_same_grid(
             // An origin may be off by a tenth of a voxel, an axis by a thousandth of its step.
             let scale = if c == 3 { 100.0 * voxel } else { voxel };
             if !close(first.affine[r][c], next.affine[r][c], scale) {
-                return differs(format!(
-                    "its affine entry ({r}, {c}) is {}, expected {}",
-                    next.affine[r][c], first.affine[r][c]
-                ));
+                return differs(format!("its affine entry ({r}, {c}) is {}, expected {}", next.affine[r][c], first.affine[r][c]));
             }
         }
     }
@@ -188,10 +144,7 @@ fn read_header(path: &Path, source: &mut Source) -> Result<(Header, Layout), Vol
     let mut bytes = [0u8; crate::nifti2::SIZE];
     let (first, rest) = bytes.split_at_mut(4);
     if source.fill(path, first)? < 4 {
-        return Err(VolumeError::NotNifti {
-            path: path.to_path_buf(),
-            what: "shorter than four bytes".into(),
-        });
+        return Err(VolumeError::NotNifti { path: path.to_path_buf(), what: "shorter than four bytes".into() });
     }
     let (version, big_endian) = announced(path, [first[0], first[1], first[2], first[3]])?;
     let size = match version {
@@ -211,9 +164,7 @@ fn read_header(path: &Path, source: &mut Source) -> Result<(Header, Layout), Vol
     if between > EXTENSION_LIMIT {
         return Err(VolumeError::damaged(
             path,
-            format!(
-                "vox_offset claims {between} bytes of header extensions, at most {EXTENSION_LIMIT} are read"
-            ),
+            format!("vox_offset claims {between} bytes of header extensions, at most {EXTENSION_LIMIT} are read"),
         ));
     }
     let mut block = Vec::new();
@@ -235,19 +186,12 @@ fn read_header(path: &Path, source: &mut Source) -> Result<(Header, Layout), Vol
 fn extensions(mut block: &[u8], big_endian: bool) -> Vec<(i32, Vec<u8>)> {
     let number = |b: &[u8]| {
         let four = [b[0], b[1], b[2], b[3]];
-        if big_endian {
-            i32::from_be_bytes(four)
-        } else {
-            i32::from_le_bytes(four)
-        }
+        if big_endian { i32::from_be_bytes(four) } else { i32::from_le_bytes(four) }
     };
     let mut out = Vec::new();
     while block.len() >= 8 {
         let (size, code) = (number(block), number(&block[4..]));
-        let Some(size) = usize::try_from(size)
-            .ok()
-            .filter(|s| (8..=block.len()).contains(s))
-        else {
+        let Some(size) = usize::try_from(size).ok().filter(|s| (8..=block.len()).contains(s)) else {
             break;
         };
         out.push((code, block[8..size].to_vec()));
@@ -256,21 +200,12 @@ fn extensions(mut block: &[u8], big_endian: bool) -> Vec<(i32, Vec<u8>)> {
     out
 }
 
-fn read_voxels(
-    path: &Path,
-    source: &mut Source,
-    header: &Header,
-    layout: &Layout,
-) -> Result<Vec<f32>, VolumeError> {
+fn read_voxels(path: &Path, source: &mut Source, header: &Header, layout: &Layout) -> Result<Vec<f32>, VolumeError> {
     let voxels = header.shape().iter().product::<usize>() * header.channels();
     let width = layout.datatype.bytes();
     // A plain file's size has been checked, so all of it will arrive. A gzip stream may promise far
     // more than it holds: there memory grows only with what has come out of it.
-    let mut data: Vec<f32> = if source.is_gzip() {
-        Vec::new()
-    } else {
-        try_reserve(voxels, &path.display().to_string())?
-    };
+    let mut data: Vec<f32> = if source.is_gzip() { Vec::new() } else { try_reserve(voxels, &path.display().to_string())? };
     let mut chunk = vec![0u8; CHUNK.min(voxels * width)];
     while data.len() < voxels {
         let count = (voxels - data.len()).min(CHUNK / width);
@@ -279,17 +214,10 @@ fn read_voxels(
         if have < bytes.len() {
             return Err(VolumeError::damaged(
                 path,
-                format!(
-                    "truncated: {} of {} bytes of voxels",
-                    data.len() * width + have,
-                    voxels * width
-                ),
+                format!("truncated: {} of {} bytes of voxels", data.len() * width + have, voxels * width),
             ));
         }
-        data.try_reserve(count).map_err(|_| VolumeError::Memory {
-            what: path.display().to_string(),
-            bytes: voxels * 4,
-        })?;
+        data.try_reserve(count).map_err(|_| VolumeError::Memory { what: path.display().to_string(), bytes: voxels * 4 })?;
         decode(bytes, layout, &mut data);
     }
     Ok(data)
@@ -303,21 +231,13 @@ fn decode(bytes: &[u8], layout: &Layout, out: &mut Vec<f32>) {
             let value = |b: &[u8]| {
                 let mut raw = [0u8; N];
                 raw.copy_from_slice(b);
-                if layout.big_endian {
-                    <$t>::from_be_bytes(raw)
-                } else {
-                    <$t>::from_le_bytes(raw)
-                }
+                if layout.big_endian { <$t>::from_be_bytes(raw) } else { <$t>::from_le_bytes(raw) }
             };
             let (slope, inter) = (layout.slope, layout.inter);
             if slope == 1.0 && inter == 0.0 {
                 out.extend(bytes.chunks_exact(N).map(|b| value(b) as f32));
             } else {
-                out.extend(
-                    bytes
-                        .chunks_exact(N)
-                        .map(|b| (value(b) as f64 * slope + inter) as f32),
-                );
+                out.extend(bytes.chunks_exact(N).map(|b| (value(b) as f64 * slope + inter) as f32));
             }
         }};
     }
@@ -343,12 +263,7 @@ fn clean(path: &Path, data: &mut [f32], nan_to_num: bool) -> Result<(), VolumeEr
     }
     let nan = data.iter().filter(|v| v.is_nan()).count();
     if !nan_to_num {
-        return Err(VolumeError::NonFinite {
-            path: path.to_path_buf(),
-            nan,
-            infinite: odd - nan,
-            total: data.len(),
-        });
+        return Err(VolumeError::NonFinite { path: path.to_path_buf(), nan, infinite: odd - nan, total: data.len() });
     }
     let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
     for v in data.iter().filter(|v| v.is_finite()) {

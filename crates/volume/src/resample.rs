@@ -39,9 +39,7 @@ type Lanes = [f64; LANES];
 
 /// Voxels per axis after going from `current` to `new` spacing: rounded half to even, at least 1.
 pub fn new_shape(shape: [usize; 3], current: [f64; 3], new: [f64; 3]) -> [usize; 3] {
-    std::array::from_fn(|a| {
-        ((current[a] / new[a] * shape[a] as f64).round_ties_even() as usize).max(1)
-    })
+    std::array::from_fn(|a| ((current[a] / new[a] * shape[a] as f64).round_ties_even() as usize).max(1))
 }
 
 /// The one coarse axis that is resampled on its own with the nearest sample, if the current spacing
@@ -81,17 +79,10 @@ pub fn resample(
     separate: Option<usize>,
 ) -> Result<Vec<f32>, VolumeError> {
     let voxels: usize = shape.iter().product();
-    assert_eq!(
-        data.len(),
-        channels * voxels,
-        "voxels given and shape differ"
-    );
+    assert_eq!(data.len(), channels * voxels, "voxels given and shape differ");
     assert!(shape.iter().chain(&to).all(|&n| n > 0), "an axis is empty");
     let target = to.iter().try_fold(channels, |acc, &n| acc.checked_mul(n));
-    let target = target.ok_or_else(|| VolumeError::Memory {
-        what: "resampled volume".into(),
-        bytes: usize::MAX,
-    })?;
+    let target = target.ok_or_else(|| VolumeError::Memory { what: "resampled volume".into(), bytes: usize::MAX })?;
     let mut out = crate::error::try_reserve(target, "resampled volume")?;
     for channel in data.chunks_exact(voxels) {
         if shape == to {
@@ -100,14 +91,8 @@ pub fn resample(
             // Bring the coarse axis to the front, work plane by plane, and turn back.
             let front = match axis {
                 0 => AxisMap::IDENTITY,
-                1 => AxisMap {
-                    perm: [1, 0, 2],
-                    flip: [false; 3],
-                },
-                _ => AxisMap {
-                    perm: [2, 0, 1],
-                    flip: [false; 3],
-                },
+                1 => AxisMap { perm: [1, 0, 2], flip: [false; 3] },
+                _ => AxisMap { perm: [2, 0, 1], flip: [false; 3] },
             };
             let (from, onto) = (front.permute(shape), front.permute(to));
             let turned = front.apply(channel, 1, shape)?;
@@ -121,11 +106,7 @@ pub fn resample(
 }
 
 fn range(data: &[f32]) -> (f64, f64) {
-    let (low, high) = data
-        .iter()
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
-            (l.min(*v), h.max(*v))
-        });
+    let (low, high) = data.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
     (f64::from(low), f64::from(high))
 }
 
@@ -141,27 +122,16 @@ fn clip(v: f64, (low, high): (f64, f64)) -> f32 {
 }
 
 /// Planes interpolated each by itself, then the nearest plane per output plane.
-fn by_planes(
-    data: &[f32],
-    from: [usize; 3],
-    to: [usize; 3],
-    order: Order,
-) -> Result<Vec<f32>, VolumeError> {
-    let (y, x) = (
-        Axis::new(from[1], to[1], order),
-        Axis::new(from[2], to[2], order),
-    );
+fn by_planes(data: &[f32], from: [usize; 3], to: [usize; 3], order: Order) -> Result<Vec<f32>, VolumeError> {
+    let (y, x) = (Axis::new(from[1], to[1], order), Axis::new(from[2], to[2], order));
     let (in_plane, out_plane) = (from[1] * from[2], to[1] * to[2]);
     let mut planes = try_filled(from[0] * out_plane, 0f32, "resampled planes")?;
-    planes
-        .par_chunks_mut(out_plane)
-        .zip(data.par_chunks(in_plane))
-        .for_each(|(out, plane)| {
-            let limits = range(plane);
-            for (o, v) in out.iter_mut().zip(in_plane_pass(plane, &y, &x)) {
-                *o = clip(v, limits);
-            }
-        });
+    planes.par_chunks_mut(out_plane).zip(data.par_chunks(in_plane)).for_each(|(out, plane)| {
+        let limits = range(plane);
+        for (o, v) in out.iter_mut().zip(in_plane_pass(plane, &y, &x)) {
+            *o = clip(v, limits);
+        }
+    });
     if from[0] == to[0] {
         return Ok(planes);
     }
@@ -174,53 +144,39 @@ fn by_planes(
 }
 
 /// All three axes of one channel.
-fn whole(
-    data: &[f32],
-    from: [usize; 3],
-    to: [usize; 3],
-    order: Order,
-) -> Result<Vec<f32>, VolumeError> {
+fn whole(data: &[f32], from: [usize; 3], to: [usize; 3], order: Order) -> Result<Vec<f32>, VolumeError> {
     let limits = range(data);
     let axes: [Axis; 3] = std::array::from_fn(|a| Axis::new(from[a], to[a], order));
     let (in_plane, out_plane) = (from[1] * from[2], to[1] * to[2]);
     let mut planes = try_filled(from[0] * out_plane, 0f64, "resampled planes")?;
-    planes
-        .par_chunks_mut(out_plane)
-        .zip(data.par_chunks(in_plane))
-        .for_each(|(out, plane)| {
-            out.copy_from_slice(&in_plane_pass(plane, &axes[1], &axes[2]));
-        });
+    planes.par_chunks_mut(out_plane).zip(data.par_chunks(in_plane)).for_each(|(out, plane)| {
+        out.copy_from_slice(&in_plane_pass(plane, &axes[1], &axes[2]));
+    });
     // Along z: one task per output row index y, whose lines are the columns x of every plane. The
     // results come out as [y, z, x], because each task writes one contiguous piece.
     let nx = to[2];
     let mut turned = try_filled(to[1] * to[0] * nx, 0f32, "resampled volume")?;
-    turned
-        .par_chunks_mut(to[0] * nx)
-        .enumerate()
-        .for_each(|(y, out)| {
-            let mut line = Line::new(&axes[0]);
-            for x in (0..nx).step_by(LANES) {
-                let lanes = LANES.min(nx - x);
-                line.run(
-                    |z| {
-                        let mut v = [0.0; LANES];
-                        let at = z * out_plane + y * nx + x;
-                        v[..lanes].copy_from_slice(&planes[at..at + lanes]);
-                        v
-                    },
-                    |z, v| {
-                        for (o, v) in out[z * nx + x..][..lanes].iter_mut().zip(v) {
-                            *o = clip(*v, limits);
-                        }
-                    },
-                );
-            }
-        });
+    turned.par_chunks_mut(to[0] * nx).enumerate().for_each(|(y, out)| {
+        let mut line = Line::new(&axes[0]);
+        for x in (0..nx).step_by(LANES) {
+            let lanes = LANES.min(nx - x);
+            line.run(
+                |z| {
+                    let mut v = [0.0; LANES];
+                    let at = z * out_plane + y * nx + x;
+                    v[..lanes].copy_from_slice(&planes[at..at + lanes]);
+                    v
+                },
+                |z, v| {
+                    for (o, v) in out[z * nx + x..][..lanes].iter_mut().zip(v) {
+                        *o = clip(*v, limits);
+                    }
+                },
+            );
+        }
+    });
     drop(planes);
-    let back = AxisMap {
-        perm: [1, 0, 2],
-        flip: [false; 3],
-    };
+    let back = AxisMap { perm: [1, 0, 2], flip: [false; 3] };
     back.apply(&turned, 1, [to[1], to[0], nx])
 }
 
@@ -238,15 +194,7 @@ fn in_plane_pass(plane: &[f32], y_axis: &Axis, x_axis: &Axis) -> Vec<f64> {
         for y in (0..ny).step_by(LANES) {
             let lanes = LANES.min(ny - y);
             line.run(
-                |x| {
-                    std::array::from_fn(|l| {
-                        if l < lanes {
-                            f64::from(plane[(y + l) * nx + x])
-                        } else {
-                            0.0
-                        }
-                    })
-                },
+                |x| std::array::from_fn(|l| if l < lanes { f64::from(plane[(y + l) * nx + x]) } else { 0.0 }),
                 |x, v| {
                     for (l, v) in v[..lanes].iter().enumerate() {
                         rows[(y + l) * mx + x] = *v;
@@ -314,12 +262,8 @@ impl Axis {
                     let low = t.floor();
                     let f = t - low;
                     let g = 1.0 - f;
-                    let weights = [
-                        g * g * g / 6.0,
-                        2.0 / 3.0 - f * f * (2.0 - f) / 2.0,
-                        2.0 / 3.0 - g * g * (2.0 - g) / 2.0,
-                        f * f * f / 6.0,
-                    ];
+                    let weights =
+                        [g * g * g / 6.0, 2.0 / 3.0 - f * f * (2.0 - f) / 2.0, 2.0 / 3.0 - g * g * (2.0 - g) / 2.0, f * f * f / 6.0];
                     // `low` is at least -1, so the first of the four taps is at least PAD - 2.
                     ((low + PAD as f64 - 1.0) as usize, weights)
                 }
@@ -337,10 +281,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn new(axis: &Axis) -> Line<'_> {
-        Line {
-            axis,
-            padded: vec![[0.0; LANES]; axis.n + 2 * PAD],
-        }
+        Line { axis, padded: vec![[0.0; LANES]; axis.n + 2 * PAD] }
     }
 
     /// Reads the lines sample by sample, filters, and writes the resampled lines.

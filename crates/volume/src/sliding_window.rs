@@ -19,9 +19,7 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     };
     let count = (room as f64 / (patch as f64 * step)).ceil() as usize + 1;
     let stride = room as f64 / (count - 1) as f64;
-    (0..count)
-        .map(|i| (stride * i as f64).round_ties_even() as usize)
-        .collect()
+    (0..count).map(|i| (stride * i as f64).round_ties_even() as usize).collect()
 }
 
 /// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, peak
@@ -29,9 +27,7 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
 pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
     let axis = |p: usize| -> Vec<f64> {
         let (centre, sigma) = ((p / 2) as f64, p as f64 / 8.0);
-        (0..p)
-            .map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp())
-            .collect()
+        (0..p).map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp()).collect()
     };
     let [gz, gy, gx] = patch.map(axis);
     let mut out = Vec::with_capacity(gz.len() * gy.len() * gx.len());
@@ -41,11 +37,7 @@ pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
             out.extend(gx.iter().map(|x| (zy * x) as f32));
         }
     }
-    let smallest = out
-        .iter()
-        .copied()
-        .filter(|w| *w > 0.0)
-        .fold(f32::INFINITY, f32::min);
+    let smallest = out.iter().copied().filter(|w| *w > 0.0).fold(f32::INFINITY, f32::min);
     for w in &mut out {
         if *w <= 0.0 {
             *w = smallest;
@@ -101,45 +93,27 @@ impl SlidingWindow {
             [y, x] => [1, y, x],
             [z, y, x] => [z, y, x],
             _ => {
-                return Err(VolumeError::Setting(format!(
-                    "patch is {patch:?}, expected two or three sizes"
-                )));
+                return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
             }
         };
-        let window = SlidingWindow {
-            patch,
-            overlap: 0.5,
-            gaussian: true,
-        };
+        let window = SlidingWindow { patch, overlap: 0.5, gaussian: true };
         window.verify()?;
         Ok(window)
     }
 
     fn verify(&self) -> Result<(), VolumeError> {
         if self.patch.contains(&0) {
-            return Err(VolumeError::Setting(format!(
-                "patch is {:?}, expected positive sizes",
-                self.patch
-            )));
+            return Err(VolumeError::Setting(format!("patch is {:?}, expected positive sizes", self.patch)));
         }
         if !(0.0..1.0).contains(&self.overlap) {
-            return Err(VolumeError::Setting(format!(
-                "overlap is {}, expected 0 up to but not including 1",
-                self.overlap
-            )));
+            return Err(VolumeError::Setting(format!("overlap is {}, expected 0 up to but not including 1", self.overlap)));
         }
         Ok(())
     }
 
     /// Tile starts along z, y, x of a volume, in voxels of the volume padded to at least the patch.
     pub fn tiles(&self, shape: [usize; 3]) -> [Vec<usize>; 3] {
-        std::array::from_fn(|a| {
-            tile_starts(
-                shape[a].max(self.patch[a]),
-                self.patch[a],
-                1.0 - self.overlap,
-            )
-        })
+        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], 1.0 - self.overlap))
     }
 
     /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits
@@ -168,15 +142,7 @@ impl SlidingWindow {
             }
             Ok(())
         };
-        self.run_banded(
-            image,
-            shape,
-            classes,
-            mirror_axes,
-            network,
-            progress,
-            &mut sink,
-        )?;
+        self.run_banded(image, shape, classes, mirror_axes, network, progress, &mut sink)?;
         Ok(out)
     }
 
@@ -205,19 +171,11 @@ impl SlidingWindow {
             ))
             .into());
         }
-        let grid = Grid {
-            channels: image.len() / voxels,
-            shape,
-            low: std::array::from_fn(|a| self.patch[a].saturating_sub(shape[a]) / 2),
-        };
+        let grid = Grid { channels: image.len() / voxels, shape, low: std::array::from_fn(|a| self.patch[a].saturating_sub(shape[a]) / 2) };
         let mirrors = subsets(mirror_axes)?;
         let [starts_z, starts_y, starts_x] = self.tiles(shape);
         let total = starts_z.len() * starts_y.len() * starts_x.len();
-        let weights = if self.gaussian {
-            gaussian_weights(self.patch)
-        } else {
-            vec![1.0; self.patch_voxels()]
-        };
+        let weights = if self.gaussian { gaussian_weights(self.patch) } else { vec![1.0; self.patch_voxels()] };
         let mut tile = Tile::new(self, &grid, classes)?;
         let mut bands = Accumulator::new(self.patch, &grid, classes)?;
         let mut done = 0;
@@ -231,9 +189,7 @@ impl SlidingWindow {
                     progress(done, total);
                 }
             }
-            let next = starts_z
-                .get(i + 1)
-                .map_or(shape[0], |z| z.saturating_sub(grid.low[0]));
+            let next = starts_z.get(i + 1).map_or(shape[0], |z| z.saturating_sub(grid.low[0]));
             bands.emit(next.min(shape[0]), sink)?;
         }
         Ok(())
@@ -249,9 +205,7 @@ fn subsets(axes: &[usize]) -> Result<Vec<[bool; 3]>, VolumeError> {
     let mut out = vec![[false; 3]];
     for (i, &axis) in axes.iter().enumerate() {
         if axis > 2 || axes[..i].contains(&axis) {
-            return Err(VolumeError::Setting(format!(
-                "mirroring axes are {axes:?}, expected distinct axes from 0 (z) to 2 (x)"
-            )));
+            return Err(VolumeError::Setting(format!("mirroring axes are {axes:?}, expected distinct axes from 0 (z) to 2 (x)")));
         }
         for j in 0..out.len() {
             let mut with = out[j];
@@ -263,22 +217,14 @@ fn subsets(axes: &[usize]) -> Result<Vec<[bool; 3]>, VolumeError> {
 }
 
 /// Copies rows of `[n, z, y, x]`, mirrored along the marked axes, handing each pair to `row`.
-fn mirrored(
-    from: &[f32],
-    to: &mut [f32],
-    [nz, ny, nx]: [usize; 3],
-    flip: [bool; 3],
-    row: impl Fn(&mut f32, f32),
-) {
+fn mirrored(from: &[f32], to: &mut [f32], [nz, ny, nx]: [usize; 3], flip: [bool; 3], row: impl Fn(&mut f32, f32)) {
     let at = |i: usize, n: usize, flip: bool| if flip { n - 1 - i } else { i };
     for (r, out) in to.chunks_exact_mut(nx).enumerate() {
         let (n, z, y) = (r / (nz * ny), r / ny % nz, r % ny);
         let source = (n * nz + at(z, nz, flip[0])) * ny + at(y, ny, flip[1]);
         let source = &from[source * nx..][..nx];
         if flip[2] {
-            out.iter_mut()
-                .zip(source.iter().rev())
-                .for_each(|(o, v)| row(o, *v));
+            out.iter_mut().zip(source.iter().rev()).for_each(|(o, v)| row(o, *v));
         } else {
             out.iter_mut().zip(source).for_each(|(o, v)| row(o, *v));
         }
@@ -322,13 +268,9 @@ impl Tile {
         self.logits.fill(0.0);
         self.turned.resize(self.input.len(), 0.0);
         for &flip in mirrors {
-            mirrored(&self.input, &mut self.turned, self.patch, flip, |o, v| {
-                *o = v
-            });
+            mirrored(&self.input, &mut self.turned, self.patch, flip, |o, v| *o = v);
             network(&self.turned, &mut self.raw)?;
-            mirrored(&self.raw, &mut self.logits, self.patch, flip, |o, v| {
-                *o += v
-            });
+            mirrored(&self.raw, &mut self.logits, self.patch, flip, |o, v| *o += v);
         }
         let share = 1.0 / mirrors.len() as f32;
         self.logits.iter_mut().for_each(|v| *v *= share);
@@ -349,8 +291,7 @@ impl Tile {
                 for y in 0..cover.size[1] {
                     let from = ((c * nz + cover.image[0] + z) * ny + cover.image[1] + y) * nx;
                     let to = ((c * pz + cover.patch[0] + z) * py + cover.patch[1] + y) * px;
-                    self.input[to + cover.patch[2]..][..cover.size[2]]
-                        .copy_from_slice(&image[from + cover.image[2]..][..cover.size[2]]);
+                    self.input[to + cover.patch[2]..][..cover.size[2]].copy_from_slice(&image[from + cover.image[2]..][..cover.size[2]]);
                 }
             }
         }
@@ -366,11 +307,7 @@ struct Cover {
 
 fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
     // Only an axis with a single tile is padded, so a padded tile starts at 0.
-    Cover {
-        image: start,
-        patch: grid.low,
-        size: std::array::from_fn(|a| patch[a].min(grid.shape[a])),
-    }
+    Cover { image: start, patch: grid.low, size: std::array::from_fn(|a| patch[a].min(grid.shape[a])) }
 }
 
 /// Weighted sums over one patch depth of planes.
@@ -400,14 +337,7 @@ impl Accumulator {
         })
     }
 
-    fn add(
-        &mut self,
-        logits: &[f32],
-        weights: &[f32],
-        patch: [usize; 3],
-        grid: &Grid,
-        start: [usize; 3],
-    ) {
+    fn add(&mut self, logits: &[f32], weights: &[f32], patch: [usize; 3], grid: &Grid, start: [usize; 3]) {
         let cover = covered(patch, grid, start);
         let [pz, py, px] = patch;
         let nx = grid.shape[2];
@@ -416,42 +346,29 @@ impl Accumulator {
         // Offsets of a row in the patch and in the accumulator.
         let place = |z: usize, y: usize| {
             let from = ((cover.patch[0] + z) * py + cover.patch[1] + y) * px + cover.patch[2];
-            (
-                from,
-                (z0 + z) * plane + (cover.image[1] + y) * nx + cover.image[2],
-            )
+            (from, (z0 + z) * plane + (cover.image[1] + y) * nx + cover.image[2])
         };
         let n = cover.size[2];
-        self.sums
-            .par_chunks_mut(self.depth * plane)
-            .zip(logits.par_chunks(pz * py * px))
-            .for_each(|(sums, logits)| {
-                for (z, y) in rows.clone() {
-                    let (from, to) = place(z, y);
-                    let out = &mut sums[to..to + n];
-                    let (v, w) = (&logits[from..from + n], &weights[from..from + n]);
-                    for ((o, v), w) in out.iter_mut().zip(v).zip(w) {
-                        *o += v * w;
-                    }
+        self.sums.par_chunks_mut(self.depth * plane).zip(logits.par_chunks(pz * py * px)).for_each(|(sums, logits)| {
+            for (z, y) in rows.clone() {
+                let (from, to) = place(z, y);
+                let out = &mut sums[to..to + n];
+                let (v, w) = (&logits[from..from + n], &weights[from..from + n]);
+                for ((o, v), w) in out.iter_mut().zip(v).zip(w) {
+                    *o += v * w;
                 }
-            });
+            }
+        });
         for (z, y) in rows {
             let (from, to) = place(z, y);
-            for (o, w) in self.weights[to..to + n]
-                .iter_mut()
-                .zip(&weights[from..from + n])
-            {
+            for (o, w) in self.weights[to..to + n].iter_mut().zip(&weights[from..from + n]) {
                 *o += w;
             }
         }
     }
 
     /// Hands over the planes before `until` and makes room for as many after the last.
-    fn emit<E: From<VolumeError>>(
-        &mut self,
-        until: usize,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), E> {
+    fn emit<E: From<VolumeError>>(&mut self, until: usize, sink: &mut Sink<'_, E>) -> Result<(), E> {
         let depth = until - self.base;
         if depth == 0 {
             return Ok(());
@@ -459,23 +376,16 @@ impl Accumulator {
         let (n, whole) = (depth * self.plane, self.depth * self.plane);
         let mut logits = try_filled(self.classes * n, 0f32, "logits of a band")?;
         let weights = &self.weights;
-        logits
-            .par_chunks_mut(n)
-            .zip(self.sums.par_chunks_mut(whole))
-            .for_each(|(out, sums)| {
-                for ((o, s), w) in out.iter_mut().zip(&*sums).zip(weights) {
-                    *o = s / w;
-                }
-                sums.copy_within(n.., 0);
-                sums[whole - n..].fill(0.0);
-            });
+        logits.par_chunks_mut(n).zip(self.sums.par_chunks_mut(whole)).for_each(|(out, sums)| {
+            for ((o, s), w) in out.iter_mut().zip(&*sums).zip(weights) {
+                *o = s / w;
+            }
+            sums.copy_within(n.., 0);
+            sums[whole - n..].fill(0.0);
+        });
         self.weights.copy_within(n.., 0);
         self.weights[whole - n..].fill(0.0);
-        sink(Band {
-            z: self.base,
-            depth,
-            logits: &logits,
-        })?;
+        sink(Band { z: self.base, depth, logits: &logits })?;
         self.base = until;
         Ok(())
     }

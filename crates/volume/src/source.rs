@@ -33,15 +33,8 @@ impl Source {
         }
         let mut buffered = BufReader::with_capacity(1 << 16, file);
         let gzip = begins_member(&mut buffered).map_err(|e| VolumeError::io(path, e))?;
-        let stream = if gzip {
-            Stream::Gzip(Some(Box::new(GzDecoder::new(buffered))))
-        } else {
-            Stream::Plain(buffered)
-        };
-        Ok(Source {
-            stream,
-            file_bytes: meta.len(),
-        })
+        let stream = if gzip { Stream::Gzip(Some(Box::new(GzDecoder::new(buffered)))) } else { Stream::Plain(buffered) };
+        Ok(Source { stream, file_bytes: meta.len() })
     }
 
     /// Whether the file is compressed.
@@ -51,23 +44,12 @@ impl Source {
 
     /// Refuses a claim of `bytes` of content that the file is too small to hold.
     pub(crate) fn check_claim(&self, path: &Path, bytes: u64) -> Result<(), VolumeError> {
-        let most = if self.is_gzip() {
-            self.file_bytes.saturating_mul(DEFLATE_LIMIT)
-        } else {
-            self.file_bytes
-        };
+        let most = if self.is_gzip() { self.file_bytes.saturating_mul(DEFLATE_LIMIT) } else { self.file_bytes };
         if bytes > most {
-            let kind = if self.is_gzip() {
-                "compressed file"
-            } else {
-                "file"
-            };
+            let kind = if self.is_gzip() { "compressed file" } else { "file" };
             return Err(VolumeError::damaged(
                 path,
-                format!(
-                    "truncated: the header claims {bytes} bytes, the {kind} has {}",
-                    self.file_bytes
-                ),
+                format!("truncated: the header claims {bytes} bytes, the {kind} has {}", self.file_bytes),
             ));
         }
         Ok(())
@@ -110,18 +92,10 @@ impl Source {
     }
 
     /// Fills `buf` or refuses the file as truncated; `what` names the part.
-    pub(crate) fn fill_exact(
-        &mut self,
-        path: &Path,
-        buf: &mut [u8],
-        what: &str,
-    ) -> Result<(), VolumeError> {
+    pub(crate) fn fill_exact(&mut self, path: &Path, buf: &mut [u8], what: &str) -> Result<(), VolumeError> {
         let have = self.fill(path, buf)?;
         if have < buf.len() {
-            return Err(VolumeError::damaged(
-                path,
-                format!("truncated: {what} has {have} of {} bytes", buf.len()),
-            ));
+            return Err(VolumeError::damaged(path, format!("truncated: {what} has {have} of {} bytes", buf.len())));
         }
         Ok(())
     }
@@ -143,9 +117,7 @@ impl Source {
 
     fn broken(&self, path: &Path, e: io::Error) -> VolumeError {
         match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                VolumeError::damaged(path, "truncated: the gzip stream ends early")
-            }
+            io::ErrorKind::UnexpectedEof => VolumeError::damaged(path, "truncated: the gzip stream ends early"),
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if self.is_gzip() => {
                 VolumeError::damaged(path, format!("damaged gzip stream: {e}"))
             }

@@ -41,49 +41,21 @@ pub(crate) fn affine(w: &WideFields) -> [[f64; 4]; 4] {
         let qfac = if w.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
         let [sx, sy, sz] = [size[0], size[1], size[2] * qfac];
         return [
-            [
-                (a * a + b * b - c * c - d * d) * sx,
-                2.0 * (b * c - a * d) * sy,
-                2.0 * (b * d + a * c) * sz,
-                w.qoffset[0],
-            ],
-            [
-                2.0 * (b * c + a * d) * sx,
-                (a * a + c * c - b * b - d * d) * sy,
-                2.0 * (c * d - a * b) * sz,
-                w.qoffset[1],
-            ],
-            [
-                2.0 * (b * d - a * c) * sx,
-                2.0 * (c * d + a * b) * sy,
-                (a * a + d * d - b * b - c * c) * sz,
-                w.qoffset[2],
-            ],
+            [(a * a + b * b - c * c - d * d) * sx, 2.0 * (b * c - a * d) * sy, 2.0 * (b * d + a * c) * sz, w.qoffset[0]],
+            [2.0 * (b * c + a * d) * sx, (a * a + c * c - b * b - d * d) * sy, 2.0 * (c * d - a * b) * sz, w.qoffset[1]],
+            [2.0 * (b * d - a * c) * sx, 2.0 * (c * d + a * b) * sy, (a * a + d * d - b * b - c * c) * sz, w.qoffset[2]],
             last,
         ];
     }
-    [
-        [size[0], 0.0, 0.0, 0.0],
-        [0.0, size[1], 0.0, 0.0],
-        [0.0, 0.0, size[2], 0.0],
-        last,
-    ]
+    [[size[0], 0.0, 0.0, 0.0], [0.0, size[1], 0.0, 0.0], [0.0, 0.0, size[2], 0.0], last]
 }
 
 /// Millimetres along z, y, x from `pixdim`, or from the affine's columns where that is empty.
-pub(crate) fn spacing(
-    path: &Path,
-    w: &WideFields,
-    dim: &[usize; 4],
-    affine: &[[f64; 4]; 4],
-) -> Result<[f64; 3], VolumeError> {
+pub(crate) fn spacing(path: &Path, w: &WideFields, dim: &[usize; 4], affine: &[[f64; 4]; 4]) -> Result<[f64; 3], VolumeError> {
     let good = |s: f64| s.is_finite() && s > 0.0;
     let mut out = [1.0; 3];
     for axis in 0..3 {
-        let column = (0..3)
-            .map(|r| affine[r][axis] * affine[r][axis])
-            .sum::<f64>()
-            .sqrt();
+        let column = (0..3).map(|r| affine[r][axis] * affine[r][axis]).sum::<f64>().sqrt();
         let size = w.pixdim[axis + 1].abs();
         out[2 - axis] = if good(size) {
             size
@@ -95,11 +67,7 @@ pub(crate) fn spacing(
         } else {
             return Err(VolumeError::damaged(
                 path,
-                format!(
-                    "pixdim[{}] is {} and no sform gives the voxel size either",
-                    axis + 1,
-                    w.pixdim[axis + 1]
-                ),
+                format!("pixdim[{}] is {} and no sform gives the voxel size either", axis + 1, w.pixdim[axis + 1]),
             ));
         };
     }

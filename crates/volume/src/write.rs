@@ -42,12 +42,7 @@ pub fn write_labels(path: &Path, labels: &[u16], reference: &Header) -> Result<(
 ///
 /// # Errors
 /// As [`write_labels`].
-pub fn write_f32(
-    path: &Path,
-    data: &[f32],
-    channels: usize,
-    reference: &Header,
-) -> Result<(), VolumeError> {
+pub fn write_f32(path: &Path, data: &[f32], channels: usize, reference: &Header) -> Result<(), VolumeError> {
     let [z, y, x] = reference.shape();
     if channels == 0 || data.len() != channels * z * y * x {
         return Err(wrong_length(path, data.len(), &[channels, z, y, x]));
@@ -60,11 +55,7 @@ pub fn write_f32(
 }
 
 fn wrong_length(path: &Path, found: usize, shape: &[usize]) -> VolumeError {
-    VolumeError::Setting(format!(
-        "{}: {found} voxels to write, expected {shape:?} = {}",
-        path.display(),
-        shape.iter().product::<usize>()
-    ))
+    VolumeError::Setting(format!("{}: {found} voxels to write, expected {shape:?} = {}", path.display(), shape.iter().product::<usize>()))
 }
 
 /// What an output stores: its axes (slowest first), NIfTI datatype code and whether it holds labels.
@@ -82,37 +73,20 @@ fn write<T: DataElement + Pod>(
     datatype: i16,
     labels: bool,
 ) -> Result<(), VolumeError> {
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
+    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let suffix = if name.ends_with(".nii.gz") {
         ".nii.gz"
     } else if name.ends_with(".nii") {
         ".nii"
     } else {
-        return Err(VolumeError::Setting(format!(
-            "{}: the name of a volume ends in .nii or .nii.gz",
-            path.display()
-        )));
+        return Err(VolumeError::Setting(format!("{}: the name of a volume ends in .nii or .nii.gz", path.display())));
     };
     let temporary = temporary_beside(path, suffix)?;
-    let content = Content {
-        shape,
-        datatype,
-        labels,
-    };
+    let content = Content { shape, datatype, labels };
     match &reference.fields {
         Fields::One(fields) => {
             let header = patched_one(fields, &content);
-            write_one(
-                path,
-                temporary.path(),
-                &header,
-                &reference.extensions,
-                data,
-                shape,
-            )?;
+            write_one(path, temporary.path(), &header, &reference.extensions, data, shape)?;
         }
         Fields::Two(fields) => {
             let header = patched_two(fields, &content, size_of::<T>(), &reference.extensions);
@@ -120,9 +94,7 @@ fn write<T: DataElement + Pod>(
             result.map_err(|e| VolumeError::io(path, e))?;
         }
     }
-    temporary
-        .persist(path)
-        .map_err(|e| VolumeError::io(path, e.error))?;
+    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
     Ok(())
 }
 
@@ -140,9 +112,7 @@ pub(crate) fn temporary_beside(path: &Path, suffix: &str) -> Result<NamedTempFil
         // As any program that creates a file: the process's umask narrows this.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder
-        .tempfile_in(directory)
-        .map_err(|e| VolumeError::io(path, e))
+    builder.tempfile_in(directory).map_err(|e| VolumeError::io(path, e))
 }
 
 /// Units, codes and transforms stay; display range, intent and what describes the old values go.
@@ -175,23 +145,14 @@ fn write_one<T: DataElement + Pod>(
         options = options.compression_level(LEVEL);
     }
     if !extensions.is_empty() {
-        let list = extensions
-            .iter()
-            .map(|(code, d)| Extension::new(*code, d.clone()))
-            .collect();
+        let list = extensions.iter().map(|(code, d)| Extension::new(*code, d.clone())).collect();
         let present = Extender::from([1, 0, 0, 0]);
         options = options.with_extensions(ExtensionSequence::new(present, list));
     }
     let wrong = |_| wrong_length(path, data.len(), shape);
     let written = match *shape {
-        [z, y, x] => transposed(
-            ArrayView::from_shape((z, y, x), data).map_err(wrong)?,
-            &options,
-        ),
-        [c, z, y, x] => transposed(
-            ArrayView::from_shape((c, z, y, x), data).map_err(wrong)?,
-            &options,
-        ),
+        [z, y, x] => transposed(ArrayView::from_shape((z, y, x), data).map_err(wrong)?, &options),
+        [c, z, y, x] => transposed(ArrayView::from_shape((c, z, y, x), data).map_err(wrong)?, &options),
         _ => return Err(wrong_length(path, data.len(), shape)),
     };
     written.map_err(|e| match e {
@@ -208,12 +169,7 @@ fn transposed<T: DataElement + Pod, D: Dimension + RemoveAxis>(
     options.write_nifti(&view.reversed_axes())
 }
 
-fn patched_two(
-    fields: &Nifti2Header,
-    content: &Content,
-    width: usize,
-    extensions: &[(i32, Vec<u8>)],
-) -> Nifti2Header {
+fn patched_two(fields: &Nifti2Header, content: &Content, width: usize, extensions: &[(i32, Vec<u8>)]) -> Nifti2Header {
     let mut h = fields.clone();
     let extension_bytes: usize = extensions.iter().map(|(_, d)| 8 + d.len()).sum();
     h.set(field::DATATYPE, &content.datatype.to_le_bytes());
@@ -229,10 +185,7 @@ fn patched_two(
     for i in 4..8 {
         h.set(field::PIXDIM + 8 * i, &1f64.to_le_bytes());
     }
-    h.set(
-        field::VOX_OFFSET,
-        &(544 + extension_bytes as i64).to_le_bytes(),
-    );
+    h.set(field::VOX_OFFSET, &(544 + extension_bytes as i64).to_le_bytes());
     h.set(field::SCL_SLOPE, &1f64.to_le_bytes());
     h.set(field::SCL_INTER, &0f64.to_le_bytes());
     h.set(field::CAL, &[0; 16]);
@@ -263,12 +216,7 @@ fn write_two<T: Pod>(
     }
 }
 
-fn stream_two<T: Pod>(
-    out: &mut impl Write,
-    header: &Nifti2Header,
-    extensions: &[(i32, Vec<u8>)],
-    data: &[T],
-) -> std::io::Result<()> {
+fn stream_two<T: Pod>(out: &mut impl Write, header: &Nifti2Header, extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
     out.write_all(header.bytes())?;
     out.write_all(&[u8::from(!extensions.is_empty()), 0, 0, 0])?;
     for (code, content) in extensions {

@@ -3,20 +3,14 @@
 
 use std::path::PathBuf;
 
-use mnx_volume::{
-    AxisMap, NiftiVersion, ReadOptions, read, read_channels, write_f32, write_labels,
-};
+use mnx_volume::{AxisMap, NiftiVersion, ReadOptions, read, read_channels, write_f32, write_labels};
 
 fn edge(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data/nifti_edge")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/nifti_edge").join(name)
 }
 
 fn numbers(text: &str) -> Vec<f64> {
-    text.split_whitespace()
-        .map(|t| t.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|t| t.parse().unwrap()).collect()
 }
 
 fn near(a: f64, b: f64, scale: f64) -> bool {
@@ -48,17 +42,11 @@ fn volumes_are_read_as_nibabel_reads_them() {
             assert!(near(*a, *b, reach), "{name} {a} {b}");
         }
         // The code nibabel found is the one that needs no change.
-        assert_eq!(
-            AxisMap::to_orientation(&v.affine, part[5]).unwrap(),
-            AxisMap::IDENTITY
-        );
+        assert_eq!(AxisMap::to_orientation(&v.affine, part[5]).unwrap(), AxisMap::IDENTITY);
         for pick in part[6].split_whitespace() {
             let (at, value) = pick.split_once(':').unwrap();
             let (at, value): (usize, f64) = (at.parse().unwrap(), value.parse().unwrap());
-            assert!(
-                near(f64::from(v.data[at]), value, reach),
-                "{name} voxel {at}"
-            );
+            assert!(near(f64::from(v.data[at]), value, reach), "{name} voxel {at}");
         }
         seen += 1;
     }
@@ -68,16 +56,10 @@ fn volumes_are_read_as_nibabel_reads_them() {
 #[test]
 fn what_is_written_for_a_volume_has_its_grid_and_header() {
     let folder = tempfile::tempdir().unwrap();
-    for (i, name) in [
-        "anatomical.nii",
-        "example4d.nii.gz",
-        "example_nifti2.nii.gz",
-        "functional.nii",
-        "reoriented_anat_moved.nii",
-        "standard.nii.gz",
-    ]
-    .into_iter()
-    .enumerate()
+    for (i, name) in
+        ["anatomical.nii", "example4d.nii.gz", "example_nifti2.nii.gz", "functional.nii", "reoriented_anat_moved.nii", "standard.nii.gz"]
+            .into_iter()
+            .enumerate()
     {
         let v = read(&edge(name), &ReadOptions::default()).unwrap();
         for suffix in ["nii", "nii.gz"] {
@@ -93,14 +75,7 @@ fn what_is_written_for_a_volume_has_its_grid_and_header() {
 
             let labels: Vec<u16> = (0..v.voxels()).map(|i| (i % 5) as u16).collect();
             write_labels(&path, &labels, &v.header).unwrap();
-            let back = read(
-                &path,
-                &ReadOptions {
-                    channels: Some(1),
-                    ..Default::default()
-                },
-            )
-            .unwrap();
+            let back = read(&path, &ReadOptions { channels: Some(1), ..Default::default() }).unwrap();
             assert_eq!(back.to_labels().unwrap(), labels, "{name}");
             assert_eq!((back.shape, back.affine), (v.shape, v.affine), "{name}");
         }
@@ -113,17 +88,9 @@ fn what_is_written_for_a_volume_has_its_grid_and_header() {
 #[test]
 fn the_nifti_crate_reads_the_same_voxels() {
     use nifti::{IntoNdArray, NiftiObject, ReaderOptions};
-    for name in [
-        "anatomical.nii",
-        "example4d.nii.gz",
-        "functional.nii",
-        "standard.nii.gz",
-    ] {
+    for name in ["anatomical.nii", "example4d.nii.gz", "functional.nii", "standard.nii.gz"] {
         let v = read(&edge(name), &ReadOptions::default()).unwrap();
-        let theirs = ReaderOptions::new()
-            .read_file(edge(name))
-            .unwrap()
-            .into_volume();
+        let theirs = ReaderOptions::new().read_file(edge(name)).unwrap().into_volume();
         let theirs = theirs.into_ndarray::<f64>().unwrap().reversed_axes();
         assert_eq!(theirs.len(), v.data.len(), "{name}");
         for (a, b) in v.data.iter().zip(theirs.iter()) {
@@ -142,9 +109,7 @@ fn what_is_no_volume_is_refused_in_one_line() {
         ("no_such_file.nii", ["no_such_file.nii", "No such file"]),
         ("", ["not a regular file", "nifti_edge"]),
     ] {
-        let message = read(&edge(name), &ReadOptions::default())
-            .unwrap_err()
-            .to_string();
+        let message = read(&edge(name), &ReadOptions::default()).unwrap_err().to_string();
         assert!(!message.contains('\n'), "{message}");
         assert!(message.contains(name), "{message}");
         for word in words {
@@ -157,10 +122,7 @@ fn what_is_no_volume_is_refused_in_one_line() {
 fn channels_come_from_files_or_the_fourth_axis() {
     let anatomical = edge("anatomical.nii");
     let one = read(&anatomical, &ReadOptions::default()).unwrap();
-    let want = ReadOptions {
-        channels: Some(2),
-        ..Default::default()
-    };
+    let want = ReadOptions { channels: Some(2), ..Default::default() };
     let two = read_channels(&[anatomical.clone(), anatomical.clone()], &want).unwrap();
     assert_eq!(two.channels, 2);
     assert_eq!(two.data, [one.data.clone(), one.data].concat());
@@ -178,9 +140,6 @@ fn channels_come_from_files_or_the_fourth_axis() {
         vec![],
     ] {
         let message = read_channels(&wrong, &want).unwrap_err().to_string();
-        assert!(
-            message.contains("channel") || message.contains("no input"),
-            "{message}"
-        );
+        assert!(message.contains("channel") || message.contains("no input"), "{message}");
     }
 }

@@ -7,9 +7,7 @@ fn numbers<T: std::str::FromStr>(text: &str) -> Vec<T>
 where
     T::Err: std::fmt::Debug,
 {
-    text.split_whitespace()
-        .map(|t| t.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|t| t.parse().unwrap()).collect()
 }
 
 fn triple(text: &str) -> [usize; 3] {
@@ -31,11 +29,7 @@ fn agrees_with_scipy() {
         assert_eq!(got.len(), expected.len());
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
             let error = (f64::from(*g) - e).abs();
-            assert!(
-                error <= 2e-7 * e.abs() + 1e-6,
-                "{} {from:?} {to:?} voxel {i}: {g} {e}",
-                part[0]
-            );
+            assert!(error <= 2e-7 * e.abs() + 1e-6, "{} {from:?} {to:?} voxel {i}: {g} {e}", part[0]);
         }
         // The same as one of several channels.
         let mut two = vec![1.0; input.len()];
@@ -71,9 +65,6 @@ fn the_coarse_axis_is_the_one_above_ratio_three() {
 
 #[test]
 fn shapes_round_half_to_even() {
-    assert_eq!(
-        new_shape([5, 7, 100], [1.0, 1.0, 3.0], [2.0, 2.0, 2.7]),
-        [2, 4, 111]
-    );
+    assert_eq!(new_shape([5, 7, 100], [1.0, 1.0, 3.0], [2.0, 2.0, 2.7]), [2, 4, 111]);
     assert_eq!(new_shape([1, 1, 1], [1.0; 3], [9.0; 3]), [1; 3]);
 }

@@ -43,30 +43,17 @@ fn network(patch: [usize; 3], channels: usize, classes: usize, input: &[f32], lo
     let n: usize = patch.iter().product();
     for k in 0..classes {
         for i in 0..n {
-            let (z, y, x) = (
-                i / (patch[1] * patch[2]),
-                i / patch[2] % patch[1],
-                i % patch[2],
-            );
+            let (z, y, x) = (i / (patch[1] * patch[2]), i / patch[2] % patch[1], i % patch[2]);
             let place = (z * 3 + y * 5 + x * 7) as f32 * 0.01 * (k + 1) as f32;
             let beside = if x > 0 { input[i - 1] } else { -1.0 };
-            let sum: f32 = (0..channels)
-                .map(|c| input[c * n + i] * (c + k + 1) as f32)
-                .sum();
+            let sum: f32 = (0..channels).map(|c| input[c * n + i] * (c + k + 1) as f32).sum();
             logits[k * n + i] = sum + place + 0.5 * beside;
         }
     }
 }
 
 /// The definition: pad, visit every tile, weigh, divide, cut the padding off; all in float64.
-fn slow(
-    window: &SlidingWindow,
-    image: &[f32],
-    shape: [usize; 3],
-    channels: usize,
-    classes: usize,
-    axes: &[usize],
-) -> Vec<f64> {
+fn slow(window: &SlidingWindow, image: &[f32], shape: [usize; 3], channels: usize, classes: usize, axes: &[usize]) -> Vec<f64> {
     let p = window.patch;
     let whole: [usize; 3] = std::array::from_fn(|a| shape[a].max(p[a]));
     let low: [usize; 3] = std::array::from_fn(|a| (whole[a] - shape[a]) / 2);
@@ -80,25 +67,13 @@ fn slow(
         let [z, y, x] = std::array::from_fn(|a| at[a] - low[a]);
         image[((c * shape[0] + z) * shape[1] + y) * shape[2] + x]
     };
-    let weights = if window.gaussian {
-        gaussian_weights(p)
-    } else {
-        vec![1.0; p.iter().product()]
-    };
+    let weights = if window.gaussian { gaussian_weights(p) } else { vec![1.0; p.iter().product()] };
     let (mut sums, mut total) = (vec![0f64; classes * voxels], vec![0f64; voxels]);
     let [sz, sy, sx] = window.tiles(shape);
-    for (&z0, &y0, &x0) in sz
-        .iter()
-        .flat_map(|z| sy.iter().map(move |y| (z, y)))
-        .flat_map(|(z, y)| sx.iter().map(move |x| (z, y, x)))
-    {
+    for (&z0, &y0, &x0) in sz.iter().flat_map(|z| sy.iter().map(move |y| (z, y))).flat_map(|(z, y)| sx.iter().map(move |x| (z, y, x))) {
         let mut mean = vec![0f64; classes * n];
         for bits in 0..1 << axes.len() {
-            let flipped = |a: usize| {
-                axes.iter()
-                    .position(|&x| x == a)
-                    .is_some_and(|i| bits >> i & 1 == 1)
-            };
+            let flipped = |a: usize| axes.iter().position(|&x| x == a).is_some_and(|i| bits >> i & 1 == 1);
             let turn = |i: usize| -> [usize; 3] {
                 let at = [i / (p[1] * p[2]), i / p[2] % p[1], i % p[2]];
                 std::array::from_fn(|a| if flipped(a) { p[a] - 1 - at[a] } else { at[a] })
@@ -115,8 +90,7 @@ fn slow(
             for k in 0..classes {
                 for i in 0..n {
                     let t = turn(i);
-                    mean[k * n + (t[0] * p[1] + t[1]) * p[2] + t[2]] +=
-                        f64::from(logits[k * n + i]);
+                    mean[k * n + (t[0] * p[1] + t[1]) * p[2] + t[2]] += f64::from(logits[k * n + i]);
                 }
             }
         }
@@ -157,9 +131,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
         let (channels, classes) = (draws.within(1, 3), draws.within(1, 4));
         let axes: Vec<usize> = (0..3).filter(|_| draws.next() & 1 == 0).collect();
         let voxels: usize = shape.iter().product();
-        let image: Vec<f32> = (0..channels * voxels)
-            .map(|_| draws.unit() as f32)
-            .collect();
+        let image: Vec<f32> = (0..channels * voxels).map(|_| draws.unit() as f32).collect();
         let expected = slow(&window, &image, shape, channels, classes, &axes);
 
         let patch = window.patch;
@@ -170,11 +142,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
             Ok(())
         };
         let mut told = Vec::new();
-        let got = window
-            .run(&image, shape, classes, &axes, &mut net, &mut |done, all| {
-                told.push((done, all))
-            })
-            .unwrap();
+        let got = window.run(&image, shape, classes, &axes, &mut net, &mut |done, all| told.push((done, all))).unwrap();
         assert_eq!(got.len(), expected.len());
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
             let close = (f64::from(*g) - e).abs() <= 1e-5 * (1.0 + e.abs());
@@ -201,17 +169,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
             }
             Ok(())
         };
-        window
-            .run_banded(
-                &image,
-                shape,
-                classes,
-                &axes,
-                &mut net,
-                &mut |_, _| {},
-                &mut sink,
-            )
-            .unwrap();
+        window.run_banded(&image, shape, classes, &axes, &mut net, &mut |_, _| {}, &mut sink).unwrap();
         assert_eq!(next, shape[0]);
         assert_eq!(banded, got);
     }
@@ -224,51 +182,21 @@ fn a_network_s_error_and_wrong_settings_come_through() {
     let mut calls = 0;
     let mut failing = |_: &[f32], _: &mut [f32]| -> Result<(), VolumeError> {
         calls += 1;
-        if calls == 3 {
-            Err(VolumeError::Setting("third tile".into()))
-        } else {
-            Ok(())
-        }
+        if calls == 3 { Err(VolumeError::Setting("third tile".into())) } else { Ok(()) }
     };
-    let e = window
-        .run(&image, [6; 3], 2, &[], &mut failing, &mut |_, _| {})
-        .unwrap_err();
+    let e = window.run(&image, [6; 3], 2, &[], &mut failing, &mut |_, _| {}).unwrap_err();
     assert_eq!(e.to_string(), "third tile");
     assert_eq!(calls, 3);
 
     let mut net = |_: &[f32], _: &mut [f32]| -> Result<(), VolumeError> { Ok(()) };
     let mut quiet = |_: usize, _: usize| {};
-    assert!(
-        window
-            .run(&image, [6; 3], 0, &[], &mut net, &mut quiet)
-            .is_err()
-    );
-    assert!(
-        window
-            .run(&image, [6, 6, 5], 1, &[], &mut net, &mut quiet)
-            .is_err()
-    );
-    assert!(
-        window
-            .run(&image, [6; 3], 1, &[3], &mut net, &mut quiet)
-            .is_err()
-    );
-    assert!(
-        window
-            .run(&image, [6; 3], 1, &[1, 1], &mut net, &mut quiet)
-            .is_err()
-    );
+    assert!(window.run(&image, [6; 3], 0, &[], &mut net, &mut quiet).is_err());
+    assert!(window.run(&image, [6, 6, 5], 1, &[], &mut net, &mut quiet).is_err());
+    assert!(window.run(&image, [6; 3], 1, &[3], &mut net, &mut quiet).is_err());
+    assert!(window.run(&image, [6; 3], 1, &[1, 1], &mut net, &mut quiet).is_err());
     for overlap in [1.0, -0.1, f64::NAN] {
-        let window = SlidingWindow {
-            overlap,
-            ..window.clone()
-        };
-        assert!(
-            window
-                .run(&image, [6; 3], 1, &[], &mut net, &mut quiet)
-                .is_err(),
-            "{overlap}"
-        );
+        let window = SlidingWindow { overlap, ..window.clone() };
+        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{overlap}");
     }
     assert!(SlidingWindow::new(&[4, 0, 4]).is_err());
     assert!(SlidingWindow::new(&[4]).is_err());

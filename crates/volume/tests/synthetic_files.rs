@@ -12,11 +12,7 @@ fn random_values(draws: &mut Draws, datatype: i16, n: usize) -> Vec<f64> {
         .map(|_| {
             let v = low + (draws.unit() + 1.0) / 2.0 * (high - low);
             // Float types keep fractions that float32 can hold.
-            if matches!(datatype, 16 | 64) {
-                f64::from(v as f32)
-            } else {
-                v.round()
-            }
+            if matches!(datatype, 16 | 64) { f64::from(v as f32) } else { v.round() }
         })
         .collect()
 }
@@ -28,9 +24,7 @@ fn every_type_byte_order_version_and_scaling() {
     let mut number = 0;
     for (datatype, ..) in TYPES {
         for bits in 0..16 {
-            let dim: Vec<i64> = (0..draws.within(1, 5))
-                .map(|_| draws.within(1, 6) as i64)
-                .collect();
+            let dim: Vec<i64> = (0..draws.within(1, 5)).map(|_| draws.within(1, 6) as i64).collect();
             let mut recipe = Recipe::new(&dim, datatype);
             recipe.two = bits & 1 != 0;
             recipe.big = bits & 2 != 0;
@@ -62,20 +56,12 @@ fn every_type_byte_order_version_and_scaling() {
             assert_eq!(v.shape, want);
             assert_eq!(v.channels as i64, padded[3] * padded[4]);
             for (got, stored) in v.data.iter().zip(&values) {
-                let want = if bits & 4 != 0 {
-                    stored * 0.5 - 3.25
-                } else {
-                    *stored
-                };
+                let want = if bits & 4 != 0 { stored * 0.5 - 3.25 } else { *stored };
                 assert_eq!(*got, want as f32, "type {datatype} bits {bits}");
             }
             assert_eq!(v.affine[0], [1.5, 0.0, 0.0, -3.0]);
             assert_eq!(v.header.extensions(), recipe.extensions);
-            let version = if recipe.two {
-                NiftiVersion::Two
-            } else {
-                NiftiVersion::One
-            };
+            let version = if recipe.two { NiftiVersion::Two } else { NiftiVersion::One };
             assert_eq!(v.header.version(), version);
 
             let out = folder.path().join("out.nii.gz");
@@ -95,34 +81,19 @@ fn a_quaternion_gives_the_rotation_it_stands_for() {
     recipe.pixdim[0] = -1.0;
     // A quarter turn about z: (b, c, d) = (0, 0, sin 45 degrees); then the third axis is mirrored.
     recipe.quatern = [0.0, 0.0, 0.5f64.sqrt(), 10.0, 20.0, 30.0];
-    let v = read(
-        &put(&folder, "q.nii", &recipe.file(&[0.0; 24])),
-        &ReadOptions::default(),
-    )
-    .unwrap();
-    let want = [
-        [0.0, -2.0, 0.0, 10.0],
-        [1.5, 0.0, 0.0, 20.0],
-        [0.0, 0.0, -2.5, 30.0],
-    ];
+    let v = read(&put(&folder, "q.nii", &recipe.file(&[0.0; 24])), &ReadOptions::default()).unwrap();
+    let want = [[0.0, -2.0, 0.0, 10.0], [1.5, 0.0, 0.0, 20.0], [0.0, 0.0, -2.5, 30.0]];
     for (a, b) in v.affine[..3].iter().flatten().zip(want.iter().flatten()) {
         assert!((a - b).abs() < 1e-6, "{:?}", v.affine);
     }
     recipe.qform_code = 0;
-    let v = read(
-        &put(&folder, "p.nii", &recipe.file(&[0.0; 24])),
-        &ReadOptions::default(),
-    )
-    .unwrap();
+    let v = read(&put(&folder, "p.nii", &recipe.file(&[0.0; 24])), &ReadOptions::default()).unwrap();
     assert_eq!(v.affine[1], [0.0, 2.0, 0.0, 0.0]);
 }
 
 fn refusal(path: &std::path::Path) -> String {
     let message = read(path, &ReadOptions::default()).unwrap_err().to_string();
-    assert!(
-        !message.contains('\n') && message.contains("v.nii"),
-        "{message}"
-    );
+    assert!(!message.contains('\n') && message.contains("v.nii"), "{message}");
     message
 }
 
@@ -132,11 +103,7 @@ fn headers_that_make_no_sense_are_refused() {
     let base = Recipe::new(&[4, 5, 6], 4);
     let try_one = |change: &dyn Fn(&mut Recipe), word: &str| {
         for (two, big) in [(false, false), (false, true), (true, false), (true, true)] {
-            let mut recipe = Recipe {
-                two,
-                big,
-                ..base.clone()
-            };
+            let mut recipe = Recipe { two, big, ..base.clone() };
             change(&mut recipe);
             let bytes = recipe.file(&[1.0; 120]);
             for bytes in [gzip(&bytes), bytes] {
@@ -145,12 +112,7 @@ fn headers_that_make_no_sense_are_refused() {
             }
         }
     };
-    for (code, word) in [
-        (32, "complex"),
-        (1792, "complex"),
-        (128, "RGB"),
-        (2304, "RGBA"),
-    ] {
+    for (code, word) in [(32, "complex"), (1792, "complex"), (128, "RGB"), (2304, "RGBA")] {
         try_one(&|r| r.datatype = code, word);
     }
     try_one(&|r| r.datatype = 1536, "128-bit");
@@ -172,11 +134,7 @@ fn headers_that_make_no_sense_are_refused() {
         let message = refusal(&put(&folder, "v.nii", &bytes));
         assert!(message.contains("dim[0]"), "{message}");
     }
-    let mut bytes = Recipe {
-        two: true,
-        ..base.clone()
-    }
-    .file(&[1.0; 120]);
+    let mut bytes = Recipe { two: true, ..base.clone() }.file(&[1.0; 120]);
     bytes[8] = b'\n'; // newline translation broke the magic
     assert!(refusal(&put(&folder, "v.nii", &bytes)).contains("magic"));
 }
@@ -187,10 +145,7 @@ fn slope_zero_or_not_a_number_means_unscaled() {
     for slope in [0.0, f64::NAN, f64::INFINITY] {
         let mut recipe = Recipe::new(&[2, 2, 2], 4);
         (recipe.slope, recipe.inter) = (slope, 9.0);
-        let v = read(
-            &put(&folder, "v.nii", &recipe.file(&[3.0; 8])),
-            &ReadOptions::default(),
-        );
+        let v = read(&put(&folder, "v.nii", &recipe.file(&[3.0; 8])), &ReadOptions::default());
         assert_eq!(v.unwrap().data, [3.0; 8]);
     }
 }
@@ -222,11 +177,7 @@ fn damaged_bytes_never_panic_and_a_damaged_stream_is_noticed() {
     let mut draws = Draws(11);
     let values = random_values(&mut draws, 4, 60);
     for two in [false, true] {
-        let whole = Recipe {
-            two,
-            ..Recipe::new(&[5, 4, 3], 4)
-        }
-        .file(&values);
+        let whole = Recipe { two, ..Recipe::new(&[5, 4, 3], 4) }.file(&values);
         for _ in 0..400 {
             let mut bytes = whole.clone();
             for _ in 0..draws.within(1, 6) {
@@ -247,11 +198,7 @@ fn damaged_bytes_never_panic_and_a_damaged_stream_is_noticed() {
             // A flip may hit a spare bit of the code tables; it must then change nothing.
             if let Ok(v) = read(&put(&folder, "v.nii", &bytes), &ReadOptions::default()) {
                 let intact = v.data.iter().zip(&values).all(|(a, b)| f64::from(*a) == *b);
-                assert!(
-                    intact,
-                    "flip in byte {at} of {} went unnoticed",
-                    packed.len()
-                );
+                assert!(intact, "flip in byte {at} of {} went unnoticed", packed.len());
                 spare += 1;
             }
         }
@@ -271,32 +218,11 @@ fn voxels_that_are_not_numbers_are_counted_or_replaced() {
     values[11] = 8.0;
     let mut recipe = Recipe::new(&[2, 3, 4], 64);
     let path = put(&folder, "v.nii", &recipe.file(&values));
-    assert!(matches!(
-        read(&path, &ReadOptions::default()),
-        Err(VolumeError::NonFinite {
-            nan: 2,
-            infinite: 2,
-            total: 24,
-            ..
-        })
-    ));
+    assert!(matches!(read(&path, &ReadOptions::default()), Err(VolumeError::NonFinite { nan: 2, infinite: 2, total: 24, .. })));
     let message = refusal(&path);
-    assert!(
-        message.contains("2 NaN and 2 infinite voxels of 24"),
-        "{message}"
-    );
-    let v = read(
-        &path,
-        &ReadOptions {
-            nan_to_num: true,
-            channels: None,
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        v.data[..12],
-        [2., 2., 2., 0., 0., 2., 2., 8., 2., -5., -5., 8.]
-    );
+    assert!(message.contains("2 NaN and 2 infinite voxels of 24"), "{message}");
+    let v = read(&path, &ReadOptions { nan_to_num: true, channels: None }).unwrap();
+    assert_eq!(v.data[..12], [2., 2., 2., 0., 0., 2., 2., 8., 2., -5., -5., 8.]);
     // Beyond float32's range counts as infinite, and so does an overflow of the scaling.
     let path = put(&folder, "v.nii", &recipe.file(&[1e300; 24]));
     assert!(refusal(&path).contains("24 infinite"));
@@ -309,15 +235,7 @@ fn voxels_that_are_not_numbers_are_counted_or_replaced() {
 #[test]
 fn nothing_is_left_behind_by_a_write_that_fails() {
     let folder = folder();
-    let v = read(
-        &put(
-            &folder,
-            "v.nii",
-            &Recipe::new(&[2, 3, 4], 2).file(&[1.0; 24]),
-        ),
-        &ReadOptions::default(),
-    )
-    .unwrap();
+    let v = read(&put(&folder, "v.nii", &Recipe::new(&[2, 3, 4], 2).file(&[1.0; 24])), &ReadOptions::default()).unwrap();
     let names = || std::fs::read_dir(folder.path()).unwrap().count();
     assert!(write_labels(&folder.path().join("a.nii"), &[0; 23], &v.header).is_err());
     assert!(write_labels(&folder.path().join("a.mha"), &[0; 24], &v.header).is_err());
@@ -330,13 +248,7 @@ fn nothing_is_left_behind_by_a_write_that_fails() {
     let path = folder.path().join("sub.01.ses.nii");
     let labels: Vec<u16> = (0..24).map(|i| i * 2000).collect();
     write_labels(&path, &labels, &v.header).unwrap();
-    assert_eq!(
-        read(&path, &ReadOptions::default())
-            .unwrap()
-            .to_labels()
-            .unwrap(),
-        labels
-    );
+    assert_eq!(read(&path, &ReadOptions::default()).unwrap().to_labels().unwrap(), labels);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 352 + 48);
     write_labels(&path, &[255; 24], &v.header).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 352 + 24);

@@ -4,22 +4,12 @@
 mod nifti_bytes;
 
 use mnx_volume::resample::{Order, resample};
-use mnx_volume::{
-    Header, LabelRestorer, Normalization, Preprocess, Volume, preprocess, restore_labels,
-    restore_probabilities, softmax,
-};
+use mnx_volume::{Header, LabelRestorer, Normalization, Preprocess, Volume, preprocess, restore_labels, restore_probabilities, softmax};
 use nifti_bytes::Draws;
 
 /// A volume whose file axes point along a random signed permutation of the world axes.
 fn random_volume(draws: &mut Draws, shape: [usize; 3], channels: usize, margin: usize) -> Volume {
-    let orders = [
-        [0, 1, 2],
-        [0, 2, 1],
-        [1, 0, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [2, 1, 0],
-    ];
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     let order = orders[draws.within(0, 5)];
     let mut affine = [[0.0; 4]; 4];
     for (axis, &world) in order.iter().enumerate() {
@@ -32,22 +22,11 @@ fn random_volume(draws: &mut Draws, shape: [usize; 3], channels: usize, margin: 
         .map(|i| {
             let at = [i / (ny * nx) % nz, i / nx % ny, i % nx];
             let inner = (0..3).all(|a| at[a] >= margin && at[a] + margin < shape[a]);
-            if inner {
-                (draws.unit() * 100.0 + 300.0) as f32
-            } else {
-                0.0
-            }
+            if inner { (draws.unit() * 100.0 + 300.0) as f32 } else { 0.0 }
         })
         .collect();
     let header = Header::new(shape, affine).unwrap();
-    Volume {
-        data,
-        channels,
-        shape,
-        affine,
-        spacing: header.spacing(),
-        header,
-    }
+    Volume { data, channels, shape, affine, spacing: header.spacing(), header }
 }
 
 fn random_settings(draws: &mut Draws) -> Preprocess {
@@ -64,9 +43,7 @@ fn random_settings(draws: &mut Draws) -> Preprocess {
 
 /// Logits whose arg-max is `labels`, with noise below the margin.
 fn logits_of(draws: &mut Draws, labels: &[u16], classes: usize) -> Vec<f32> {
-    let mut out: Vec<f32> = (0..classes * labels.len())
-        .map(|_| draws.unit() as f32)
-        .collect();
+    let mut out: Vec<f32> = (0..classes * labels.len()).map(|_| draws.unit() as f32).collect();
     for (i, l) in labels.iter().enumerate() {
         out[usize::from(*l) * labels.len() + i] += 5.0;
     }
@@ -127,9 +104,7 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
             let turned = g.map.permute(v.spacing)[a];
             let want = if asked == 0.0 { turned } else { asked };
             assert_eq!(p.spacing[a], want);
-            let n = (turned / want * g.crop_size[a] as f64)
-                .round_ties_even()
-                .max(1.0);
+            let n = (turned / want * g.crop_size[a] as f64).round_ties_even().max(1.0);
             assert_eq!(p.shape[a], n as usize);
         }
         separate += usize::from(g.separate.is_some());
@@ -143,27 +118,17 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
         let turned = g.map.permute(v.shape);
         let full = g.map.apply(&back, 1, v.shape).unwrap();
         for (i, label) in full.iter().enumerate() {
-            let at = [
-                i / (turned[1] * turned[2]),
-                i / turned[2] % turned[1],
-                i % turned[2],
-            ];
-            let inside =
-                (0..3).all(|a| at[a] >= g.crop_low[a] && at[a] - g.crop_low[a] < g.crop_size[a]);
+            let at = [i / (turned[1] * turned[2]), i / turned[2] % turned[1], i % turned[2]];
+            let inside = (0..3).all(|a| at[a] >= g.crop_low[a] && at[a] - g.crop_low[a] < g.crop_size[a]);
             if !inside {
                 assert_eq!(*label, 0);
                 continue;
             }
             let [z, y, x] = std::array::from_fn(|a| at[a] - g.crop_low[a]);
             let j = (z * g.crop_size[1] + y) * g.crop_size[2] + x;
-            let top = (0..5)
-                .map(|k| part[k * m + j])
-                .fold(f32::NEG_INFINITY, f32::max);
+            let top = (0..5).map(|k| part[k * m + j]).fold(f32::NEG_INFINITY, f32::max);
             // Two summation orders may differ in the last bit of a near tie.
-            assert!(
-                top - part[usize::from(*label) * m + j] < 1e-5,
-                "case {case} voxel {j}"
-            );
+            assert!(top - part[usize::from(*label) * m + j] < 1e-5, "case {case} voxel {j}");
         }
 
         // In bands of any depth: the same labels.
@@ -172,10 +137,7 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
         let mut z = 0;
         while z < p.shape[0] {
             let depth = draws.within(1, 4).min(p.shape[0] - z);
-            let band: Vec<f32> = (0..5)
-                .flat_map(|k| &logits[k * n + z * plane..][..depth * plane])
-                .copied()
-                .collect();
+            let band: Vec<f32> = (0..5).flat_map(|k| &logits[k * n + z * plane..][..depth * plane]).copied().collect();
             restorer.push(z, depth, &band).unwrap();
             z += depth;
         }
@@ -188,61 +150,30 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
 fn preprocessing_follows_nnunet_s_order() {
     let mut draws = Draws(8);
     let v = random_volume(&mut draws, [9, 10, 11], 2, 2);
-    let settings = Preprocess {
-        crop_to_nonzero: true,
-        ..Preprocess::default()
-    };
+    let settings = Preprocess { crop_to_nonzero: true, ..Preprocess::default() };
     let p = preprocess(&v, &settings).unwrap();
     // Cropped before it is normalised: no zero takes part in the statistics.
     assert_eq!((p.geometry.crop_low, p.shape), ([2; 3], [5, 6, 7]));
     for channel in p.data.chunks_exact(210) {
         let mean = channel.iter().map(|v| f64::from(*v)).sum::<f64>() / 210.0;
         let square = channel.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / 210.0;
-        assert!(
-            mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-5,
-            "{mean} {square}"
-        );
+        assert!(mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-5, "{mean} {square}");
     }
     // Normalised before it is resampled: the cubic may overshoot the unit variance, not the range.
-    let fine = Preprocess {
-        spacing: Some([0.3; 3]),
-        ..settings.clone()
-    };
+    let fine = Preprocess { spacing: Some([0.3; 3]), ..settings.clone() };
     let q = preprocess(&v, &fine).unwrap();
-    for (a, b) in p
-        .data
-        .chunks_exact(210)
-        .zip(q.data.chunks_exact(q.data.len() / 2))
-    {
-        let range = |d: &[f32]| {
-            d.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |r, v| {
-                (r.0.min(*v), r.1.max(*v))
-            })
-        };
+    for (a, b) in p.data.chunks_exact(210).zip(q.data.chunks_exact(q.data.len() / 2)) {
+        let range = |d: &[f32]| d.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |r, v| (r.0.min(*v), r.1.max(*v)));
         let (a, b) = (range(a), range(b));
         assert!(b.0 >= a.0 && b.1 <= a.1, "{a:?} {b:?}");
     }
     // Masked statistics equal the cropped ones here, and the outside stays zero.
-    let masked = Preprocess {
-        normalization: vec![Normalization::ZScoreMasked],
-        ..Preprocess::default()
-    };
+    let masked = Preprocess { normalization: vec![Normalization::ZScoreMasked], ..Preprocess::default() };
     let m = preprocess(&v, &masked).unwrap();
-    assert_eq!(
-        m.data.iter().filter(|v| **v == 0.0).count(),
-        2 * (990 - 210)
-    );
+    assert_eq!(m.data.iter().filter(|v| **v == 0.0).count(), 2 * (990 - 210));
     // Channels may differ.
-    let ct = Normalization::Ct {
-        low: 250.0,
-        high: 350.0,
-        mean: 300.0,
-        std: 50.0,
-    };
-    let both = Preprocess {
-        normalization: vec![ct, Normalization::None],
-        ..Preprocess::default()
-    };
+    let ct = Normalization::Ct { low: 250.0, high: 350.0, mean: 300.0, std: 50.0 };
+    let both = Preprocess { normalization: vec![ct, Normalization::None], ..Preprocess::default() };
     let b = preprocess(&v, &both).unwrap();
     assert!(b.data[..990].iter().all(|v| (-1.0..=1.0).contains(v)));
     assert_eq!(b.data[990..], v.data[990..]);
@@ -253,61 +184,16 @@ fn settings_that_do_not_fit_are_refused() {
     let v = random_volume(&mut Draws(9), [3, 4, 5], 2, 0);
     let base = Preprocess::default();
     for (settings, word) in [
-        (
-            Preprocess {
-                normalization: vec![Normalization::None; 3],
-                ..base.clone()
-            },
-            "3 entries",
-        ),
-        (
-            Preprocess {
-                normalization: vec![],
-                ..base.clone()
-            },
-            "0 entries",
-        ),
-        (
-            Preprocess {
-                orientation: Some("RAR".into()),
-                ..base.clone()
-            },
-            "RAR",
-        ),
-        (
-            Preprocess {
-                transpose: [0, 0, 1],
-                ..base.clone()
-            },
-            "permutation",
-        ),
-        (
-            Preprocess {
-                spacing: Some([1.0, -1.0, 1.0]),
-                ..base.clone()
-            },
-            "spacing",
-        ),
-        (
-            Preprocess {
-                spacing: Some([1.0, f64::NAN, 1.0]),
-                ..base.clone()
-            },
-            "spacing",
-        ),
-        (
-            Preprocess {
-                spacing: Some([1e-7, 1.0, 1.0]),
-                ..base
-            },
-            "voxels",
-        ),
+        (Preprocess { normalization: vec![Normalization::None; 3], ..base.clone() }, "3 entries"),
+        (Preprocess { normalization: vec![], ..base.clone() }, "0 entries"),
+        (Preprocess { orientation: Some("RAR".into()), ..base.clone() }, "RAR"),
+        (Preprocess { transpose: [0, 0, 1], ..base.clone() }, "permutation"),
+        (Preprocess { spacing: Some([1.0, -1.0, 1.0]), ..base.clone() }, "spacing"),
+        (Preprocess { spacing: Some([1.0, f64::NAN, 1.0]), ..base.clone() }, "spacing"),
+        (Preprocess { spacing: Some([1e-7, 1.0, 1.0]), ..base }, "voxels"),
     ] {
         let message = preprocess(&v, &settings).unwrap_err().to_string();
-        assert!(
-            message.contains(word) && !message.contains('\n'),
-            "{message}"
-        );
+        assert!(message.contains(word) && !message.contains('\n'), "{message}");
     }
 }
 
@@ -321,12 +207,7 @@ fn logits_that_are_not_numbers_or_do_not_fit_are_refused() {
     assert!(restore_labels(&logits, 0, &p.geometry).is_err());
     assert!(restore_probabilities(&logits[1..], 2, &p.geometry).is_err());
     logits[7] = f32::NAN;
-    assert!(
-        restore_labels(&logits, 2, &p.geometry)
-            .unwrap_err()
-            .to_string()
-            .contains("1 NaN")
-    );
+    assert!(restore_labels(&logits, 2, &p.geometry).unwrap_err().to_string().contains("1 NaN"));
     assert!(restore_probabilities(&logits, 2, &p.geometry).is_err());
     let mut restorer = LabelRestorer::new(&p.geometry, 2).unwrap();
     assert!(restorer.push(1, 1, &[0.0; 40]).is_err());
@@ -338,9 +219,7 @@ fn logits_that_are_not_numbers_or_do_not_fit_are_refused() {
 fn soft_max_sums_to_one_and_survives_large_logits() {
     let mut draws = Draws(12);
     for voxels in [1, 5, 4096, 5000] {
-        let mut logits: Vec<f32> = (0..3 * voxels)
-            .map(|_| draws.unit() as f32 * 400.0)
-            .collect();
+        let mut logits: Vec<f32> = (0..3 * voxels).map(|_| draws.unit() as f32 * 400.0).collect();
         let before = logits.clone();
         softmax(&mut logits, 3);
         for i in 0..voxels {

@@ -34,11 +34,7 @@ impl Checkpoint {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
         let (handle, size) = file::open(path)?;
-        Self::from_contents(file::read(
-            &path.display().to_string(),
-            size,
-            &mut BufReader::new(handle),
-        )?)
+        Self::from_contents(file::read(&path.display().to_string(), size, &mut BufReader::new(handle))?)
     }
 
     /// The same from bytes; `label` names them in errors.
@@ -51,10 +47,7 @@ impl Checkpoint {
     }
 
     fn from_contents((tensors, metadata): file::Contents) -> Result<Self, WeightsError> {
-        Ok(Self {
-            tensors: tensors.into_iter().collect(),
-            metadata,
-        })
+        Ok(Self { tensors: tensors.into_iter().collect(), metadata })
     }
 
     /// Writes a safetensors file (F32, insertion order) under a temporary name, then renames. Equal checkpoints give equal bytes.
@@ -65,12 +58,7 @@ impl Checkpoint {
         let entries: Vec<Entry<'_>> = self
             .tensors
             .iter()
-            .map(|(name, t)| Entry {
-                name,
-                dtype: Dtype::F32,
-                shape: &t.shape,
-                bytes: bytemuck::cast_slice(&t.data),
-            })
+            .map(|(name, t)| Entry { name, dtype: Dtype::F32, shape: &t.shape, bytes: bytemuck::cast_slice(&t.data) })
             .collect();
         file::write_file(path.as_ref(), &entries, &self.metadata)
     }
@@ -95,15 +83,9 @@ impl Checkpoint {
     /// # Errors
     /// `Missing` or `Shape`, with the name.
     pub fn require(&self, name: &str, shape: &[usize]) -> Result<&Tensor, WeightsError> {
-        let tensor = self
-            .get(name)
-            .ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
+        let tensor = self.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
         if tensor.shape != shape {
-            return Err(WeightsError::Shape {
-                name: name.to_owned(),
-                got: tensor.shape.clone(),
-                want: shape.to_vec(),
-            });
+            return Err(WeightsError::Shape { name: name.to_owned(), got: tensor.shape.clone(), want: shape.to_vec() });
         }
         Ok(tensor)
     }
@@ -136,9 +118,6 @@ impl Checkpoint {
 
 impl FromIterator<(String, Tensor)> for Checkpoint {
     fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
-        Self {
-            tensors: iter.into_iter().collect(),
-            metadata: BTreeMap::new(),
-        }
+        Self { tensors: iter.into_iter().collect(), metadata: BTreeMap::new() }
     }
 }

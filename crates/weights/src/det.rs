@@ -4,9 +4,7 @@ use crate::tensor::Tensor;
 
 /// FNV-1a, 64 bit, over the UTF-8 bytes of `s`.
 pub fn fnv1a64(s: &str) -> u64 {
-    s.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    s.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// The finaliser of splitmix64.
@@ -72,9 +70,7 @@ pub fn init_uniform(key: &str, shape: &[usize], fan_in: usize, seed: u64) -> Ten
     let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
     let stream = mix(fnv1a64(key) ^ mix(seed));
     let n: usize = shape.iter().product();
-    let data = (0..n)
-        .map(|i| (bound * value(stream, i as u64 + 1)) as f32)
-        .collect();
+    let data = (0..n).map(|i| (bound * value(stream, i as u64 + 1)) as f32).collect();
     Tensor::new(shape.to_vec(), data)
 }
 
@@ -97,19 +93,9 @@ mod tests {
         let bound = 1.0 / (fan_in as f64).sqrt();
         let mean = t.data.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
         let var = t.data.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n as f64;
-        assert!(
-            t.data
-                .iter()
-                .all(|&v| f64::from(v).abs() <= bound * (1.0 + 1e-6))
-        );
-        assert!(
-            mean.abs() < 4.0 * bound / (3.0 * n as f64).sqrt(),
-            "mean {mean}"
-        );
-        assert!(
-            (var / (bound * bound / 3.0) - 1.0).abs() < 0.03,
-            "variance {var}"
-        );
+        assert!(t.data.iter().all(|&v| f64::from(v).abs() <= bound * (1.0 + 1e-6)));
+        assert!(mean.abs() < 4.0 * bound / (3.0 * n as f64).sqrt(), "mean {mean}");
+        assert!((var / (bound * bound / 3.0) - 1.0).abs() < 0.03, "variance {var}");
         assert_eq!(t, init_uniform("enc.conv1.weight", &[n], fan_in, 7));
         assert_ne!(t, init_uniform("enc.conv1.weight", &[n], fan_in, 8));
         assert_ne!(t, init_uniform("enc.conv2.weight", &[n], fan_in, 7));

@@ -22,11 +22,7 @@ fn elements(shape: &[usize]) -> Result<usize, WeightsError> {
         .iter()
         .try_fold(1usize, |n, &extent| n.checked_mul(extent))
         .filter(|&n| n <= MAX_ELEMENTS)
-        .ok_or_else(|| {
-            wrong(format!(
-                "shape {shape:?} has more than {MAX_ELEMENTS} elements"
-            ))
-        })
+        .ok_or_else(|| wrong(format!("shape {shape:?} has more than {MAX_ELEMENTS} elements")))
 }
 
 impl Recipe {
@@ -37,10 +33,7 @@ impl Recipe {
     pub fn eval(&self, checkpoint: &Checkpoint) -> Result<Tensor, WeightsError> {
         self.shape()?;
         let wide = self.wide(checkpoint)?;
-        Ok(Tensor::new(
-            wide.shape,
-            wide.data.into_iter().map(|v| v as f32).collect(),
-        ))
+        Ok(Tensor::new(wide.shape, wide.data.into_iter().map(|v| v as f32).collect()))
     }
 
     /// The shape of the result, from the recipe alone.
@@ -53,17 +46,11 @@ impl Recipe {
             Self::ScaleIn { weight, scale } => {
                 let (weight, scale) = (weight.shape()?, scale.shape()?);
                 if weight.len() < 2 || scale != weight[1..2] {
-                    return Err(wrong(format!(
-                        "scale-in: weight {weight:?} with scale {scale:?}; [Co, Ci, ...] and [Ci] expected"
-                    )));
+                    return Err(wrong(format!("scale-in: weight {weight:?} with scale {scale:?}; [Co, Ci, ...] and [Ci] expected")));
                 }
                 weight
             }
-            Self::FoldBias {
-                weight,
-                shift,
-                bias,
-            } => {
+            Self::FoldBias { weight, shift, bias } => {
                 let (weight, shift, bias) = (weight.shape()?, shift.shape()?, bias.shape()?);
                 if !pointwise(&weight) || shift != weight[1..2] || bias != weight[..1] {
                     return Err(wrong(format!(
@@ -82,9 +69,7 @@ impl Recipe {
             Self::TransposeIo { weight } => {
                 let mut shape = weight.shape()?;
                 if shape.len() < 2 {
-                    return Err(wrong(format!(
-                        "transpose-io: shape {shape:?} has no two axes to swap"
-                    )));
+                    return Err(wrong(format!("transpose-io: shape {shape:?} has no two axes to swap")));
                 }
                 shape.swap(0, 1);
                 shape
@@ -92,18 +77,14 @@ impl Recipe {
             Self::TapMajor { weight } => {
                 let shape = weight.shape()?;
                 if shape.len() < 3 || shape[1] != 1 {
-                    return Err(wrong(format!(
-                        "tap-major: shape {shape:?}; [C, 1, taps...] expected"
-                    )));
+                    return Err(wrong(format!("tap-major: shape {shape:?}; [C, 1, taps...] expected")));
                 }
                 vec![elements(&shape[2..])?, shape[0]]
             }
             Self::Panels { weight, width } => {
                 let shape = weight.shape()?;
                 if !pointwise(&shape) || *width == 0 {
-                    return Err(wrong(format!(
-                        "panels: shape {shape:?}, width {width}; [Co, Ci, 1, ...] and width > 0 expected"
-                    )));
+                    return Err(wrong(format!("panels: shape {shape:?}, width {width}; [Co, Ci, 1, ...] and width > 0 expected")));
                 }
                 vec![elements(&shape)?]
             }
@@ -123,26 +104,16 @@ impl Recipe {
         match self {
             Self::Source { key, shape } => found.push((key, shape)),
             Self::Zeros { .. } => {}
-            Self::ScaleIn {
-                weight: a,
-                scale: b,
-            }
-            | Self::Add { a, b } => {
+            Self::ScaleIn { weight: a, scale: b } | Self::Add { a, b } => {
                 a.collect(found);
                 b.collect(found);
             }
-            Self::FoldBias {
-                weight,
-                shift,
-                bias,
-            } => {
+            Self::FoldBias { weight, shift, bias } => {
                 weight.collect(found);
                 shift.collect(found);
                 bias.collect(found);
             }
-            Self::TransposeIo { weight }
-            | Self::TapMajor { weight }
-            | Self::Panels { weight, .. } => {
+            Self::TransposeIo { weight } | Self::TapMajor { weight } | Self::Panels { weight, .. } => {
                 weight.collect(found);
             }
         }
@@ -152,12 +123,7 @@ impl Recipe {
     fn wide(&self, checkpoint: &Checkpoint) -> Result<Wide, WeightsError> {
         let shape = self.shape()?;
         let data = match self {
-            Self::Source { key, shape } => checkpoint
-                .require(key, shape)?
-                .data
-                .iter()
-                .map(|&v| f64::from(v))
-                .collect(),
+            Self::Source { key, shape } => checkpoint.require(key, shape)?.data.iter().map(|&v| f64::from(v)).collect(),
             Self::Zeros { .. } => vec![0.0; elements(&shape)?],
             Self::ScaleIn { weight, scale } => {
                 let (mut weight, scale) = (weight.wide(checkpoint)?, scale.wide(checkpoint)?);
@@ -170,18 +136,11 @@ impl Recipe {
                 }
                 weight.data
             }
-            Self::FoldBias {
-                weight,
-                shift,
-                bias,
-            } => {
+            Self::FoldBias { weight, shift, bias } => {
                 let (weight, shift) = (weight.wide(checkpoint)?, shift.wide(checkpoint)?);
                 let mut bias = bias.wide(checkpoint)?.data;
                 if !shift.data.is_empty() {
-                    for (b, row) in bias
-                        .iter_mut()
-                        .zip(weight.data.chunks_exact(shift.data.len()))
-                    {
+                    for (b, row) in bias.iter_mut().zip(weight.data.chunks_exact(shift.data.len())) {
                         *b += row.iter().zip(&shift.data).map(|(w, s)| w * s).sum::<f64>();
                     }
                 }

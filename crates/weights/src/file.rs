@@ -42,23 +42,11 @@ pub(crate) type Contents = (Vec<(String, Tensor)>, BTreeMap<String, String>);
 
 /// Reads a safetensors stream of `size` bytes; `path` is for messages. Every length is checked against `size` before
 /// anything is allocated.
-pub(crate) fn read(
-    path: &str,
-    size: u64,
-    reader: &mut impl Read,
-) -> Result<Contents, WeightsError> {
-    let bad = |reason: String| WeightsError::Format {
-        path: path.to_owned(),
-        reason,
-    };
-    let io = |source| WeightsError::Io {
-        path: path.to_owned(),
-        source,
-    };
+pub(crate) fn read(path: &str, size: u64, reader: &mut impl Read) -> Result<Contents, WeightsError> {
+    let bad = |reason: String| WeightsError::Format { path: path.to_owned(), reason };
+    let io = |source| WeightsError::Io { path: path.to_owned(), source };
     if size < 8 {
-        return Err(bad(format!(
-            "not a safetensors file: {size} bytes, at least 8 expected"
-        )));
+        return Err(bad(format!("not a safetensors file: {size} bytes, at least 8 expected")));
     }
     let mut length = [0u8; 8];
     reader.read_exact(&mut length).map_err(io)?;
@@ -70,20 +58,12 @@ pub(crate) fn read(
         )));
     }
     if length > MAX_HEADER {
-        return Err(bad(format!(
-            "header of {length} bytes, at most {MAX_HEADER} allowed"
-        )));
+        return Err(bad(format!("header of {length} bytes, at most {MAX_HEADER} allowed")));
     }
     let mut header = vec![0u8; length as usize];
     reader.read_exact(&mut header).map_err(io)?;
-    let header = std::str::from_utf8(&header).map_err(|e| {
-        bad(format!(
-            "the header is not UTF-8 (byte {})",
-            e.valid_up_to()
-        ))
-    })?;
-    let json: Value =
-        serde_json::from_str(header).map_err(|e| bad(format!("the header is not JSON: {e}")))?;
+    let header = std::str::from_utf8(&header).map_err(|e| bad(format!("the header is not UTF-8 (byte {})", e.valid_up_to())))?;
+    let json: Value = serde_json::from_str(header).map_err(|e| bad(format!("the header is not JSON: {e}")))?;
     let Value::Object(map) = json else {
         return Err(bad("the header is not a JSON object".to_owned()));
     };
@@ -92,8 +72,7 @@ pub(crate) fn read(
     let mut entries = Vec::new();
     for (name, value) in map {
         if name == "__metadata__" {
-            metadata = serde_json::from_value(value)
-                .map_err(|e| bad(format!("__metadata__ must map strings to strings: {e}")))?;
+            metadata = serde_json::from_value(value).map_err(|e| bad(format!("__metadata__ must map strings to strings: {e}")))?;
         } else {
             entries.push(describe(name, &value).map_err(bad)?);
         }
@@ -106,8 +85,7 @@ pub(crate) fn read(
     for entry in entries {
         let mut bytes = vec![0u8; (entry.end - entry.begin) as usize];
         reader.read_exact(&mut bytes).map_err(io)?;
-        let data = convert(entry.dtype, &bytes)
-            .map_err(|reason| bad(format!("tensor \"{}\": {reason}", entry.name)))?;
+        let data = convert(entry.dtype, &bytes).map_err(|reason| bad(format!("tensor \"{}\": {reason}", entry.name)))?;
         tensors.push((entry.name, Tensor::new(entry.shape, data)));
     }
     Ok((tensors, metadata))
@@ -119,36 +97,19 @@ fn describe(name: String, value: &Value) -> Result<Described, String> {
     let Some(dtype_value) = value.get("dtype") else {
         return Err(of("no dtype in the header"));
     };
-    let dtype: Dtype = serde_json::from_value(dtype_value.clone())
-        .map_err(|_| of(&format!("unknown dtype {dtype_value}")))?;
-    let shape: Vec<usize> = value
-        .get("shape")
-        .and_then(|s| serde_json::from_value(s.clone()).ok())
-        .ok_or_else(|| of("shape must be a list of extents"))?;
+    let dtype: Dtype = serde_json::from_value(dtype_value.clone()).map_err(|_| of(&format!("unknown dtype {dtype_value}")))?;
+    let shape: Vec<usize> =
+        value.get("shape").and_then(|s| serde_json::from_value(s.clone()).ok()).ok_or_else(|| of("shape must be a list of extents"))?;
     let [begin, end]: [u64; 2] = value
         .get("data_offsets")
         .and_then(|s| serde_json::from_value(s.clone()).ok())
         .ok_or_else(|| of("data_offsets must be two numbers"))?;
-    let width = element_bytes(dtype).ok_or_else(|| {
-        of(&format!(
-            "dtype {dtype:?} is not read; F32, F64, F16 or BF16 expected"
-        ))
-    })?;
-    let want = shape
-        .iter()
-        .try_fold(width, |n, &extent| n.checked_mul(extent as u64));
+    let width = element_bytes(dtype).ok_or_else(|| of(&format!("dtype {dtype:?} is not read; F32, F64, F16 or BF16 expected")))?;
+    let want = shape.iter().try_fold(width, |n, &extent| n.checked_mul(extent as u64));
     if begin > end || want != Some(end - begin) {
-        return Err(of(&format!(
-            "shape {shape:?} of {dtype:?} does not fill data_offsets [{begin}, {end}]"
-        )));
+        return Err(of(&format!("shape {shape:?} of {dtype:?} does not fill data_offsets [{begin}, {end}]")));
     }
-    Ok(Described {
-        name,
-        dtype,
-        shape,
-        begin,
-        end,
-    })
+    Ok(Described { name, dtype, shape, begin, end })
 }
 
 /// Entries sorted by offset must tile the data exactly: no overlap, no hole, nothing missing or left over.
@@ -162,15 +123,8 @@ fn check_layout(entries: &[Described], data_bytes: u64) -> Result<(), String> {
             ));
         }
         if entry.begin != at {
-            let what = if entry.begin < at {
-                "overlaps the one before"
-            } else {
-                "leaves a hole before it"
-            };
-            return Err(format!(
-                "tensor \"{}\" {what}: it begins at {}, expected {at}",
-                entry.name, entry.begin
-            ));
+            let what = if entry.begin < at { "overlaps the one before" } else { "leaves a hole before it" };
+            return Err(format!("tensor \"{}\" {what}: it begins at {}, expected {at}", entry.name, entry.begin));
         }
         at = entry.end;
     }
@@ -198,9 +152,7 @@ fn convert(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
         Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
         Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-        other => Err(format!(
-            "dtype {other:?} is not read; F32, F64, F16 or BF16 expected"
-        )),
+        other => Err(format!("dtype {other:?} is not read; F32, F64, F16 or BF16 expected")),
     }
 }
 
@@ -209,20 +161,10 @@ fn convert(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
 ///
 /// # Errors
 /// `Io` with the file's name, `Format` for a name given twice.
-pub fn write_file(
-    path: &Path,
-    entries: &[Entry<'_>],
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), WeightsError> {
+pub fn write_file(path: &Path, entries: &[Entry<'_>], metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
     let shown = path.display().to_string();
-    let io = |source| WeightsError::Io {
-        path: shown.clone(),
-        source,
-    };
-    let header = header(entries, metadata).map_err(|reason| WeightsError::Format {
-        path: shown.clone(),
-        reason,
-    })?;
+    let io = |source| WeightsError::Io { path: shown.clone(), source };
+    let header = header(entries, metadata).map_err(|reason| WeightsError::Format { path: shown.clone(), reason })?;
     let directory = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -234,8 +176,7 @@ pub fn write_file(
     let temporary = builder.tempfile_in(directory).map_err(io)?;
     {
         let mut out = BufWriter::new(temporary.as_file());
-        out.write_all(&(header.len() as u64).to_le_bytes())
-            .map_err(io)?;
+        out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
         out.write_all(header.as_bytes()).map_err(io)?;
         for entry in entries {
             out.write_all(entry.bytes).map_err(io)?;
@@ -249,9 +190,7 @@ pub fn write_file(
 fn header(entries: &[Entry<'_>], metadata: &BTreeMap<String, String>) -> Result<String, String> {
     let mut map = serde_json::Map::new();
     if !metadata.is_empty() {
-        let strings = metadata
-            .iter()
-            .map(|(k, v)| (k.clone(), Value::from(v.clone())));
+        let strings = metadata.iter().map(|(k, v)| (k.clone(), Value::from(v.clone())));
         map.insert("__metadata__".to_owned(), Value::Object(strings.collect()));
     }
     let mut at = 0;
@@ -275,10 +214,7 @@ fn header(entries: &[Entry<'_>], metadata: &BTreeMap<String, String>) -> Result<
 
 /// Opens a file and its size, for [`read`].
 pub(crate) fn open(path: &Path) -> Result<(File, u64), WeightsError> {
-    let io = |source| WeightsError::Io {
-        path: path.display().to_string(),
-        source,
-    };
+    let io = |source| WeightsError::Io { path: path.display().to_string(), source };
     let file = File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     if meta.is_dir() {

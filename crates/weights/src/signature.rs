@@ -49,9 +49,6 @@ impl Signature {
 
     /// Number of values in all tensors: the parameter count as the official network states it.
     pub fn parameters(&self) -> u64 {
-        self.tensors
-            .iter()
-            .map(|t| t.shape.iter().product::<usize>() as u64)
-            .sum()
+        self.tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum()
     }
 }

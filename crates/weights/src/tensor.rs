@@ -15,22 +15,14 @@ impl Tensor {
     /// # Panics
     /// If `data.len()` is not the product of `shape`: the caller built it wrongly.
     pub fn new(shape: Vec<usize>, data: Vec<f32>) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            data.len(),
-            "tensor of shape {shape:?} given {} values",
-            data.len()
-        );
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor of shape {shape:?} given {} values", data.len());
         Self { shape, data }
     }
 
     /// All zeros.
     pub fn zeros(shape: Vec<usize>) -> Self {
         let n = shape.iter().product();
-        Self {
-            shape,
-            data: vec![0.0; n],
-        }
+        Self { shape, data: vec![0.0; n] }
     }
 
     /// Number of elements.

@@ -5,24 +5,14 @@ use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::kernel::Classify;
 use mnx_plan::target::Target;
 
-pub(super) fn emit<'c>(
-    k: &Classify,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-) {
+pub(super) fn emit<'c>(k: &Classify, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>) {
     let (x, y) = (buffers[0], buffers[1]);
     let parts = k.space.div_ceil(k.voxels);
     let sample = b.div(workgroup, parts);
     let start = b.mul(b.rem(workgroup, parts), k.voxels);
     let end = b.min(b.add(start, k.voxels), k.space);
     let x = b.shifted(x, b.mul(sample, k.classes * k.space));
-    let y = if k.argmax {
-        b.shifted(y, b.mul(sample, k.space))
-    } else {
-        b.shifted(y, b.mul(sample, k.classes * k.space))
-    };
+    let y = if k.argmax { b.shifted(y, b.mul(sample, k.space)) } else { b.shifted(y, b.mul(sample, k.classes * k.space)) };
     let body = |voxel: Val<'c>, lanes: usize| {
         if k.argmax {
             argmax(k, b, x, y, voxel, lanes);
@@ -38,43 +28,23 @@ pub(super) fn emit<'c>(
 }
 
 /// First class of the greatest value.
-fn argmax<'c>(
-    k: &Classify,
-    b: &Builder<'c>,
-    x: Buffer<'c>,
-    y: Buffer<'c>,
-    voxel: Val<'c>,
-    lanes: usize,
-) {
+fn argmax<'c>(k: &Classify, b: &Builder<'c>, x: Buffer<'c>, y: Buffer<'c>, voxel: Val<'c>, lanes: usize) {
     let ty = Ty::vec(Scalar::I32, lanes);
     let first = [b.load_vec(x, voxel, lanes), b.int(ty, 0)];
     let best = b.carry(1usize, k.classes, 1, &first, |class, best| {
         let value = b.load_vec(x, b.at(voxel, class, k.space), lanes);
         let greater = b.gt(value, best[0]);
         let number = b.broadcast(b.index_cast(class, Scalar::I32), lanes);
-        vec![
-            b.select(greater, value, best[0]),
-            b.select(greater, number, best[1]),
-        ]
+        vec![b.select(greater, value, best[0]), b.select(greater, number, best[1])]
     });
     b.store(best[1], y, voxel);
 }
 
 /// `exp(x - max) / sum`, in three passes over the classes; the second leaves the exponentials in y.
-fn softmax<'c>(
-    k: &Classify,
-    b: &Builder<'c>,
-    x: Buffer<'c>,
-    y: Buffer<'c>,
-    voxel: Val<'c>,
-    lanes: usize,
-) {
-    let load =
-        |from: Buffer<'c>, class: Val<'c>| b.load_vec(from, b.at(voxel, class, k.space), lanes);
+fn softmax<'c>(k: &Classify, b: &Builder<'c>, x: Buffer<'c>, y: Buffer<'c>, voxel: Val<'c>, lanes: usize) {
+    let load = |from: Buffer<'c>, class: Val<'c>| b.load_vec(from, b.at(voxel, class, k.space), lanes);
     let first = load(x, 0usize.into());
-    let most = b.carry(1usize, k.classes, 1, &[first], |class, most| {
-        vec![b.max(most[0], load(x, class))]
-    })[0];
+    let most = b.carry(1usize, k.classes, 1, &[first], |class, most| vec![b.max(most[0], load(x, class))])[0];
     let zero = b.zero(Ty::vec(Scalar::F32, lanes));
     let sum = b.carry(0usize, k.classes, 1, &[zero], |class, sum| {
         let power = exp(b, b.sub(load(x, class), most));

@@ -6,28 +6,15 @@ use mnx_plan::kernel::{MergeGrn, MergeStats};
 use mnx_plan::target::Target;
 
 /// Runs `body(first channel, lanes)` over vectors that cover `channels`.
-fn over_channels<'c>(
-    b: &Builder<'c>,
-    channels: usize,
-    lanes: usize,
-    mut body: impl FnMut(Val<'c>, usize),
-) {
+fn over_channels<'c>(b: &Builder<'c>, channels: usize, lanes: usize, mut body: impl FnMut(Val<'c>, usize)) {
     for piece in pieces(channels, lanes) {
         let end = piece.first + piece.count * piece.lanes;
         b.each(piece.first, end, piece.lanes, |c| body(c, piece.lanes));
     }
 }
 
-pub(super) fn stats<'c>(
-    k: &MergeStats,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    sample: Val<'c>,
-) {
-    let &[partials, out] = buffers else {
-        unreachable!("two buffers by `Kernel::args`")
-    };
+pub(super) fn stats<'c>(k: &MergeStats, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], sample: Val<'c>) {
+    let &[partials, out] = buffers else { unreachable!("two buffers by `Kernel::args`") };
     let row = 2 * k.channels;
     let partials = b.shifted(partials, b.mul(sample, k.parts * row));
     let out = b.shifted(out, b.mul(sample, row));
@@ -51,16 +38,8 @@ pub(super) fn stats<'c>(
     });
 }
 
-pub(super) fn grn<'c>(
-    k: &MergeGrn,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    sample: Val<'c>,
-) {
-    let &[partials, out] = buffers else {
-        unreachable!("two buffers by `Kernel::args`")
-    };
+pub(super) fn grn<'c>(k: &MergeGrn, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], sample: Val<'c>) {
+    let &[partials, out] = buffers else { unreachable!("two buffers by `Kernel::args`") };
     let partials = b.shifted(partials, b.mul(sample, k.parts * k.channels));
     let out = b.shifted(out, b.mul(sample, k.channels));
     let norms = |c: Val<'c>, lanes: usize| {
@@ -75,9 +54,7 @@ pub(super) fn grn<'c>(
     let mut total = b.f64(0.0);
     for piece in pieces(k.channels, target.lanes / 2) {
         let end = piece.first + piece.count * piece.lanes;
-        total = b.carry(piece.first, end, piece.lanes, &[total], |c, total| {
-            vec![b.add(total[0], b.reduce_add(norms(c, piece.lanes)))]
-        })[0];
+        total = b.carry(piece.first, end, piece.lanes, &[total], |c, total| vec![b.add(total[0], b.reduce_add(norms(c, piece.lanes)))])[0];
     }
     let share = if k.mean { 1.0 / k.channels as f64 } else { 1.0 };
     let divisor = b.add(b.mul(total, b.f64(share)), b.f64(k.eps.get()));

@@ -19,11 +19,7 @@ pub fn pieces(count: usize, lanes: usize) -> Vec<Piece> {
     while first < count {
         let n = (count - first) / lanes;
         if n > 0 {
-            pieces.push(Piece {
-                first,
-                lanes,
-                count: n,
-            });
+            pieces.push(Piece { first, lanes, count: n });
             first += n * lanes;
         }
         lanes /= 2;

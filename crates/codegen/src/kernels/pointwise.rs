@@ -9,14 +9,7 @@ use mnx_plan::target::Target;
 /// Vectors of channels per loop iteration.
 const GROUP: usize = 4;
 
-pub(super) fn emit<'c>(
-    k: &Pointwise,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
-) {
+pub(super) fn emit<'c>(k: &Pointwise, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>, scratch: Buffer<'c>) {
     let layout = PointwiseScratch::of(k);
     let view = |t: ScratchTile| b.view(scratch, t.offset, Scalar::F32, t.rows * t.stride);
     let (operand, result) = (view(layout.input), view(layout.output));
@@ -27,34 +20,16 @@ pub(super) fn emit<'c>(
     let sample = b.div(workgroup, parts);
     let start = b.mul(b.rem(workgroup, parts), k.voxels);
     let end = b.min(b.add(start, k.voxels), space);
-    let panels = Panels {
-        buffer: w,
-        depth: k.in_channels,
-    };
+    let panels = Panels { buffer: w, depth: k.in_channels };
     let rows = if k.in_first {
-        Rows {
-            buffer: operand,
-            row_stride: 1,
-            k_stride: layout.input.stride,
-        }
+        Rows { buffer: operand, row_stride: 1, k_stride: layout.input.stride }
     } else {
-        Rows {
-            buffer: operand,
-            row_stride: layout.input.stride,
-            k_stride: 1,
-        }
+        Rows { buffer: operand, row_stride: layout.input.stride, k_stride: 1 }
     };
     b.each(start, end, k.rows, |first| {
         let count = b.min(b.sub(end, first), k.rows);
         b.phase("gather");
-        gather(
-            k,
-            target,
-            b,
-            (x, operand),
-            layout.input.stride,
-            (sample, first, count),
-        );
+        gather(k, target, b, (x, operand), layout.input.stride, (sample, first, count));
         b.phase("product");
         if k.out_first {
             gemm_columns_first(
@@ -127,11 +102,7 @@ fn gather<'c>(
     let voxel = |row: Val<'c>| {
         let m = b.add(first, row);
         let line = b.div(m, k.output[2]);
-        let at = [
-            b.div(line, k.output[1]),
-            b.rem(line, k.output[1]),
-            b.rem(m, k.output[2]),
-        ];
+        let at = [b.div(line, k.output[1]), b.rem(line, k.output[1]), b.rem(m, k.output[2])];
         let at = [0, 1, 2].map(|a| b.mul(at[a], k.stride[a]));
         b.at(at[2], b.at(at[1], at[0], k.input[1]), k.input[2])
     };

@@ -71,12 +71,7 @@ impl<'c> Builder<'c> {
     }
 
     /// `base + index * stride`, the step of every flat address.
-    pub fn at(
-        &self,
-        base: impl Into<Val<'c>>,
-        index: impl Into<Val<'c>>,
-        stride: usize,
-    ) -> Val<'c> {
+    pub fn at(&self, base: impl Into<Val<'c>>, index: impl Into<Val<'c>>, stride: usize) -> Val<'c> {
         let scaled = self.mul(index, stride);
         self.add(base, scaled)
     }
@@ -285,13 +280,7 @@ impl<'c> Builder<'c> {
             };
             ("arith.cmpi", predicate)
         };
-        let predicate: Attribute<'c> =
-            IntegerAttribute::new(IntegerType::new(self.context, 64).into(), predicate).into();
-        self.one(
-            name,
-            &[a, b],
-            a.ty.with(Scalar::I1),
-            &[("predicate", predicate)],
-        )
+        let predicate: Attribute<'c> = IntegerAttribute::new(IntegerType::new(self.context, 64).into(), predicate).into();
+        self.one(name, &[a, b], a.ty.with(Scalar::I1), &[("predicate", predicate)])
     }
 }

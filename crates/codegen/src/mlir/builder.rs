@@ -5,9 +5,7 @@ use melior::Context;
 use melior::ir::attribute::{DenseElementsAttribute, FloatAttribute, IntegerAttribute};
 use melior::ir::operation::OperationBuilder;
 use melior::ir::r#type::IntegerType;
-use melior::ir::{
-    Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, Type, Value, ValueLike,
-};
+use melior::ir::{Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, Type, Value, ValueLike};
 use std::cell::Cell;
 
 /// Appends operations to the current block of one kernel's body.
@@ -21,11 +19,7 @@ pub struct Builder<'c> {
 
 impl<'c> Builder<'c> {
     pub(super) fn new(context: &'c Context, block: &Block<'c>, location: Location<'c>) -> Self {
-        Self {
-            context,
-            block: Cell::new(borrow(block)),
-            location: Cell::new(location),
-        }
+        Self { context, block: Cell::new(borrow(block)), location: Cell::new(location) }
     }
 
     /// Names the phase that the following operations belong to (MLIR locations).
@@ -87,10 +81,7 @@ impl<'c> Builder<'c> {
         attributes: &[(&str, Attribute<'c>)],
         regions: Vec<Region<'c>>,
     ) -> Vec<Value<'c, 'c>> {
-        let attributes: Vec<_> = attributes
-            .iter()
-            .map(|&(name, value)| (self.identifier(name), value))
-            .collect();
+        let attributes: Vec<_> = attributes.iter().map(|&(name, value)| (self.identifier(name), value)).collect();
         let operation = OperationBuilder::new(name, self.location.get())
             .add_operands(operands)
             .add_results(results)
@@ -101,33 +92,21 @@ impl<'c> Builder<'c> {
         let operation = self.block.get().append_operation(operation);
         (0..results.len())
             .map(|i| {
-                let result = operation
-                    .result(i)
-                    .unwrap_or_else(|e| unreachable!("result {i} of {name}: {e}"));
+                let result = operation.result(i).unwrap_or_else(|e| unreachable!("result {i} of {name}: {e}"));
                 extend(result.into())
             })
             .collect()
     }
 
     /// Builds an operation with one result.
-    pub(super) fn one(
-        &self,
-        name: &str,
-        operands: &[Val<'c>],
-        result: Ty,
-        attributes: &[(&str, Attribute<'c>)],
-    ) -> Val<'c> {
+    pub(super) fn one(&self, name: &str, operands: &[Val<'c>], result: Ty, attributes: &[(&str, Attribute<'c>)]) -> Val<'c> {
         let operands: Vec<_> = operands.iter().map(|&v| self.raw(v)).collect();
         let values = self.append(name, &operands, &[self.ty(result)], attributes, vec![]);
         self.val(values[0], result)
     }
 
     pub(super) fn val(&self, raw: Value<'c, 'c>, ty: Ty) -> Val<'c> {
-        Val {
-            raw: Some(raw),
-            ty,
-            constant: None,
-        }
+        Val { raw: Some(raw), ty, constant: None }
     }
 
     /// Runs `body` with `block` as the insertion point.
@@ -173,9 +152,7 @@ impl<'c> Builder<'c> {
     fn splat_constant(&self, ty: Ty, element: Attribute<'c>) -> Val<'c> {
         let value = match ty.lanes {
             None => element,
-            Some(_) => DenseElementsAttribute::new(self.ty(ty), &[element])
-                .unwrap_or_else(|e| unreachable!("splat constant: {e}"))
-                .into(),
+            Some(_) => DenseElementsAttribute::new(self.ty(ty), &[element]).unwrap_or_else(|e| unreachable!("splat constant: {e}")).into(),
         };
         self.val(self.constant(self.ty(ty), value), ty)
     }

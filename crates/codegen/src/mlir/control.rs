@@ -35,32 +35,18 @@ impl<'c> Builder<'c> {
                 Ok(a) => self.val(extend(a.into()), ty),
                 Err(e) => unreachable!("loop argument {i}: {e}"),
             };
-            let carried: Vec<_> = types
-                .iter()
-                .enumerate()
-                .map(|(i, &ty)| argument(i + 1, ty))
-                .collect();
+            let carried: Vec<_> = types.iter().enumerate().map(|(i, &ty)| argument(i + 1, ty)).collect();
             let next = body(argument(0, Ty::INDEX), &carried);
             self.yield_values(&next, &types);
         });
         let region = Region::new();
         region.append_block(block);
         let results = self.append("scf.for", &operands, &mlir, &[], vec![region]);
-        results
-            .into_iter()
-            .zip(types)
-            .map(|(r, ty)| self.val(r, ty))
-            .collect()
+        results.into_iter().zip(types).map(|(r, ty)| self.val(r, ty)).collect()
     }
 
     /// `for i in (low..high).step_by(step)`, nothing carried.
-    pub fn each(
-        &self,
-        low: impl Into<Val<'c>>,
-        high: impl Into<Val<'c>>,
-        step: usize,
-        body: impl FnOnce(Val<'c>),
-    ) {
+    pub fn each(&self, low: impl Into<Val<'c>>, high: impl Into<Val<'c>>, step: usize, body: impl FnOnce(Val<'c>)) {
         self.carry(low, high, step, &[], |i, _| {
             body(i);
             vec![]
@@ -98,11 +84,7 @@ impl<'c> Builder<'c> {
         debug_assert_eq!(types, other, "branches give different types");
         let mlir: Vec<_> = types.iter().map(|&t| self.ty(t)).collect();
         let results = self.append("scf.if", &[condition], &mlir, &[], vec![yes, no]);
-        results
-            .into_iter()
-            .zip(types)
-            .map(|(r, ty)| self.val(r, ty))
-            .collect()
+        results.into_iter().zip(types).map(|(r, ty)| self.val(r, ty)).collect()
     }
 
     /// `if condition { body }`.

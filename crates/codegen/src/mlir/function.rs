@@ -10,9 +10,7 @@ use melior::ir::operation::{OperationBuilder, OperationLike};
 use melior::ir::r#type::FunctionType;
 use melior::ir::{Block, BlockLike, Identifier, Location, Module, Region, RegionLike};
 use melior::pass::PassManager;
-use melior::utility::{
-    parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
-};
+use melior::utility::{parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes};
 use std::sync::Mutex;
 
 /// From structured loops over flat memrefs to the LLVM dialect.
@@ -57,10 +55,7 @@ impl Session {
         let outer = module.body();
         // SAFETY of lifetimes is the builder's: `outer` belongs to `module`, which outlives `builder`.
         let probe = Builder::new(context, &outer, location);
-        let mut types: Vec<_> = buffers
-            .iter()
-            .map(|&(scalar, len)| probe.memref_type(scalar, len.max(1)))
-            .collect();
+        let mut types: Vec<_> = buffers.iter().map(|&(scalar, len)| probe.memref_type(scalar, len.max(1))).collect();
         types.push(probe.ty(Ty::INDEX));
         types.push(probe.memref_type(Scalar::I8, scratch_bytes.max(1)));
         let block = Block::new(&types.iter().map(|&t| (t, location)).collect::<Vec<_>>());
@@ -68,11 +63,7 @@ impl Session {
             Ok(a) => extend(a.into()),
             Err(e) => unreachable!("function argument {i}: {e}"),
         };
-        let views: Vec<_> = buffers
-            .iter()
-            .enumerate()
-            .map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len))
-            .collect();
+        let views: Vec<_> = buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len)).collect();
         let builder = Builder::new(context, &block, location);
         let workgroup = builder.val(argument(buffers.len()), Ty::INDEX);
         let scratch = Buffer::whole(argument(buffers.len() + 1), Scalar::I8, scratch_bytes);
@@ -82,14 +73,8 @@ impl Session {
         region.append_block(block);
         let function = OperationBuilder::new("func.func", location)
             .add_attributes(&[
-                (
-                    Identifier::new(context, "sym_name"),
-                    StringAttribute::new(context, name).into(),
-                ),
-                (
-                    Identifier::new(context, "function_type"),
-                    TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into(),
-                ),
+                (Identifier::new(context, "sym_name"), StringAttribute::new(context, name).into()),
+                (Identifier::new(context, "function_type"), TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into()),
             ])
             .add_regions_vec(vec![region])
             .build()
@@ -147,20 +132,12 @@ impl Unit<'_> {
     ///
     /// # Errors
     /// If a construct has no translation, which is a defect of an emitter.
-    pub fn translate<'l>(
-        &self,
-        llvm: &'l inkwell::context::Context,
-    ) -> Result<inkwell::module::Module<'l>, CodegenError> {
+    pub fn translate<'l>(&self, llvm: &'l inkwell::context::Context) -> Result<inkwell::module::Module<'l>, CodegenError> {
         // SAFETY: both sides are the same libLLVM; the context outlives the module by its lifetime, the module is owned by the caller.
         unsafe {
-            let module = mlir_sys::mlirTranslateModuleToLLVMIR(
-                self.module.as_operation().to_raw(),
-                llvm.raw().cast(),
-            );
+            let module = mlir_sys::mlirTranslateModuleToLLVMIR(self.module.as_operation().to_raw(), llvm.raw().cast());
             if module.is_null() {
-                return Err(CodegenError::Mlir(
-                    "the module could not be translated to LLVM IR".into(),
-                ));
+                return Err(CodegenError::Mlir("the module could not be translated to LLVM IR".into()));
             }
             Ok(inkwell::module::Module::new(module.cast()))
         }

@@ -16,12 +16,7 @@ pub struct Buffer<'c> {
 
 impl<'c> Buffer<'c> {
     pub(super) fn whole(memref: Value<'c, 'c>, scalar: Scalar, len: usize) -> Self {
-        Self {
-            memref,
-            scalar,
-            len,
-            offset: 0usize.into(),
-        }
+        Self { memref, scalar, len, offset: 0usize.into() }
     }
 
     /// Element type.
@@ -47,66 +42,35 @@ impl<'c> Builder<'c> {
 
     /// The same memory with indices counted from `offset` on.
     pub fn shifted(&self, buffer: Buffer<'c>, offset: impl Into<Val<'c>>) -> Buffer<'c> {
-        Buffer {
-            offset: self.add(buffer.offset, offset),
-            ..buffer
-        }
+        Buffer { offset: self.add(buffer.offset, offset), ..buffer }
     }
 
     /// Part of a byte buffer, from byte `byte` on, as `len` elements of `scalar`.
-    pub fn view(
-        &self,
-        bytes: Buffer<'c>,
-        byte: impl Into<Val<'c>>,
-        scalar: Scalar,
-        len: usize,
-    ) -> Buffer<'c> {
+    pub fn view(&self, bytes: Buffer<'c>, byte: impl Into<Val<'c>>, scalar: Scalar, len: usize) -> Buffer<'c> {
         debug_assert_eq!(bytes.scalar, Scalar::I8);
         let byte = self.raw(self.add(bytes.offset, byte));
-        let memref = self.append(
-            "memref.view",
-            &[bytes.memref, byte],
-            &[self.memref_type(scalar, len)],
-            &[],
-            vec![],
-        )[0];
+        let memref = self.append("memref.view", &[bytes.memref, byte], &[self.memref_type(scalar, len)], &[], vec![])[0];
         Buffer::whole(memref, scalar, len)
     }
 
     /// The element at `index`.
     pub fn load(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>) -> Val<'c> {
         let ty = Ty::of(buffer.scalar);
-        let value = self.append(
-            "memref.load",
-            &self.address(buffer, index.into()),
-            &[self.ty(ty)],
-            &[],
-            vec![],
-        )[0];
+        let value = self.append("memref.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[], vec![])[0];
         self.val(value, ty)
     }
 
     /// `lanes` consecutive elements from `index` on; no alignment is presumed.
     pub fn load_vec(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, lanes: usize) -> Val<'c> {
         let ty = Ty::vec(buffer.scalar, lanes);
-        let value = self.append(
-            "vector.load",
-            &self.address(buffer, index.into()),
-            &[self.ty(ty)],
-            &[],
-            vec![],
-        )[0];
+        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[], vec![])[0];
         self.val(value, ty)
     }
 
     /// Writes a scalar, or a vector to consecutive elements, at `index`.
     pub fn store(&self, value: Val<'c>, buffer: Buffer<'c>, index: impl Into<Val<'c>>) {
         debug_assert_eq!(value.ty.scalar, buffer.scalar);
-        let name = if value.ty.lanes.is_some() {
-            "vector.store"
-        } else {
-            "memref.store"
-        };
+        let name = if value.ty.lanes.is_some() { "vector.store" } else { "memref.store" };
         let mut operands = vec![self.raw(value)];
         operands.extend(self.address(buffer, index.into()));
         self.append(name, &operands, &[], &[], vec![]);
@@ -114,19 +78,14 @@ impl<'c> Builder<'c> {
 
     /// Asks for the cache line of an element; `locality` 3 keeps it in every level, 0 in none.
     pub fn prefetch(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, locality: i64) {
-        let hint: Attribute<'c> =
-            IntegerAttribute::new(IntegerType::new(self.context, 32).into(), locality).into();
+        let hint: Attribute<'c> = IntegerAttribute::new(IntegerType::new(self.context, 32).into(), locality).into();
         let no = BoolAttribute::new(self.context, false).into();
         let yes = BoolAttribute::new(self.context, true).into();
         self.append(
             "memref.prefetch",
             &self.address(buffer, index.into()),
             &[],
-            &[
-                ("isWrite", no),
-                ("localityHint", hint),
-                ("isDataCache", yes),
-            ],
+            &[("isWrite", no), ("localityHint", hint), ("isDataCache", yes)],
             vec![],
         );
     }

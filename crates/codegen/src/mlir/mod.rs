@@ -75,26 +75,17 @@ impl Ty {
 
     /// A scalar.
     pub const fn of(scalar: Scalar) -> Self {
-        Self {
-            scalar,
-            lanes: None,
-        }
+        Self { scalar, lanes: None }
     }
 
     /// `vector<lanes x scalar>`.
     pub const fn vec(scalar: Scalar, lanes: usize) -> Self {
-        Self {
-            scalar,
-            lanes: Some(lanes),
-        }
+        Self { scalar, lanes: Some(lanes) }
     }
 
     /// The same shape with another element.
     pub const fn with(self, scalar: Scalar) -> Self {
-        Self {
-            scalar,
-            lanes: self.lanes,
-        }
+        Self { scalar, lanes: self.lanes }
     }
 }
 
@@ -124,11 +115,7 @@ impl Val<'_> {
     }
 
     fn known(ty: Ty, value: i64) -> Self {
-        Self {
-            raw: None,
-            ty,
-            constant: Some(value),
-        }
+        Self { raw: None, ty, constant: Some(value) }
     }
 }
 

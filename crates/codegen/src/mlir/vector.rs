@@ -13,23 +13,13 @@ impl<'c> Builder<'c> {
     /// The scalar in lane `lane`.
     pub fn extract(&self, vector: Val<'c>, lane: usize) -> Val<'c> {
         let position = DenseI64ArrayAttribute::new(self.context, &[lane as i64]).into();
-        self.one(
-            "vector.extract",
-            &[vector],
-            Ty::of(vector.ty.scalar),
-            &[("static_position", position)],
-        )
+        self.one("vector.extract", &[vector], Ty::of(vector.ty.scalar), &[("static_position", position)])
     }
 
     /// `vector` with `scalar` in lane `lane`.
     pub fn insert(&self, scalar: Val<'c>, vector: Val<'c>, lane: usize) -> Val<'c> {
         let position = DenseI64ArrayAttribute::new(self.context, &[lane as i64]).into();
-        self.one(
-            "vector.insert",
-            &[scalar, vector],
-            vector.ty,
-            &[("static_position", position)],
-        )
+        self.one("vector.insert", &[scalar, vector], vector.ty, &[("static_position", position)])
     }
 
     /// Lanes of `a` followed by `b`, picked by `mask`.
@@ -57,10 +47,7 @@ impl<'c> Builder<'c> {
             lanes /= 2;
             let low: Vec<i64> = (0..lanes as i64).collect();
             let high: Vec<i64> = (lanes as i64..2 * lanes as i64).collect();
-            let (low, high) = (
-                self.shuffle(value, value, &low),
-                self.shuffle(value, value, &high),
-            );
+            let (low, high) = (self.shuffle(value, value, &low), self.shuffle(value, value, &high));
             value = join(low, high);
         }
         self.extract(value, 0)

@@ -8,10 +8,7 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
-use inkwell::targets::{
-    CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
-    TargetTriple,
-};
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
 use inkwell::values::FunctionValue;
 use inkwell::{AddressSpace, OptimizationLevel};
 use mnx_plan::args::{Arg, Element};
@@ -28,24 +25,11 @@ pub(super) fn compile(
     target: &Target,
     stages: &[Stage],
 ) -> Result<Product, CodegenError> {
-    kernels::check(kernel, target).map_err(|reason| CodegenError::Illegal {
-        symbol: symbol.into(),
-        reason,
-    })?;
-    let signature = Signature {
-        symbol,
-        args: &kernel.args(),
-        scratch_bytes: kernel.scratch_bytes(),
-    };
-    compile_body(
-        session,
-        &signature,
-        target,
-        stages,
-        |builder, buffers, workgroup, scratch| {
-            kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
-        },
-    )
+    kernels::check(kernel, target).map_err(|reason| CodegenError::Illegal { symbol: symbol.into(), reason })?;
+    let signature = Signature { symbol, args: &kernel.args(), scratch_bytes: kernel.scratch_bytes() };
+    compile_body(session, &signature, target, stages, |builder, buffers, workgroup, scratch| {
+        kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
+    })
 }
 
 /// What the caller of a kernel sees.
@@ -80,8 +64,7 @@ pub(crate) fn compile_body(
     }
 
     let start = Instant::now();
-    unit.lower()
-        .map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
+    unit.lower().map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
     let context = Context::create();
     let module = unit.translate(&context)?;
     times.lower = start.elapsed();
@@ -92,17 +75,13 @@ pub(crate) fn compile_body(
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     module.set_source_file_name(symbol);
     wrap(&context, &module, symbol, &body, args, target)?;
-    module
-        .verify()
-        .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
+    module.verify().map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
     let passes = PassBuilderOptions::create();
     // The emitters vectorise and unroll by themselves; LLVM's own choice would only multiply the tails.
     passes.set_loop_vectorization(false);
     passes.set_loop_slp_vectorization(false);
     passes.set_loop_unrolling(false);
-    module
-        .run_passes("default<O3>", &machine, passes)
-        .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
+    module.run_passes("default<O3>", &machine, passes).map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
     times.optimise = start.elapsed();
     if stages.contains(&Stage::Llvm) {
         shown.push((Stage::Llvm, module.print_to_string().to_bytes().to_vec()));
@@ -126,11 +105,7 @@ pub(crate) fn compile_body(
     let object = write(&module, FileType::Object)?;
     times.object = start.elapsed();
     symbols::only_memory_calls(symbol, &object)?;
-    Ok(Product {
-        object,
-        shown,
-        times,
-    })
+    Ok(Product { object, shown, times })
 }
 
 fn scalar(element: Element) -> Scalar {
@@ -146,14 +121,7 @@ fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
     let triple = TargetTriple::create(TRIPLE);
     LlvmTarget::from_triple(&triple)
         .map_err(|e| CodegenError::Llvm(e.to_string()))?
-        .create_target_machine(
-            &triple,
-            target.cpu,
-            target.features,
-            OptimizationLevel::Aggressive,
-            RelocMode::PIC,
-            CodeModel::Small,
-        )
+        .create_target_machine(&triple, target.cpu, target.features, OptimizationLevel::Aggressive, RelocMode::PIC, CodeModel::Small)
         .ok_or_else(|| CodegenError::Llvm(format!("no code generator for {}", target.cpu)))
 }
 
@@ -169,9 +137,7 @@ fn wrap<'l>(
     target: &Target,
 ) -> Result<(), CodegenError> {
     let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
-    let body = module
-        .get_function(body)
-        .ok_or_else(|| llvm(&"the body is missing"))?;
+    let body = module.get_function(body).ok_or_else(|| llvm(&"the body is missing"))?;
     body.set_linkage(Linkage::Internal);
     set_target(context, body, target);
     body.add_attribute(AttributeLoc::Function, flag(context, "noinline"));
@@ -187,35 +153,24 @@ fn wrap<'l>(
 
     let pointer = context.ptr_type(AddressSpace::default());
     let word = context.i64_type();
-    let signature = context
-        .void_type()
-        .fn_type(&[pointer.into(), word.into(), pointer.into()], false);
+    let signature = context.void_type().fn_type(&[pointer.into(), word.into(), pointer.into()], false);
     let entry = module.add_function(symbol, signature, None);
     set_target(context, entry, target);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(entry, "entry"));
-    let parameter = |i: u32| {
-        entry
-            .get_nth_param(i)
-            .ok_or_else(|| llvm(&"the entry lacks a parameter"))
-    };
+    let parameter = |i: u32| entry.get_nth_param(i).ok_or_else(|| llvm(&"the entry lacks a parameter"));
     let list = parameter(0)?.into_pointer_value();
     let mut values = Vec::with_capacity(args.len() + 2);
     for (i, arg) in args.iter().enumerate() {
         let index = word.const_int(i as u64, false);
         // SAFETY: the ABI promises one pointer per buffer.
-        let slot = unsafe { builder.build_in_bounds_gep(pointer, list, &[index], arg.name) }
-            .map_err(|e| llvm(&e))?;
-        let value = builder
-            .build_load(pointer, slot, arg.name)
-            .map_err(|e| llvm(&e))?;
+        let slot = unsafe { builder.build_in_bounds_gep(pointer, list, &[index], arg.name) }.map_err(|e| llvm(&e))?;
+        let value = builder.build_load(pointer, slot, arg.name).map_err(|e| llvm(&e))?;
         values.push(value.into());
     }
     values.push(parameter(1)?.into());
     values.push(parameter(2)?.into());
-    builder
-        .build_call(body, &values, "")
-        .map_err(|e| llvm(&e))?;
+    builder.build_call(body, &values, "").map_err(|e| llvm(&e))?;
     builder.build_return(None).map_err(|e| llvm(&e))?;
     Ok(())
 }
@@ -226,11 +181,7 @@ fn flag(context: &Context, name: &str) -> Attribute {
 
 fn set_target(context: &Context, function: FunctionValue, target: &Target) {
     let width = (target.lanes * 32).to_string();
-    for (key, value) in [
-        ("target-cpu", target.cpu),
-        ("target-features", target.features),
-        ("prefer-vector-width", &width),
-    ] {
+    for (key, value) in [("target-cpu", target.cpu), ("target-features", target.features), ("prefer-vector-width", &width)] {
         if !value.is_empty() {
             let attribute = context.create_string_attribute(key, value);
             function.add_attribute(AttributeLoc::Function, attribute);

@@ -10,18 +10,9 @@ const FALLBACK: &[&str] = &["ld", "cc"];
 
 /// Links the objects in their order. The result depends on nothing else than their bytes and the linker.
 pub(crate) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
-    let linker = find().ok_or_else(|| {
-        CodegenError::Link(
-            "no linker on PATH: looked for ld.lld-22, ld.lld, ld.lld-N, ld, cc".into(),
-        )
-    })?;
-    let folder = tempfile::Builder::new()
-        .prefix("mnx-link-")
-        .tempdir()
-        .map_err(|source| CodegenError::Io {
-            path: std::env::temp_dir(),
-            source,
-        })?;
+    let linker = find().ok_or_else(|| CodegenError::Link("no linker on PATH: looked for ld.lld-22, ld.lld, ld.lld-N, ld, cc".into()))?;
+    let folder =
+        tempfile::Builder::new().prefix("mnx-link-").tempdir().map_err(|source| CodegenError::Io { path: std::env::temp_dir(), source })?;
     let io = |path: &Path| {
         let path = path.to_path_buf();
         move |source| CodegenError::Io { path, source }
@@ -42,26 +33,12 @@ pub(crate) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError
     let mut command = Command::new(&linker);
     command.current_dir(folder.path());
     if through_driver {
-        command.args([
-            "-shared",
-            "-nostdlib",
-            "-Wl,--build-id=none",
-            "-Wl,-z,noexecstack",
-            "-Wl,--hash-style=gnu",
-        ]);
+        command.args(["-shared", "-nostdlib", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--hash-style=gnu"]);
     } else {
-        command.args([
-            "-shared",
-            "--build-id=none",
-            "-z",
-            "noexecstack",
-            "--hash-style=gnu",
-        ]);
+        command.args(["-shared", "--build-id=none", "-z", "noexecstack", "--hash-style=gnu"]);
     }
     command.args(["-o", "out.so", "@objects"]);
-    let run = command
-        .output()
-        .map_err(|e| CodegenError::Link(format!("{}: {e}", linker.display())))?;
+    let run = command.output().map_err(|e| CodegenError::Link(format!("{}: {e}", linker.display())))?;
     if !run.status.success() {
         return Err(CodegenError::Link(format!(
             "{} failed ({}): {}",
@@ -74,30 +51,13 @@ pub(crate) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError
 }
 
 fn find() -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|p| std::env::split_paths(&p).collect())
-        .unwrap_or_default();
-    let named = |name: &str| {
-        folders
-            .iter()
-            .map(|f| f.join(name))
-            .find(|path| path.is_file())
-    };
-    PREFERRED
-        .iter()
-        .find_map(|n| named(n))
-        .or_else(|| newest_lld(&folders))
-        .or_else(|| FALLBACK.iter().find_map(|n| named(n)))
+    let folders: Vec<PathBuf> = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    let named = |name: &str| folders.iter().map(|f| f.join(name)).find(|path| path.is_file());
+    PREFERRED.iter().find_map(|n| named(n)).or_else(|| newest_lld(&folders)).or_else(|| FALLBACK.iter().find_map(|n| named(n)))
 }
 
 fn newest_lld(folders: &[PathBuf]) -> Option<PathBuf> {
-    let version = |path: &Path| -> Option<u32> {
-        path.file_name()?
-            .to_str()?
-            .strip_prefix("ld.lld-")?
-            .parse()
-            .ok()
-    };
+    let version = |path: &Path| -> Option<u32> { path.file_name()?.to_str()?.strip_prefix("ld.lld-")?.parse().ok() };
     folders
         .iter()
         .filter_map(|f| std::fs::read_dir(f).ok())

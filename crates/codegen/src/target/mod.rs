@@ -53,10 +53,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self {
-            stages: Vec::new(),
-            threads,
-        }
+        Self { stages: Vec::new(), threads }
     }
 }
 
@@ -100,10 +97,7 @@ pub(crate) fn compile(
     let mut symbols = BTreeSet::new();
     for (symbol, _) in kernels {
         if !symbols.insert(symbol) {
-            return Err(CodegenError::Illegal {
-                symbol: symbol.clone(),
-                reason: "two kernels have this symbol".into(),
-            });
+            return Err(CodegenError::Illegal { symbol: symbol.clone(), reason: "two kernels have this symbol".into() });
         }
     }
     let products = compile_each(kernels, target, options)?;
@@ -128,14 +122,9 @@ pub(crate) fn compile(
     Ok(Compiled { library, times })
 }
 
-fn compile_each(
-    kernels: &[(String, Kernel)],
-    target: &Target,
-    options: &Options,
-) -> Result<Vec<Product>, CodegenError> {
+fn compile_each(kernels: &[(String, Kernel)], target: &Target, options: &Options) -> Result<Vec<Product>, CodegenError> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Product, CodegenError>>>> =
-        Mutex::new(kernels.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<Result<Product, CodegenError>>>> = Mutex::new(kernels.iter().map(|_| None).collect());
     let work = || {
         let session = Session::new();
         loop {
@@ -151,9 +140,7 @@ fn compile_each(
     let threads = options.threads.clamp(1, kernels.len().max(1));
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            std::thread::Builder::new()
-                .stack_size(STACK)
-                .spawn_scoped(scope, work)?;
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
         }
         Ok(())
     })

@@ -7,14 +7,9 @@ const SYMTAB: u32 = 2;
 
 /// Reads the symbol table of an ELF64 little-endian object and refuses undefined symbols beyond the allowed.
 pub(super) fn only_memory_calls(symbol: &str, object: &[u8]) -> Result<(), CodegenError> {
-    let names = undefined(object).ok_or_else(|| {
-        CodegenError::Llvm(format!("kernel {symbol}: the object is not readable ELF64"))
-    })?;
+    let names = undefined(object).ok_or_else(|| CodegenError::Llvm(format!("kernel {symbol}: the object is not readable ELF64")))?;
     match names.into_iter().find(|n| !ALLOWED.contains(&n.as_str())) {
-        Some(callee) => Err(CodegenError::Callee {
-            symbol: symbol.into(),
-            callee,
-        }),
+        Some(callee) => Err(CodegenError::Callee { symbol: symbol.into(), callee }),
         None => Ok(()),
     }
 }

@@ -20,10 +20,7 @@ fn convolved(k: &Depthwise, inputs: &[Data]) -> Vec<f64> {
                 let start = o / PANEL * PANEL;
                 let wide = (c - start).min(PANEL);
                 let sum: f64 = (0..image)
-                    .map(|i| {
-                        f64::from(w[start * image + i * wide + o - start])
-                            * f64::from(x[(n * image + i) * space + v])
-                    })
+                    .map(|i| f64::from(w[start * image + i * wide + o - start]) * f64::from(x[(n * image + i) * space + v]))
                     .sum();
                 out[(n * space + v) * c + o] = f64::from(bias[o]) + sum;
             }
@@ -47,8 +44,7 @@ fn reference(k: &Depthwise, inputs: &[Data]) -> (Vec<f64>, Vec<f64>) {
                 let mut sum = bias.map_or(0.0, |b| f64::from(b[channel]));
                 for (q, tap) in coordinates(k.taps).enumerate() {
                     if let Some(i) = source(k, out, tap) {
-                        sum += x[(n * voxels(k.input) + i) * c + channel]
-                            * f64::from(w[q * c + channel]);
+                        sum += x[(n * voxels(k.input) + i) * c + channel] * f64::from(w[q * c + channel]);
                     }
                 }
                 y[(n * voxels(k.output) + o) * c + channel] = sum;
@@ -67,12 +63,7 @@ fn coordinates([d, h, w]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
 fn source(k: &Depthwise, out: [usize; 3], tap: [usize; 3]) -> Option<usize> {
     let mut flat = 0;
     for a in 0..3 {
-        let (o, q, s, p) = (
-            out[a] as i64,
-            tap[a] as i64,
-            k.stride[a] as i64,
-            k.pad[a] as i64,
-        );
+        let (o, q, s, p) = (out[a] as i64, tap[a] as i64, k.stride[a] as i64, k.pad[a] as i64);
         let i = if k.transposed {
             let i = o + p - q;
             if i % s != 0 {
@@ -92,54 +83,38 @@ fn source(k: &Depthwise, out: [usize; 3], tap: [usize; 3]) -> Option<usize> {
 
 fn check(k: &Depthwise, seed: u64, targets: &[&'static Target]) {
     let mut generator = Random::new(seed);
-    let mut inputs: Vec<Data> = k
-        .inputs()
-        .iter()
-        .map(|a| random(a, &mut generator))
-        .collect();
+    let mut inputs: Vec<Data> = k.inputs().iter().map(|a| random(a, &mut generator)).collect();
     // A mean far from zero, which sums of squares in float32 would not survive.
     if let (None, Data::F32(x)) = (k.stem, &mut inputs[0]) {
         x.iter_mut().for_each(|v| *v += 3.0);
     }
     let (y, sums) = reference(k, &inputs);
     let taps = voxels(k.taps) as f64;
-    on_targets(
-        targets,
-        &Kernel::Depthwise(k.clone()),
-        &inputs,
-        seed,
-        |target, out| {
-            close(target.name, out[0].f32(), &y, taps.sqrt(), 2e-6);
-            if !k.stats {
-                return;
-            }
-            let c = k.channels;
-            let count = voxels(k.output) as f64;
-            let parts = k.parts();
-            let mut got = vec![0.0; k.batch * 2 * c];
-            for (i, value) in out[1].f64().iter().enumerate() {
-                let (n, rest) = (i / (parts * 2 * c), i % (2 * c));
-                got[n * 2 * c + rest] += value;
-            }
-            close64("sums", &got, &sums, count * taps.sqrt(), 3e-6);
-            let variances = |sums: &[f64]| -> Vec<f64> {
-                (0..k.batch * c)
-                    .map(|i| {
-                        let at = i / c * 2 * c + i % c;
-                        let mean = sums[at] / count;
-                        sums[at + c] / count - mean * mean
-                    })
-                    .collect()
-            };
-            close64(
-                "variance",
-                &variances(&got),
-                &variances(&sums),
-                1e-3 * taps,
-                1e-5,
-            );
-        },
-    );
+    on_targets(targets, &Kernel::Depthwise(k.clone()), &inputs, seed, |target, out| {
+        close(target.name, out[0].f32(), &y, taps.sqrt(), 2e-6);
+        if !k.stats {
+            return;
+        }
+        let c = k.channels;
+        let count = voxels(k.output) as f64;
+        let parts = k.parts();
+        let mut got = vec![0.0; k.batch * 2 * c];
+        for (i, value) in out[1].f64().iter().enumerate() {
+            let (n, rest) = (i / (parts * 2 * c), i % (2 * c));
+            got[n * 2 * c + rest] += value;
+        }
+        close64("sums", &got, &sums, count * taps.sqrt(), 3e-6);
+        let variances = |sums: &[f64]| -> Vec<f64> {
+            (0..k.batch * c)
+                .map(|i| {
+                    let at = i / c * 2 * c + i % c;
+                    let mean = sums[at] / count;
+                    sums[at + c] / count - mean * mean
+                })
+                .collect()
+        };
+        close64("variance", &variances(&got), &variances(&sums), 1e-3 * taps, 1e-5);
+    });
 }
 
 fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
@@ -162,9 +137,7 @@ fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
         }
     });
     let channels: usize = r.pick(&[1, 3, 5, 8, 16, 20, 32, 33, 40, 48]);
-    let blocks: Vec<usize> = (1..=channels)
-        .filter(|b| channels.is_multiple_of(*b))
-        .collect();
+    let blocks: Vec<usize> = (1..=channels).filter(|b| channels.is_multiple_of(*b)).collect();
     let step = if transposed { stride[2] } else { 1 };
     Depthwise {
         batch: r.between(1, 2),
@@ -176,11 +149,7 @@ fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
         pad,
         transposed,
         bias: r.flip(),
-        stem: if r.between(0, 3) == 0 {
-            Some(r.between(1, 6))
-        } else {
-            None
-        },
+        stem: if r.between(0, 3) == 0 { Some(r.between(1, 6)) } else { None },
         stats: r.flip(),
         tile: DepthwiseTile {
             channels: r.pick(&blocks),

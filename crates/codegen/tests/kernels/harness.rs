@@ -77,24 +77,9 @@ impl Data {
 
     fn from_bytes(element: Element, bytes: &[u8]) -> Self {
         match element {
-            Element::F32 => Self::F32(
-                bytes
-                    .chunks_exact(4)
-                    .map(|b| f32::from_ne_bytes(b.try_into().unwrap()))
-                    .collect(),
-            ),
-            Element::F64 => Self::F64(
-                bytes
-                    .chunks_exact(8)
-                    .map(|b| f64::from_ne_bytes(b.try_into().unwrap()))
-                    .collect(),
-            ),
-            Element::I32 => Self::I32(
-                bytes
-                    .chunks_exact(4)
-                    .map(|b| i32::from_ne_bytes(b.try_into().unwrap()))
-                    .collect(),
-            ),
+            Element::F32 => Self::F32(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()),
+            Element::F64 => Self::F64(bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect()),
+            Element::I32 => Self::I32(bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap())).collect()),
         }
     }
 }
@@ -174,17 +159,12 @@ pub struct Loaded {
 /// Compiles and loads one kernel.
 pub fn load(kernel: &Kernel, target: &Target) -> Loaded {
     let list = [("kernel".to_owned(), kernel.clone())];
-    let bytes = mnx_codegen::compile(&list, target, &mut |_, _, _| {})
-        .unwrap_or_else(|e| panic!("{}: {e}\n{kernel:?}", target.name));
+    let bytes = mnx_codegen::compile(&list, target, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{}: {e}\n{kernel:?}", target.name));
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&bytes).unwrap();
     // SAFETY: the object has no initialisers.
     let library = unsafe { libloading::Library::new(file.path()) }.unwrap();
-    Loaded {
-        kernel: kernel.clone(),
-        library,
-        _file: file,
-    }
+    Loaded { kernel: kernel.clone(), library, _file: file }
 }
 
 impl Loaded {
@@ -204,10 +184,7 @@ impl Loaded {
         }
         assert!(given.next().is_none(), "too many inputs");
         let mut scratch = Memory::poisoned(self.kernel.scratch_bytes());
-        let pointers: Vec<*const c_void> = memory
-            .iter_mut()
-            .map(|m| m.start().cast_const().cast())
-            .collect();
+        let pointers: Vec<*const c_void> = memory.iter_mut().map(|m| m.start().cast_const().cast()).collect();
         let count = self.kernel.workgroups();
         let mut groups: Vec<usize> = (0..count).collect();
         for i in (1..count).rev() {
@@ -237,23 +214,12 @@ impl Loaded {
 }
 
 /// Compiles for every target, runs twice in different orders, requires equal bits, and hands the results to `check`.
-pub fn on_every_target(
-    kernel: &Kernel,
-    inputs: &[Data],
-    seed: u64,
-    check: impl FnMut(&Target, &[Data]),
-) {
+pub fn on_every_target(kernel: &Kernel, inputs: &[Data], seed: u64, check: impl FnMut(&Target, &[Data])) {
     on_targets(&targets(), kernel, inputs, seed, check);
 }
 
 /// As [`on_every_target`], on some targets only.
-pub fn on_targets(
-    targets: &[&'static Target],
-    kernel: &Kernel,
-    inputs: &[Data],
-    seed: u64,
-    mut check: impl FnMut(&Target, &[Data]),
-) {
+pub fn on_targets(targets: &[&'static Target], kernel: &Kernel, inputs: &[Data], seed: u64, mut check: impl FnMut(&Target, &[Data])) {
     for target in targets {
         let loaded = load(kernel, target);
         let first = loaded.run(inputs, &mut Random::new(seed));
@@ -267,13 +233,7 @@ pub fn on_targets(
 
 /// Requires `|got - want| <= tolerance * (scale + |want|)` everywhere; NaN never passes.
 pub fn close(what: &str, got: &[f32], want: &[f64], scale: f64, tolerance: f64) {
-    close64(
-        what,
-        &got.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(),
-        want,
-        scale,
-        tolerance,
-    );
+    close64(what, &got.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), want, scale, tolerance);
 }
 
 /// As [`close`], of float64.
@@ -281,9 +241,6 @@ pub fn close64(what: &str, got: &[f64], want: &[f64], scale: f64, tolerance: f64
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         let error = (g - w).abs();
-        assert!(
-            error <= tolerance * (scale + w.abs()),
-            "{what}[{i}]: got {g}, want {w}"
-        );
+        assert!(error <= tolerance * (scale + w.abs()), "{what}[{i}]: got {g}, want {w}");
     }
 }

@@ -7,11 +7,7 @@ use mnx_plan::kernel::{Bits, Kernel, MergeGrn, MergeStats};
 fn statistics_merge() {
     let mut random = Random::new(1);
     for round in 0..6 {
-        let (batch, channels, parts) = (
-            random.between(1, 3),
-            random.between(1, 70),
-            random.between(1, 9),
-        );
+        let (batch, channels, parts) = (random.between(1, 3), random.between(1, 70), random.between(1, 9));
         let (count, eps) = (random.between(1, 4000), 1e-5);
         let mut partials = Vec::new();
         for _ in 0..batch * parts {
@@ -31,13 +27,7 @@ fn statistics_merge() {
                 want[(n * 2 + 1) * channels + c] = 1.0 / (variance + eps).sqrt();
             }
         }
-        let kernel = Kernel::MergeStats(MergeStats {
-            batch,
-            channels,
-            parts,
-            count,
-            eps: Bits::of(eps),
-        });
+        let kernel = Kernel::MergeStats(MergeStats { batch, channels, parts, count, eps: Bits::of(eps) });
         on_every_target(&kernel, &[Data::F64(partials)], round, |target, out| {
             close(target.name, out[0].f32(), &want, 1e-9, 2e-7);
         });
@@ -48,36 +38,18 @@ fn statistics_merge() {
 fn grn_merges() {
     let mut random = Random::new(2);
     for round in 0..6 {
-        let (batch, channels, parts) = (
-            random.between(1, 3),
-            random.between(1, 150),
-            random.between(1, 9),
-        );
+        let (batch, channels, parts) = (random.between(1, 3), random.between(1, 150), random.between(1, 9));
         let (eps, mean) = (1e-6, random.flip());
-        let partials: Vec<f64> = (0..batch * parts * channels)
-            .map(|_| random.float().abs() * 100.0)
-            .collect();
+        let partials: Vec<f64> = (0..batch * parts * channels).map(|_| random.float().abs() * 100.0).collect();
         let mut want = Vec::new();
         for n in 0..batch {
-            let norms: Vec<f64> = (0..channels)
-                .map(|c| {
-                    (0..parts)
-                        .map(|p| partials[(n * parts + p) * channels + c])
-                        .sum::<f64>()
-                        .sqrt()
-                })
-                .collect();
+            let norms: Vec<f64> =
+                (0..channels).map(|c| (0..parts).map(|p| partials[(n * parts + p) * channels + c]).sum::<f64>().sqrt()).collect();
             let sum: f64 = norms.iter().sum();
             let share = if mean { sum / channels as f64 } else { sum };
             want.extend(norms.iter().map(|g| g / (share + eps)));
         }
-        let kernel = Kernel::MergeGrn(MergeGrn {
-            batch,
-            channels,
-            parts,
-            eps: Bits::of(eps),
-            mean,
-        });
+        let kernel = Kernel::MergeGrn(MergeGrn { batch, channels, parts, eps: Bits::of(eps), mean });
         on_every_target(&kernel, &[Data::F64(partials)], round, |target, out| {
             close(target.name, out[0].f32(), &want, 1e-9, 2e-7);
         });

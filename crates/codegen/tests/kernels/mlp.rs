@@ -2,19 +2,12 @@
 
 use crate::harness::{Data, Random, close, close64, load, on_every_target, random, targets};
 use crate::reference;
-use mnx_plan::kernel::{
-    Bits, Depthwise, DepthwiseTile, Extent, Gelu, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels,
-};
+use mnx_plan::kernel::{Bits, Depthwise, DepthwiseTile, Extent, Gelu, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
 
 const TOLERANCE: f64 = 1e-5;
 
 fn inputs(kernel: &Kernel, rng: &mut Random) -> Vec<Data> {
-    kernel
-        .args()
-        .iter()
-        .filter(|a| a.read)
-        .map(|a| random(a, rng))
-        .collect()
+    kernel.args().iter().filter(|a| a.read).map(|a| random(a, rng)).collect()
 }
 
 fn largest(values: &[f64]) -> f64 {
@@ -35,12 +28,8 @@ fn verify(k: &Mlp, seed: u64) {
             let got = out[0].f64();
             for n in 0..k.batch {
                 for j in 0..k.hidden {
-                    let want: f64 = (0..m)
-                        .map(|v| hidden[(n * m + v) * k.hidden + j].powi(2))
-                        .sum();
-                    let sum: f64 = (0..k.parts())
-                        .map(|p| got[(n * k.parts() + p) * k.hidden + j])
-                        .sum();
+                    let want: f64 = (0..m).map(|v| hidden[(n * m + v) * k.hidden + j].powi(2)).sum();
+                    let sum: f64 = (0..k.parts()).map(|p| got[(n * k.parts() + p) * k.hidden + j]).sum();
                     close64(&what, &[sum], &[want], 1.0, TOLERANCE);
                 }
             }
@@ -49,13 +38,7 @@ fn verify(k: &Mlp, seed: u64) {
         let mut out = out.iter();
         if k.head.is_some() {
             let logits = reference::head(k, &args, &inputs, &y);
-            close(
-                &what,
-                out.next().unwrap().f32(),
-                &logits,
-                largest(&logits),
-                TOLERANCE,
-            );
+            close(&what, out.next().unwrap().f32(), &logits, largest(&logits), TOLERANCE);
         }
         if k.store {
             close(&what, out.next().unwrap().f32(), &y, largest(&y), TOLERANCE);
@@ -74,10 +57,7 @@ fn verify_in_place(k: &Mlp, seed: u64) {
     let mut moved = given.clone();
     let old = moved.remove(at);
     moved.push(old);
-    let update = Kernel::Mlp(Mlp {
-        in_place: true,
-        ..k.clone()
-    });
+    let update = Kernel::Mlp(Mlp { in_place: true, ..k.clone() });
     let mut want = Vec::new();
     on_every_target(&apart, &given, seed, |_, out| want.push(out.to_vec()));
     let mut want = want.iter();
@@ -95,10 +75,7 @@ fn in_place_over_the_residual_or_the_skip() {
         k.store = true;
         k.skip = round % 2 == 0 || k.pad_front != [0; 3];
         k.residual = match round % 3 {
-            0 if k.skip => Residual::Scattered {
-                from: k.grid.map(|e| e.div_ceil(2)),
-                stride: [2; 3],
-            },
+            0 if k.skip => Residual::Scattered { from: k.grid.map(|e| e.div_ceil(2)), stride: [2; 3] },
             1 if k.skip => Residual::None,
             _ => Residual::Identity,
         };
@@ -120,11 +97,7 @@ fn plain(rng: &mut Random) -> Mlp {
     let hidden = rng.pick(&[1, 3, 31, 32, 33, 64, 72, 96, 130]);
     let rows = rng.pick(&[1, 4, 6, 7, 12, 18, 24, 36]);
     let m = voxels(grid);
-    let voxels = if rng.flip() {
-        m
-    } else {
-        (rows * rng.between(1, 3)).min(m.next_multiple_of(rows))
-    };
+    let voxels = if rng.flip() { m } else { (rows * rng.between(1, 3)).min(m.next_multiple_of(rows)) };
     Mlp {
         batch: rng.between(1, 2),
         grid,
@@ -140,11 +113,7 @@ fn plain(rng: &mut Random) -> Mlp {
         head: None,
         store: true,
         in_place: false,
-        tile: MlpTile {
-            voxels,
-            rows,
-            hidden: if rng.flip() { hidden } else { 32.min(hidden) },
-        },
+        tile: MlpTile { voxels, rows, hidden: if rng.flip() { hidden } else { 32.min(hidden) } },
     }
 }
 
@@ -167,22 +136,12 @@ fn residuals() {
         k.residual = match round % 5 {
             0 => Residual::None,
             1 => Residual::Identity,
-            2 => Residual::Stem {
-                channels: rng.pick(&[1, 2, 4, 5]),
-            },
+            2 => Residual::Stem { channels: rng.pick(&[1, 2, 4, 5]) },
             3 => {
-                let from: Extent =
-                    [0, 1, 2].map(|a| k.grid[a] * stride[a] - rng.between(0, stride[a] - 1));
-                Residual::Strided {
-                    from,
-                    channels: rng.pick(&CHANNELS),
-                    stride,
-                }
+                let from: Extent = [0, 1, 2].map(|a| k.grid[a] * stride[a] - rng.between(0, stride[a] - 1));
+                Residual::Strided { from, channels: rng.pick(&CHANNELS), stride }
             }
-            _ => Residual::Scattered {
-                from: [0, 1, 2].map(|a| k.grid[a].div_ceil(stride[a])),
-                stride,
-            },
+            _ => Residual::Scattered { from: [0, 1, 2].map(|a| k.grid[a].div_ceil(stride[a])), stride },
         };
         verify(&k, 100 + round);
     }
@@ -221,11 +180,7 @@ fn grn_in_both_launches() {
         let mut k = plain(&mut rng);
         vary_ends(&mut k, &mut rng);
         k.residual = Residual::Identity;
-        k.grn = if round % 2 == 0 {
-            Grn::Partials
-        } else {
-            Grn::Apply
-        };
+        k.grn = if round % 2 == 0 { Grn::Partials } else { Grn::Apply };
         verify(&k, 400 + round);
     }
 }
@@ -239,25 +194,13 @@ fn convolution_and_layer_norm() {
         let transposed = round % 4 == 3;
         let taps = [0, 1, 2].map(|_| rng.pick(&[1, 3, 5]));
         let pad = taps.map(|t| t / 2);
-        let stride = if round % 2 == 1 {
-            [0, 1, 2].map(|_| rng.between(1, 2))
-        } else {
-            [1; 3]
-        };
+        let stride = if round % 2 == 1 { [0, 1, 2].map(|_| rng.between(1, 2)) } else { [1; 3] };
         let input = [rng.between(1, 5), rng.between(1, 5), rng.between(1, 9)];
         k.grid = [0, 1, 2].map(|a| {
-            if transposed {
-                (input[a] - 1) * stride[a] + taps[a] - 2 * pad[a]
-            } else {
-                (input[a] + 2 * pad[a] - taps[a]) / stride[a] + 1
-            }
+            if transposed { (input[a] - 1) * stride[a] + taps[a] - 2 * pad[a] } else { (input[a] + 2 * pad[a] - taps[a]) / stride[a] + 1 }
         });
         k.grn = rng.pick(&[Grn::None, Grn::None, Grn::Partials, Grn::Apply]);
-        k.residual = rng.pick(&[
-            Residual::None,
-            Residual::Identity,
-            Residual::Stem { channels: 3 },
-        ]);
+        k.residual = rng.pick(&[Residual::None, Residual::Identity, Residual::Stem { channels: 3 }]);
         let mut conv = Depthwise {
             batch: k.batch,
             channels: k.channels,
@@ -282,10 +225,7 @@ fn convolution_and_layer_norm() {
             conv.tile.width = conv.tile.width.min(12) / 2 * 2;
             conv.tile.width = conv.tile.width.max(2);
         }
-        k.source = MlpSource::ConvLayerNorm {
-            conv,
-            eps: Bits::of(1e-5),
-        };
+        k.source = MlpSource::ConvLayerNorm { conv, eps: Bits::of(1e-5) };
         verify(&k, 600 + round);
     }
 }
@@ -293,14 +233,8 @@ fn convolution_and_layer_norm() {
 #[test]
 fn chosen_tiles() {
     let mut rng = Random::new(15);
-    for (round, (grid, c, e, o)) in [
-        ([8, 8, 8], 32, 64, 32),
-        ([3, 3, 3], 256, 600, 40),
-        ([9, 10, 11], 20, 40, 20),
-        ([4, 4, 4], 64, 512, 64),
-    ]
-    .into_iter()
-    .enumerate()
+    for (round, (grid, c, e, o)) in
+        [([8, 8, 8], 32, 64, 32), ([3, 3, 3], 256, 600, 40), ([9, 10, 11], 20, 40, 20), ([4, 4, 4], 64, 512, 64)].into_iter().enumerate()
     {
         let mut k = plain(&mut rng);
         (k.grid, k.channels, k.hidden, k.out_channels) = (grid, c, e, o);
@@ -350,14 +284,7 @@ fn gelu_is_within(form: Gelu, bound: f64, tail: f64) {
             },
         })
         .collect();
-    x.extend([
-        0.0,
-        -0.0,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::NAN,
-        -f32::NAN,
-    ]);
+    x.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN]);
     let mut k = plain(&mut rng);
     k.gelu = form;
     k.batch = 1;
@@ -365,11 +292,7 @@ fn gelu_is_within(form: Gelu, bound: f64, tail: f64) {
     (k.channels, k.hidden, k.out_channels) = (1, 1, 1);
     k.source = MlpSource::Tensor { norm: false };
     k.skip = false;
-    k.tile = MlpTile {
-        voxels: 4800,
-        rows: 96,
-        hidden: 1,
-    };
+    k.tile = MlpTile { voxels: 4800, rows: 96, hidden: 1 };
     let one = || Data::F32(vec![1.0]);
     let zero = || Data::F32(vec![0.0]);
     let inputs = [Data::F32(x.clone()), one(), zero(), one(), zero()];

@@ -7,13 +7,7 @@ use mnx_plan::target::TARGETS;
 fn kernels() -> Vec<(String, Kernel)> {
     (1..6)
         .map(|channels| {
-            let kernel = MergeStats {
-                batch: 1,
-                channels,
-                parts: 3,
-                count: 10,
-                eps: Bits::of(1e-5),
-            };
+            let kernel = MergeStats { batch: 1, channels, parts: 3, count: 10, eps: Bits::of(1e-5) };
             (format!("k{channels}"), Kernel::MergeStats(kernel))
         })
         .collect()
@@ -23,13 +17,8 @@ fn kernels() -> Vec<(String, Kernel)> {
 fn bytes_do_not_depend_on_threads() {
     for target in TARGETS {
         let library = |threads| {
-            let options = Options {
-                threads,
-                stages: vec![],
-            };
-            compile_with(&kernels(), target, &options, &mut |_, _, _| {})
-                .unwrap()
-                .library
+            let options = Options { threads, stages: vec![] };
+            compile_with(&kernels(), target, &options, &mut |_, _, _| {}).unwrap().library
         };
         let one = library(1);
         assert_eq!(one, library(1), "{}", target.name);
@@ -39,38 +28,22 @@ fn bytes_do_not_depend_on_threads() {
 
 #[test]
 fn stages_are_shown_on_request() {
-    let options = Options {
-        threads: 2,
-        stages: vec![Stage::Mlir, Stage::Llvm, Stage::Asm, Stage::Object],
-    };
+    let options = Options { threads: 2, stages: vec![Stage::Mlir, Stage::Llvm, Stage::Asm, Stage::Object] };
     let mut seen = Vec::new();
-    compile_with(
-        &kernels(),
-        &TARGETS[0],
-        &options,
-        &mut |stage, name, text| {
-            let text = String::from_utf8_lossy(text);
-            let mark = match stage {
-                Stage::Mlir => "func.func @",
-                Stage::Llvm => "define",
-                Stage::Asm => ".globl",
-                Stage::Object => "ELF",
-            };
-            assert!(text.contains(mark), "{stage:?} of {name}");
-            seen.push((name.to_owned(), stage));
-        },
-    )
+    compile_with(&kernels(), &TARGETS[0], &options, &mut |stage, name, text| {
+        let text = String::from_utf8_lossy(text);
+        let mark = match stage {
+            Stage::Mlir => "func.func @",
+            Stage::Llvm => "define",
+            Stage::Asm => ".globl",
+            Stage::Object => "ELF",
+        };
+        assert!(text.contains(mark), "{stage:?} of {name}");
+        seen.push((name.to_owned(), stage));
+    })
     .unwrap();
-    let want: Vec<_> = kernels()
-        .into_iter()
-        .flat_map(|(name, _)| {
-            options
-                .stages
-                .iter()
-                .map(move |&s| (name.clone(), s))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let want: Vec<_> =
+        kernels().into_iter().flat_map(|(name, _)| options.stages.iter().map(move |&s| (name.clone(), s)).collect::<Vec<_>>()).collect();
     assert_eq!(seen, want);
 }
 

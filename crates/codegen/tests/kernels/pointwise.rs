@@ -14,21 +14,9 @@ fn want(k: &Pointwise, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
             let p = [0, 1, 2].map(|a| p[a] * k.stride[a]);
             let v = (p[0] * k.input[1] + p[1]) * k.input[2] + p[2];
             for o in 0..co {
-                let value = |i: usize| {
-                    x[if k.in_first {
-                        (n * ci + i) * from + v
-                    } else {
-                        (n * from + v) * ci + i
-                    }]
-                };
-                let sum: f64 = (0..ci)
-                    .map(|i| f64::from(value(i)) * weight(w, co, ci, o, i))
-                    .sum();
-                let at = if k.out_first {
-                    (n * co + o) * to + m
-                } else {
-                    (n * to + m) * co + o
-                };
+                let value = |i: usize| x[if k.in_first { (n * ci + i) * from + v } else { (n * from + v) * ci + i }];
+                let sum: f64 = (0..ci).map(|i| f64::from(value(i)) * weight(w, co, ci, o, i)).sum();
+                let at = if k.out_first { (n * co + o) * to + m } else { (n * to + m) * co + o };
                 y[at] = sum + bias.map_or(0.0, |b| f64::from(b[o]));
             }
         }
@@ -41,11 +29,7 @@ fn every_layout() {
     let mut rng = Random::new(21);
     for round in 0..24usize {
         let output = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 20)];
-        let stride = if round % 8 < 4 {
-            [1; 3]
-        } else {
-            [0, 1, 2].map(|_| rng.between(1, 2))
-        };
+        let stride = if round % 8 < 4 { [1; 3] } else { [0, 1, 2].map(|_| rng.between(1, 2)) };
         let mut k = Pointwise {
             batch: rng.between(1, 2),
             input: [0, 1, 2].map(|a| output[a] * stride[a] - rng.between(0, stride[a] - 1)),
@@ -59,35 +43,15 @@ fn every_layout() {
             voxels: 0,
             rows: rng.pick(&[1, 6, 16, 17, 24, 36]),
         };
-        k.voxels = if rng.flip() {
-            voxels(output)
-        } else {
-            k.rows * rng.between(1, 3)
-        };
+        k.voxels = if rng.flip() { voxels(output) } else { k.rows * rng.between(1, 3) };
         if round >= 16 {
             (k.voxels, k.rows) = k.choose_tile(&TARGETS[round % 2]);
         }
         let kernel = Kernel::Pointwise(k.clone());
-        let inputs: Vec<Data> = kernel
-            .args()
-            .iter()
-            .filter(|a| !a.written)
-            .map(|a| random(a, &mut rng))
-            .collect();
-        let want = want(
-            &k,
-            inputs[0].f32(),
-            inputs[1].f32(),
-            inputs.get(2).map(Data::f32),
-        );
+        let inputs: Vec<Data> = kernel.args().iter().filter(|a| !a.written).map(|a| random(a, &mut rng)).collect();
+        let want = want(&k, inputs[0].f32(), inputs[1].f32(), inputs.get(2).map(Data::f32));
         on_every_target(&kernel, &inputs, round as u64, |target, out| {
-            close(
-                &format!("{} {k:?}", target.name),
-                out[0].f32(),
-                &want,
-                1.0,
-                1e-5,
-            );
+            close(&format!("{} {k:?}", target.name), out[0].f32(), &want, 1.0, 1e-5);
         });
     }
 }
@@ -109,46 +73,26 @@ fn softmax_and_argmax() {
         // few distinct values, so that equal maxima occur; wide, so that exp underflows
         let spread = rng.pick(&[2.0, 20.0, 200.0]);
         let x: Vec<f32> = (0..k.batch * k.classes * k.space)
-            .map(|_| {
-                if k.argmax {
-                    (rng.float() * 3.0).round() as f32
-                } else {
-                    (rng.float() * spread) as f32
-                }
-            })
+            .map(|_| if k.argmax { (rng.float() * 3.0).round() as f32 } else { (rng.float() * spread) as f32 })
             .collect();
         let inputs = [Data::F32(x.clone())];
         let value = |n: usize, c: usize, m: usize| f64::from(x[(n * k.classes + c) * k.space + m]);
-        on_every_target(
-            &Kernel::Classify(k.clone()),
-            &inputs,
-            round,
-            |target, out| {
-                for n in 0..k.batch {
-                    for m in 0..k.space {
-                        let most = (0..k.classes)
-                            .map(|c| value(n, c, m))
-                            .fold(f64::MIN, f64::max);
-                        if k.argmax {
-                            let want = (0..k.classes).position(|c| value(n, c, m) == most).unwrap();
-                            let Data::I32(got) = &out[0] else {
-                                panic!("labels are int32")
-                            };
-                            assert_eq!(got[n * k.space + m] as usize, want, "{}", target.name);
-                        } else {
-                            let sum: f64 =
-                                (0..k.classes).map(|c| (value(n, c, m) - most).exp()).sum();
-                            let want: Vec<f64> = (0..k.classes)
-                                .map(|c| (value(n, c, m) - most).exp() / sum)
-                                .collect();
-                            let got: Vec<f32> = (0..k.classes)
-                                .map(|c| out[0].f32()[(n * k.classes + c) * k.space + m])
-                                .collect();
-                            close(target.name, &got, &want, 1e-3, 1e-6);
-                        }
+        on_every_target(&Kernel::Classify(k.clone()), &inputs, round, |target, out| {
+            for n in 0..k.batch {
+                for m in 0..k.space {
+                    let most = (0..k.classes).map(|c| value(n, c, m)).fold(f64::MIN, f64::max);
+                    if k.argmax {
+                        let want = (0..k.classes).position(|c| value(n, c, m) == most).unwrap();
+                        let Data::I32(got) = &out[0] else { panic!("labels are int32") };
+                        assert_eq!(got[n * k.space + m] as usize, want, "{}", target.name);
+                    } else {
+                        let sum: f64 = (0..k.classes).map(|c| (value(n, c, m) - most).exp()).sum();
+                        let want: Vec<f64> = (0..k.classes).map(|c| (value(n, c, m) - most).exp() / sum).collect();
+                        let got: Vec<f32> = (0..k.classes).map(|c| out[0].f32()[(n * k.classes + c) * k.space + m]).collect();
+                        close(target.name, &got, &want, 1e-3, 1e-6);
                     }
                 }
-            },
-        );
+            }
+        });
     }
 }

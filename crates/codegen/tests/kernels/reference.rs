@@ -22,9 +22,7 @@ pub fn erfc(x: f64) -> f64 {
     if x > 27.0 {
         return 0.0;
     }
-    let tail = (1..200)
-        .rev()
-        .fold(0.0, |f, n| f64::from(n) / 2.0 / (x + f));
+    let tail = (1..200).rev().fold(0.0, |f, n| f64::from(n) / 2.0 / (x + f));
     scale / 2.0 * (-x * x).exp() / (x + tail)
 }
 
@@ -50,19 +48,11 @@ impl<'a> Named<'a> {
     }
 
     pub fn first(&self, name: &str) -> &'a [f32] {
-        self.0
-            .iter()
-            .find(|(n, _)| *n == name)
-            .unwrap_or_else(|| panic!("no {name}"))
-            .1
+        self.0.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {name}")).1
     }
 
     pub fn last(&self, name: &str) -> &'a [f32] {
-        self.0
-            .iter()
-            .rfind(|(n, _)| *n == name)
-            .unwrap_or_else(|| panic!("no {name}"))
-            .1
+        self.0.iter().rfind(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {name}")).1
     }
 }
 
@@ -84,8 +74,7 @@ fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
         let x = named.first("x");
         let terms = (0..ci).map(|i| {
             let voxel = at(k.input, 0, p);
-            f64::from(x[(n * ci + i) * voxels(k.input) + voxel])
-                * weight(named.first("stem_w"), c, ci, ch, i)
+            f64::from(x[(n * ci + i) * voxels(k.input) + voxel]) * weight(named.first("stem_w"), c, ci, ch, i)
         });
         f64::from(named.first("stem_b")[ch]) + terms.sum::<f64>()
     };
@@ -93,23 +82,14 @@ fn convolve(k: &Depthwise, named: &Named) -> Vec<f64> {
     for n in 0..k.batch {
         for o in points(k.output) {
             for ch in 0..c {
-                let mut sum = if k.bias {
-                    f64::from(named.first("b")[ch])
-                } else {
-                    0.0
-                };
+                let mut sum = if k.bias { f64::from(named.first("b")[ch]) } else { 0.0 };
                 for (t, q) in points(k.taps).enumerate() {
                     // input coordinate times the stride, where transposed
                     let p = [0, 1, 2].map(|a| {
-                        if k.transposed {
-                            (o[a] + k.pad[a]).wrapping_sub(q[a])
-                        } else {
-                            (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a])
-                        }
+                        if k.transposed { (o[a] + k.pad[a]).wrapping_sub(q[a]) } else { (o[a] * k.stride[a] + q[a]).wrapping_sub(k.pad[a]) }
                     });
                     let step = if k.transposed { k.stride } else { [1; 3] };
-                    let inside =
-                        |a: usize| p[a].is_multiple_of(step[a]) && p[a] / step[a] < k.input[a];
+                    let inside = |a: usize| p[a].is_multiple_of(step[a]) && p[a] / step[a] < k.input[a];
                     if (0..3).all(inside) {
                         let p = [0, 1, 2].map(|a| p[a] / step[a]);
                         sum += image(n, p, ch) * f64::from(named.first("w")[t * c + ch]);
@@ -135,8 +115,7 @@ fn source(k: &Mlp, named: &Named) -> Vec<f64> {
                     return f64::from(v);
                 }
                 let stats = named.first("stats");
-                (f64::from(v) - f64::from(stats[2 * n * c + ch]))
-                    * f64::from(stats[(2 * n + 1) * c + ch])
+                (f64::from(v) - f64::from(stats[2 * n * c + ch])) * f64::from(stats[(2 * n + 1) * c + ch])
             };
             x.iter().enumerate().map(value).collect()
         }
@@ -145,8 +124,7 @@ fn source(k: &Mlp, named: &Named) -> Vec<f64> {
             for line in y.chunks_mut(c) {
                 let mean = line.iter().sum::<f64>() / c as f64;
                 let variance = line.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
-                line.iter_mut()
-                    .for_each(|v| *v = (*v - mean) / (variance + eps.get()).sqrt());
+                line.iter_mut().for_each(|v| *v = (*v - mean) / (variance + eps.get()).sqrt());
             }
             y
         }
@@ -187,9 +165,7 @@ pub fn mlp(k: &Mlp, args: &[Arg], inputs: &[Data]) -> (Vec<f64>, Vec<f64>) {
             let to = at(output, n, [0, 1, 2].map(|a| p[a] + k.pad_front[a])) * o;
             for j in 0..o {
                 let terms = (0..e).map(|i| row[i] * weight(named.first("w3"), o, e, j, i));
-                y[to + j] += f64::from(named.first("b3")[j])
-                    + terms.sum::<f64>()
-                    + residual(k, &named, n, p, j);
+                y[to + j] += f64::from(named.first("b3")[j]) + terms.sum::<f64>() + residual(k, &named, n, p, j);
             }
         }
     }
@@ -203,23 +179,13 @@ fn residual(k: &Mlp, named: &Named, n: usize, p: Extent, j: usize) -> f64 {
         Residual::Identity => f64::from(named.first("res")[at(k.grid, n, p) * o + j]),
         Residual::Stem { channels } => {
             let m = voxels(k.grid);
-            let value = |i: usize| {
-                f64::from(named.first("input")[(n * channels + i) * m + at(k.grid, 0, p)])
-            };
-            (0..channels)
-                .map(|i| value(i) * weight(named.last("stem_w"), o, channels, j, i))
-                .sum()
+            let value = |i: usize| f64::from(named.first("input")[(n * channels + i) * m + at(k.grid, 0, p)]);
+            (0..channels).map(|i| value(i) * weight(named.last("stem_w"), o, channels, j, i)).sum()
         }
-        Residual::Strided {
-            from,
-            channels,
-            stride,
-        } => {
+        Residual::Strided { from, channels, stride } => {
             let voxel = at(from, n, [0, 1, 2].map(|a| p[a] * stride[a]));
             let value = |i: usize| f64::from(named.first("res")[voxel * channels + i]);
-            (0..channels)
-                .map(|i| value(i) * weight(named.first("res_w"), o, channels, j, i))
-                .sum()
+            (0..channels).map(|i| value(i) * weight(named.first("res_w"), o, channels, j, i)).sum()
         }
         Residual::Scattered { from, stride } => {
             if !(0..3).all(|a| p[a].is_multiple_of(stride[a])) {
@@ -235,24 +201,10 @@ fn residual(k: &Mlp, named: &Named, n: usize, p: Extent, j: usize) -> f64 {
 pub fn head(k: &Mlp, args: &[Arg], inputs: &[Data], y: &[f64]) -> Vec<f64> {
     let named = Named::new(args, inputs);
     let classes = k.head.unwrap();
-    pointwise_first(
-        y,
-        named.first("head_w"),
-        named.first("head_b"),
-        k.batch,
-        k.out_channels,
-        classes,
-    )
+    pointwise_first(y, named.first("head_w"), named.first("head_b"), k.batch, k.out_channels, classes)
 }
 
-fn pointwise_first(
-    x: &[f64],
-    w: &[f32],
-    b: &[f32],
-    batch: usize,
-    depth: usize,
-    columns: usize,
-) -> Vec<f64> {
+fn pointwise_first(x: &[f64], w: &[f32], b: &[f32], batch: usize, depth: usize, columns: usize) -> Vec<f64> {
     let space = x.len() / batch / depth;
     let mut out = Vec::new();
     for n in 0..batch {

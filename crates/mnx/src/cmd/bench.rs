@@ -23,16 +23,8 @@ impl Spread {
     fn of(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         let n = seconds.len();
-        let median = if n.is_multiple_of(2) {
-            (seconds[n / 2 - 1] + seconds[n / 2]) / 2.0
-        } else {
-            seconds[n / 2]
-        };
-        Self {
-            median,
-            min: seconds[0],
-            max: seconds[n - 1],
-        }
+        let median = if n.is_multiple_of(2) { (seconds[n / 2 - 1] + seconds[n / 2]) / 2.0 } else { seconds[n / 2] };
+        Self { median, min: seconds[0], max: seconds[n - 1] }
     }
 }
 
@@ -72,11 +64,7 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
 }
 
 fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
-    let inputs: Vec<_> = session
-        .inputs()
-        .iter()
-        .map(|p| det_input("bench/input", &p.shape))
-        .collect();
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
     let (mut outputs, mut trace) = (session.new_outputs(), session.new_trace());
     let groups = DispatchTime::group(&session.program().commands);
@@ -109,14 +97,7 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
             (g, Spread::of(seconds), bound)
         })
         .collect();
-    Ok(Measured {
-        total: Spread::of(totals),
-        cost,
-        bound,
-        dispatches,
-        peak_bytes,
-        roofline,
-    })
+    Ok(Measured { total: Spread::of(totals), cost, bound, dispatches, peak_bytes, roofline })
 }
 
 fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
@@ -124,10 +105,7 @@ fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
 }
 
 fn gflops(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
-    measured
-        .roofline
-        .filter(|_| seconds > 0.0)
-        .map(|_| cost.flops as f64 / seconds / 1e9)
+    measured.roofline.filter(|_| seconds > 0.0).map(|_| cost.flops as f64 / seconds / 1e9)
 }
 
 fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
@@ -166,8 +144,7 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
 }
 
 fn table(args: &Bench, session: &Session, m: &Measured) -> String {
-    let number =
-        |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+    let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     let mut out = format!(
         "{}: {}, {}, {}, {} runs after one to warm up\n",
         args.bundle.display(),
@@ -189,11 +166,7 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
         number(percent(m.bound, m.total.median), 1)
     ));
     if let Some(r) = m.roofline {
-        out.push_str(&format!(
-            "roofline: {:.1} GFLOP/s, {:.1} GB/s (measured now)\n",
-            r.flops_per_s / 1e9,
-            r.bytes_per_s / 1e9
-        ));
+        out.push_str(&format!("roofline: {:.1} GFLOP/s, {:.1} GB/s (measured now)\n", r.flops_per_s / 1e9, r.bytes_per_s / 1e9));
     }
     out.push_str(&format!(
         "peak memory {}, arena {}, weights {}\n",
@@ -220,9 +193,7 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
                 ]
             })
             .collect();
-        let header = [
-            "dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel",
-        ];
+        let header = ["dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel"];
         out.push_str(&format!("\n{}", text::table(&header, &rows)));
     }
     out

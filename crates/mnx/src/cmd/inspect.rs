@@ -17,8 +17,7 @@ pub fn run(args: &Inspect) -> Result<(), Failure> {
     // The summary gives digests; they should be of what the file really holds.
     drop(bundle.read_weights()?);
     if args.json {
-        let json = serde_json::to_string_pretty(bundle.manifest())
-            .map_err(|e| Failure::Bug(e.to_string()))?;
+        let json = serde_json::to_string_pretty(bundle.manifest()).map_err(|e| Failure::Bug(e.to_string()))?;
         return text::print(&format!("{json}\n"));
     }
     text::print(&summary(&bundle))
@@ -36,86 +35,38 @@ fn summary(bundle: &Bundle) -> String {
 }
 
 fn ports(ports: &[Port]) -> String {
-    let each: Vec<String> = ports
-        .iter()
-        .map(|p| format!("{} {} {}", p.name, p.dtype, text::shape(&p.shape)))
-        .collect();
+    let each: Vec<String> = ports.iter().map(|p| format!("{} {} {}", p.name, p.dtype, text::shape(&p.shape))).collect();
     each.join(", ")
 }
 
 fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Result {
-    writeln!(
-        out,
-        "{}: {}, compiled by {}",
-        bundle.path().display(),
-        text::bytes(bundle.size()),
-        m.compiler
-    )?;
+    writeln!(out, "{}: {}, compiled by {}", bundle.path().display(), text::bytes(bundle.size()), m.compiler)?;
     let model = &m.model;
     writeln!(
         out,
         "model       {} ({}), {}-D, {} channels in, {} classes, {} out",
-        model.name,
-        model.flavour,
-        model.spatial_dims,
-        model.in_channels,
-        model.n_classes,
-        model.output
+        model.name, model.flavour, model.spatial_dims, model.in_channels, model.n_classes, model.output
     )?;
-    writeln!(
-        out,
-        "            {} parameters, {} MAC a run",
-        model.parameters,
-        text::count(model.macs as f64)
-    )?;
-    writeln!(
-        out,
-        "run         batch {}, patch {}, {}, gelu {}",
-        m.batch,
-        text::shape(&m.patch),
-        m.precision,
-        m.gelu
-    )?;
+    writeln!(out, "            {} parameters, {} MAC a run", model.parameters, text::count(model.macs as f64))?;
+    writeln!(out, "run         batch {}, patch {}, {}, gelu {}", m.batch, text::shape(&m.patch), m.precision, m.gelu)?;
     writeln!(out, "inputs      {}", ports(&m.inputs))?;
     writeln!(out, "outputs     {}", ports(&m.outputs))?;
     match &m.preprocess {
         Some(p) => {
-            let spacing = p
-                .spacing
-                .as_ref()
-                .map_or("the image's own spacing".to_owned(), |s| {
-                    format!("spacing {s:?} mm")
-                });
+            let spacing = p.spacing.as_ref().map_or("the image's own spacing".to_owned(), |s| format!("spacing {s:?} mm"));
             let orientation = p.orientation.as_deref().unwrap_or("the file's axes");
-            let crop = if p.crop_to_nonzero {
-                ", cropped to non-zero"
-            } else {
-                ""
-            };
-            let scheme = if p.normalization.is_empty() {
-                "z-score".to_owned()
-            } else {
-                format!("{:?}", p.normalization)
-            };
+            let crop = if p.crop_to_nonzero { ", cropped to non-zero" } else { "" };
+            let scheme = if p.normalization.is_empty() { "z-score".to_owned() } else { format!("{:?}", p.normalization) };
             writeln!(out, "preprocess  {spacing}, {orientation}, {scheme}{crop}")?;
         }
         None => writeln!(out, "preprocess  z-score, the image's own spacing and axes")?,
     }
     if !m.labels.is_empty() {
-        let labels: Vec<String> = m
-            .labels
-            .iter()
-            .map(|l| format!("{} {}", l.value, l.name))
-            .collect();
+        let labels: Vec<String> = m.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
         writeln!(out, "labels      {}", labels.join(", "))?;
     }
     match &m.vectors {
-        Some(v) => writeln!(
-            out,
-            "vectors     {} values, tolerance {}",
-            v.outputs.iter().map(Vec::len).sum::<usize>(),
-            v.tolerance
-        )?,
+        Some(v) => writeln!(out, "vectors     {} values, tolerance {}", v.outputs.iter().map(Vec::len).sum::<usize>(), v.tolerance)?,
         None => writeln!(out, "vectors     none")?,
     }
     for note in &m.notes {
@@ -125,23 +76,9 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
 }
 
 fn write_sections(out: &mut String, bundle: &Bundle) -> std::fmt::Result {
-    let rows: Vec<Vec<String>> = bundle
-        .sections()
-        .iter()
-        .map(|s| {
-            vec![
-                s.name(),
-                s.offset.to_string(),
-                s.bytes.to_string(),
-                s.digest_hex(),
-            ]
-        })
-        .collect();
-    write!(
-        out,
-        "\n{}",
-        text::table(&["section", "offset", "bytes", "blake3"], &rows)
-    )
+    let rows: Vec<Vec<String>> =
+        bundle.sections().iter().map(|s| vec![s.name(), s.offset.to_string(), s.bytes.to_string(), s.digest_hex()]).collect();
+    write!(out, "\n{}", text::table(&["section", "offset", "bytes", "blake3"], &rows))
 }
 
 fn write_programs(out: &mut String, m: &Manifest) -> std::fmt::Result {
@@ -149,11 +86,7 @@ fn write_programs(out: &mut String, m: &Manifest) -> std::fmt::Result {
         .programs
         .iter()
         .map(|p| {
-            let launches = p
-                .commands
-                .iter()
-                .filter(|c| matches!(c, Command::Launch { .. }))
-                .count();
+            let launches = p.commands.iter().filter(|c| matches!(c, Command::Launch { .. })).count();
             vec![
                 p.target.clone(),
                 launches.to_string(),
@@ -164,14 +97,7 @@ fn write_programs(out: &mut String, m: &Manifest) -> std::fmt::Result {
             ]
         })
         .collect();
-    let header = [
-        "program",
-        "launches",
-        "fills+copies",
-        "arena",
-        "scratch/thread",
-        "requires",
-    ];
+    let header = ["program", "launches", "fills+copies", "arena", "scratch/thread", "requires"];
     write!(out, "\n{}", text::table(&header, &rows))
 }
 
@@ -179,16 +105,7 @@ fn write_weights(out: &mut String, m: &Manifest) -> std::fmt::Result {
     let mut largest: Vec<_> = m.weights.iter().collect();
     largest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     let total: u64 = m.weights.iter().map(|w| w.bytes).sum();
-    writeln!(
-        out,
-        "\n{} weights, {}; the largest:",
-        m.weights.len(),
-        text::bytes(total)
-    )?;
-    let rows: Vec<Vec<String>> = largest
-        .iter()
-        .take(LARGEST)
-        .map(|w| vec![w.name.clone(), text::bytes(w.bytes)])
-        .collect();
+    writeln!(out, "\n{} weights, {}; the largest:", m.weights.len(), text::bytes(total))?;
+    let rows: Vec<Vec<String>> = largest.iter().take(LARGEST).map(|w| vec![w.name.clone(), text::bytes(w.bytes)]).collect();
     write!(out, "{}", text::table(&["weight", "size"], &rows))
 }

@@ -19,13 +19,11 @@ use crate::failure::Failure;
 
 /// Opens a bundle's program where the user asked for it.
 fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
-    Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|error| {
-        match Failure::from(error) {
-            Failure::User(m) if !m.starts_with(&bundle.path().display().to_string()) => {
-                Failure::User(format!("{}: {m}", bundle.path().display()))
-            }
-            other => other,
+    Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|error| match Failure::from(error) {
+        Failure::User(m) if !m.starts_with(&bundle.path().display().to_string()) => {
+            Failure::User(format!("{}: {m}", bundle.path().display()))
         }
+        other => other,
     })
 }
 
@@ -33,24 +31,17 @@ fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
 fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let shown = output.display();
     if output.is_dir() {
-        return Err(Failure::user(format!(
-            "{shown}: is a directory, a file name expected"
-        )));
+        return Err(Failure::user(format!("{shown}: is a directory, a file name expected")));
     }
     let parent = match output.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     if !parent.is_dir() {
-        return Err(Failure::user(format!(
-            "{shown}: there is no directory {}",
-            parent.display()
-        )));
+        return Err(Failure::user(format!("{shown}: there is no directory {}", parent.display())));
     }
     if let Ok(there) = output.canonicalize()
-        && inputs
-            .iter()
-            .any(|i| i.canonicalize().is_ok_and(|i| i == there))
+        && inputs.iter().any(|i| i.canonicalize().is_ok_and(|i| i == there))
     {
         return Err(Failure::user(format!("{shown}: would overwrite an input")));
     }
@@ -67,8 +58,7 @@ fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".mnx-");
     #[cfg(unix)]
-    builder
-        .permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     let mut temporary = builder.tempfile_in(parent).map_err(io)?;
     temporary.write_all(content.as_bytes()).map_err(io)?;
     temporary.persist(path).map_err(|e| io(e.error))?;

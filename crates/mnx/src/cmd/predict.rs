@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mnx_artifact::{Bundle, Manifest, Normalization, Preprocess};
 use mnx_runtime::{DeviceChoice, PortData, Session, session::default_threads};
 use mnx_volume::{
-    LabelRestorer, ReadOptions, SlidingWindow, Volume, VolumeError, picture, preprocess,
-    read_channels, restore_labels, restore_probabilities, write_f32, write_labels,
+    LabelRestorer, ReadOptions, SlidingWindow, Volume, VolumeError, picture, preprocess, read_channels, restore_labels,
+    restore_probabilities, write_f32, write_labels,
 };
 use serde_json::json;
 
@@ -47,20 +47,13 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
     check_network(&args.bundle, manifest)?;
     let classes = classes(manifest)?;
     if args.place.device == DeviceChoice::Null {
-        return Err(Failure::user(
-            "the null device computes nothing, so it cannot segment; use --device host",
-        ));
+        return Err(Failure::user("the null device computes nothing, so it cannot segment; use --device host"));
     }
     // Resampling and accumulation keep to the same number of threads as the network. This fails only if the pool exists already.
-    let _ = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.place.threads.unwrap_or_else(default_threads))
-        .build_global();
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(args.place.threads.unwrap_or_else(default_threads)).build_global();
 
     let mut times = Times::default();
-    let options = ReadOptions {
-        nan_to_num: args.nan_to_num,
-        channels: Some(manifest.model.in_channels),
-    };
+    let options = ReadOptions { nan_to_num: args.nan_to_num, channels: Some(manifest.model.in_channels) };
     let mut volume = times.step("read", || read_channels(&args.input, &options))?;
     let settings = settings(manifest)?;
     let ready = times.step("prepare", || preprocess(&volume, &settings))?;
@@ -90,30 +83,14 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
     let mut network = network(&mut session, manifest.batch);
     let start = Instant::now();
     let (mut labels, probabilities) = if args.probabilities.is_some() {
-        let logits = window.run::<Failure>(
-            &ready.data,
-            ready.shape,
-            n_classes,
-            mirrors,
-            &mut network,
-            &mut report,
-        )?;
+        let logits = window.run::<Failure>(&ready.data, ready.shape, n_classes, mirrors, &mut network, &mut report)?;
         let labels = restore_labels(&logits, n_classes, &ready.geometry)?;
-        (
-            labels,
-            Some(restore_probabilities(&logits, n_classes, &ready.geometry)?),
-        )
+        (labels, Some(restore_probabilities(&logits, n_classes, &ready.geometry)?))
     } else {
         let mut restorer = LabelRestorer::new(&ready.geometry, n_classes)?;
-        window.run_banded::<Failure>(
-            &ready.data,
-            ready.shape,
-            n_classes,
-            mirrors,
-            &mut network,
-            &mut report,
-            &mut |band| Ok(restorer.push(band.z, band.depth, band.logits)?),
-        )?;
+        window.run_banded::<Failure>(&ready.data, ready.shape, n_classes, mirrors, &mut network, &mut report, &mut |band| {
+            Ok(restorer.push(band.z, band.depth, band.logits)?)
+        })?;
         (restorer.finish()?, None)
     };
     drop(network);
@@ -133,15 +110,7 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    report_result(
-        args,
-        quiet,
-        &volume,
-        &labels,
-        &classes,
-        &times,
-        (tiles, mirrors.len(), &session),
-    )
+    report_result(args, quiet, &volume, &labels, &classes, &times, (tiles, mirrors.len(), &session))
 }
 
 /// Refuses names that the writers would, before hours of work.
@@ -153,34 +122,22 @@ fn check_names(args: &Predict) -> Result<(), Failure> {
         let name = path.to_string_lossy();
         name.ends_with(".nii") || name.ends_with(".nii.gz")
     };
-    for path in [Some(&args.output), args.probabilities.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    for path in [Some(&args.output), args.probabilities.as_ref()].into_iter().flatten() {
         if !nifti(path) {
-            return Err(Failure::user(format!(
-                "{}: a name ending in .nii or .nii.gz expected",
-                path.display()
-            )));
+            return Err(Failure::user(format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
         }
         outputs.push(path);
     }
     if let Some(path) = &args.picture {
         if path.extension().is_none_or(|e| e != "png") {
-            return Err(Failure::user(format!(
-                "{}: a name ending in .png expected",
-                path.display()
-            )));
+            return Err(Failure::user(format!("{}: a name ending in .png expected", path.display())));
         }
         outputs.push(path);
     }
     for (i, path) in outputs.iter().enumerate() {
         check_output(path, &inputs)?;
         if outputs[..i].contains(path) {
-            return Err(Failure::user(format!(
-                "{}: named for two outputs",
-                path.display()
-            )));
+            return Err(Failure::user(format!("{}: named for two outputs", path.display())));
         }
     }
     Ok(())
@@ -200,9 +157,7 @@ fn check_network(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
     let mut want = vec![manifest.batch, model.n_classes];
     want.extend(&manifest.patch);
     match manifest.outputs.first() {
-        Some(port) if port.shape == want && port.dtype == "f32" && manifest.inputs.len() == 1 => {
-            Ok(())
-        }
+        Some(port) if port.shape == want && port.dtype == "f32" && manifest.inputs.len() == 1 => Ok(()),
         Some(port) => Err(Failure::user(format!(
             "{shown}: output \"{}\" is {} {:?} of {} inputs, predict needs f32 {want:?} of one input",
             port.name,
@@ -217,26 +172,16 @@ fn check_network(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
 /// Class `k` gets the value of the `k`-th label in order of value; classes without labels keep their number.
 fn classes(manifest: &Manifest) -> Result<Classes, Failure> {
     let n = manifest.model.n_classes;
-    let mut labels: Vec<(u32, &str)> = manifest
-        .labels
-        .iter()
-        .map(|l| (l.value, l.name.as_str()))
-        .collect();
+    let mut labels: Vec<(u32, &str)> = manifest.labels.iter().map(|l| (l.value, l.name.as_str())).collect();
     labels.sort_unstable();
     if labels.len() + 1 == n && labels.first().is_some_and(|l| l.0 != 0) {
         labels.insert(0, (0, "background"));
     }
-    let numbers: Vec<u32> = if labels.len() == n {
-        labels.iter().map(|l| l.0).collect()
-    } else {
-        (0..u32::try_from(n).unwrap_or(u32::MAX)).collect()
-    };
+    let numbers: Vec<u32> =
+        if labels.len() == n { labels.iter().map(|l| l.0).collect() } else { (0..u32::try_from(n).unwrap_or(u32::MAX)).collect() };
     let values: Vec<u16> = numbers
         .iter()
-        .map(|&v| {
-            u16::try_from(v)
-                .map_err(|_| Failure::user(format!("label value {v}, at most 65535 expected")))
-        })
+        .map(|&v| u16::try_from(v).map_err(|_| Failure::user(format!("label value {v}, at most 65535 expected"))))
         .collect::<Result<_, _>>()?;
     let last = values.iter().copied().max().unwrap_or(0);
     let mut names = vec![String::new(); usize::from(last) + 1];
@@ -248,11 +193,7 @@ fn classes(manifest: &Manifest) -> Result<Classes, Failure> {
     for &value in &values {
         let name = &mut names[usize::from(value)];
         if name.is_empty() {
-            *name = if value == 0 {
-                "background".to_owned()
-            } else {
-                format!("class {value}")
-            };
+            *name = if value == 0 { "background".to_owned() } else { format!("class {value}") };
         }
     }
     Ok(Classes { values, names })
@@ -261,13 +202,7 @@ fn classes(manifest: &Manifest) -> Result<Classes, Failure> {
 /// The bundle's preprocessing in the volume crate's terms.
 fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
     let mut settings = mnx_volume::Preprocess::default();
-    let Some(Preprocess {
-        spacing,
-        orientation,
-        normalization,
-        crop_to_nonzero,
-    }) = &manifest.preprocess
-    else {
+    let Some(Preprocess { spacing, orientation, normalization, crop_to_nonzero }) = &manifest.preprocess else {
         return Ok(settings);
     };
     settings.orientation.clone_from(orientation);
@@ -278,9 +213,7 @@ fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
         // A 2-D model's slices keep their distance.
         Some(&[y, x]) => Some([0.0, y, x]),
         Some(other) => {
-            return Err(Failure::user(format!(
-                "spacing {other:?} in the bundle, two or three numbers expected"
-            )));
+            return Err(Failure::user(format!("spacing {other:?} in the bundle, two or three numbers expected")));
         }
     };
     if !normalization.is_empty() {
@@ -289,17 +222,7 @@ fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
             .map(|scheme| match *scheme {
                 Normalization::ZScore => mnx_volume::Normalization::ZScore,
                 Normalization::ZScoreMasked => mnx_volume::Normalization::ZScoreMasked,
-                Normalization::Ct {
-                    low,
-                    high,
-                    mean,
-                    std,
-                } => mnx_volume::Normalization::Ct {
-                    low,
-                    high,
-                    mean,
-                    std,
-                },
+                Normalization::Ct { low, high, mean, std } => mnx_volume::Normalization::Ct { low, high, mean, std },
                 Normalization::None => mnx_volume::Normalization::None,
             })
             .collect();
@@ -308,10 +231,7 @@ fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
 }
 
 /// The session as a function of one patch. A batch is filled with copies of it: samples do not influence each other.
-fn network(
-    session: &mut Session,
-    batch: usize,
-) -> impl FnMut(&[f32], &mut [f32]) -> Result<(), Failure> {
+fn network(session: &mut Session, batch: usize) -> impl FnMut(&[f32], &mut [f32]) -> Result<(), Failure> {
     let mut outputs = session.new_outputs();
     let mut input = Vec::new();
     move |patch, logits| {
@@ -327,9 +247,7 @@ fn network(
                 logits.copy_from_slice(&values[..logits.len()]);
                 Ok(())
             }
-            _ => Err(Failure::Bug(
-                "the first output is not the logits that were checked for".to_owned(),
-            )),
+            _ => Err(Failure::Bug("the first output is not the logits that were checked for".to_owned())),
         }
     }
 }
@@ -350,9 +268,7 @@ impl Progress {
             return Self::Lines(tiles);
         }
         let bar = ProgressBar::new(tiles as u64);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{bar:40} {pos}/{len} patches, {elapsed} so far, {eta} to go",
-        ) {
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} patches, {elapsed} so far, {eta} to go") {
             bar.set_style(style);
         }
         Self::Bar(bar)
@@ -402,11 +318,7 @@ fn report_result(
                 json!({"value": v, "name": classes.names[usize::from(v)], "voxels": n, "ml": n as f64 * millilitres})
             })
             .collect();
-        let seconds: serde_json::Map<_, _> = times
-            .0
-            .iter()
-            .map(|(name, s)| ((*name).to_owned(), json!(s)))
-            .collect();
+        let seconds: serde_json::Map<_, _> = times.0.iter().map(|(name, s)| ((*name).to_owned(), json!(s))).collect();
         let shown = |p: &Path| p.display().to_string();
         let report = json!({
             "output": shown(&args.output),
@@ -426,18 +338,10 @@ fn report_result(
         .iter()
         .map(|&v| {
             let n = counts[usize::from(v)];
-            vec![
-                format!("{v} {}", classes.names[usize::from(v)]),
-                n.to_string(),
-                format!("{:.1}", n as f64 * millilitres),
-            ]
+            vec![format!("{v} {}", classes.names[usize::from(v)]), n.to_string(), format!("{:.1}", n as f64 * millilitres)]
         })
         .collect();
-    let steps: Vec<String> = times
-        .0
-        .iter()
-        .map(|(name, s)| format!("{name} {}", text::seconds(*s)))
-        .collect();
+    let steps: Vec<String> = times.0.iter().map(|(name, s)| format!("{name} {}", text::seconds(*s))).collect();
     let mut report = text::table(&["label", "voxels", "ml"], &rows);
     report.push_str(&format!(
         "{} patches x {} on {} ({}, {}): {}\n",

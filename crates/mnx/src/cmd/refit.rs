@@ -24,35 +24,21 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
         let tensor = recipe.eval(&checkpoint)?;
         let odd = tensor.data.iter().filter(|v| !v.is_finite()).count();
         if odd > 0 {
-            problems.push(format!(
-                "weight \"{}\": {odd} values of {} are not finite",
-                entry.name,
-                tensor.len()
-            ));
+            problems.push(format!("weight \"{}\": {odd} values of {} are not finite", entry.name, tensor.len()));
         }
         let start = entry.offset as usize;
-        for (place, value) in section[start..start + entry.bytes as usize]
-            .chunks_exact_mut(4)
-            .zip(&tensor.data)
-        {
+        for (place, value) in section[start..start + entry.bytes as usize].chunks_exact_mut(4).zip(&tensor.data) {
             place.copy_from_slice(&value.to_le_bytes());
         }
     }
     if !problems.is_empty() {
-        return Err(Failure::user(format!(
-            "{}:\n{}",
-            args.weights.display(),
-            problems.join("\n")
-        )));
+        return Err(Failure::user(format!("{}:\n{}", args.weights.display(), problems.join("\n"))));
     }
 
     let mut manifest = bundle.manifest().clone();
     let dropped = manifest.vectors.take().is_some();
     if dropped {
-        manifest.notes.push(
-            "test vectors dropped by refit: they belong to the weights compiled in before"
-                .to_owned(),
-        );
+        manifest.notes.push("test vectors dropped by refit: they belong to the weights compiled in before".to_owned());
     }
     let mut writer = BundleWriter::new(&manifest).weights(&section);
     for index in 0..manifest.programs.len() {
@@ -62,28 +48,15 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     if quiet {
         return Ok(());
     }
-    let used: BTreeSet<&str> = recipes
-        .iter()
-        .flat_map(|(_, r)| r.sources())
-        .map(|(key, _)| key)
-        .collect();
+    let used: BTreeSet<&str> = recipes.iter().flat_map(|(_, r)| r.sources()).map(|(key, _)| key).collect();
     let unused = checkpoint.names().filter(|n| !used.contains(n)).count();
-    let mut report = format!(
-        "{}: {} weights from {} tensors of {}\n",
-        args.output.display(),
-        recipes.len(),
-        used.len(),
-        args.weights.display()
-    );
+    let mut report =
+        format!("{}: {} weights from {} tensors of {}\n", args.output.display(), recipes.len(), used.len(), args.weights.display());
     if unused > 0 {
-        report.push_str(&format!(
-            "{unused} tensors of the file are not used by the compiled network\n"
-        ));
+        report.push_str(&format!("{unused} tensors of the file are not used by the compiled network\n"));
     }
     if dropped {
-        report.push_str(
-            "test vectors dropped: they belong to the old weights (compile anew to have some)\n",
-        );
+        report.push_str("test vectors dropped: they belong to the old weights (compile anew to have some)\n");
     }
     text::print(&report)
 }
@@ -92,21 +65,11 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
 fn recipes(bundle: &Bundle) -> Result<Vec<(&WeightEntry, Recipe)>, Failure> {
     let mut found = Vec::new();
     for entry in &bundle.manifest().weights {
-        let wrong = |what: String| {
-            Failure::user(format!(
-                "{}: weight \"{}\": {what}",
-                bundle.path().display(),
-                entry.name
-            ))
-        };
-        let recipe: Recipe = serde_json::from_value(entry.recipe.clone())
-            .map_err(|e| wrong(format!("recipe cannot be read: {e}")))?;
+        let wrong = |what: String| Failure::user(format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
+        let recipe: Recipe = serde_json::from_value(entry.recipe.clone()).map_err(|e| wrong(format!("recipe cannot be read: {e}")))?;
         let shape = recipe.shape().map_err(|e| wrong(e.to_string()))?;
         if shape.iter().product::<usize>() as u64 * 4 != entry.bytes {
-            return Err(wrong(format!(
-                "recipe makes shape {shape:?}, the section has room for {} bytes",
-                entry.bytes
-            )));
+            return Err(wrong(format!("recipe makes shape {shape:?}, the section has room for {} bytes", entry.bytes)));
         }
         found.push((entry, recipe));
     }
@@ -114,11 +77,7 @@ fn recipes(bundle: &Bundle) -> Result<Vec<(&WeightEntry, Recipe)>, Failure> {
 }
 
 /// Reports every tensor that is missing or misshapen, each once.
-fn check_sources(
-    path: &str,
-    recipes: &[(&WeightEntry, Recipe)],
-    checkpoint: &Checkpoint,
-) -> Result<(), Failure> {
+fn check_sources(path: &str, recipes: &[(&WeightEntry, Recipe)], checkpoint: &Checkpoint) -> Result<(), Failure> {
     let mut problems = Vec::new();
     let mut seen = BTreeSet::new();
     for (key, shape) in recipes.iter().flat_map(|(_, recipe)| recipe.sources()) {
@@ -131,8 +90,5 @@ fn check_sources(
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::user(format!(
-        "{path}: {}",
-        WeightsError::Mismatch(problems)
-    )))
+    Err(Failure::user(format!("{path}: {}", WeightsError::Mismatch(problems))))
 }

@@ -26,11 +26,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
             return Err(Failure::user(format!(
                 "{shown}: no tensor \"{}\"; the file has {}",
                 port.name,
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             )));
         };
         if *shape != port.shape {
@@ -64,11 +60,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     if quiet {
         return Ok(());
     }
-    let shapes: Vec<String> = session
-        .outputs()
-        .iter()
-        .map(|p| format!("{} {}", p.name, text::shape(&p.shape)))
-        .collect();
+    let shapes: Vec<String> = session.outputs().iter().map(|p| format!("{} {}", p.name, text::shape(&p.shape))).collect();
     text::print(&format!(
         "{}: {} in {} ({}, {}, {})\n",
         args.output.display(),

@@ -21,37 +21,22 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         )));
     };
     if args.place.device == DeviceChoice::Null {
-        return Err(Failure::user(
-            "the null device computes nothing that could be verified; use --device host",
-        ));
+        return Err(Failure::user("the null device computes nothing that could be verified; use --device host"));
     }
     let mut session = open_session(&bundle, &args.place)?;
-    let inputs: Vec<_> = session
-        .inputs()
-        .iter()
-        .map(|port| det_input(&vectors.input_name, &port.shape))
-        .collect();
+    let inputs: Vec<_> = session.inputs().iter().map(|port| det_input(&vectors.input_name, &port.shape)).collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
     let outputs = session.run(&slices)?;
 
     let mut rows = Vec::new();
     let mut results = Vec::new();
     let mut failed = Vec::new();
-    for (((port, data), samples), maximum) in session
-        .outputs()
-        .iter()
-        .zip(&outputs)
-        .zip(&vectors.outputs)
-        .zip(&vectors.maxima)
-    {
+    for (((port, data), samples), maximum) in session.outputs().iter().zip(&outputs).zip(&vectors.outputs).zip(&vectors.maxima) {
         let allowed = vectors.tolerance * (1.0 + maximum);
         let mut worst = 0f64;
         let mut odd = 0usize;
         for &(index, want) in samples {
-            let got = usize::try_from(index)
-                .ok()
-                .and_then(|i| data.value(i))
-                .unwrap_or(f64::NAN);
+            let got = usize::try_from(index).ok().and_then(|i| data.value(i)).unwrap_or(f64::NAN);
             let error = (got - want).abs();
             if error.is_finite() {
                 worst = worst.max(error);
@@ -62,11 +47,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         let pass = odd == 0 && worst <= allowed && !samples.is_empty();
         if !pass {
             failed.push(if odd > 0 {
-                format!(
-                    "{}: {odd} of {} values are not finite",
-                    port.name,
-                    samples.len()
-                )
+                format!("{}: {odd} of {} values are not finite", port.name, samples.len())
             } else {
                 format!("{}: error {worst:.3e}, {allowed:.3e} allowed", port.name)
             });
@@ -75,11 +56,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         rows.push(vec![
             port.name.clone(),
             samples.len().to_string(),
-            if odd > 0 {
-                "NaN".to_owned()
-            } else {
-                format!("{worst:.3e}")
-            },
+            if odd > 0 { "NaN".to_owned() } else { format!("{worst:.3e}") },
             format!("{allowed:.3e}"),
             format!("{maximum:.4}"),
             verdict.to_owned(),
@@ -97,14 +74,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         });
         text::print(&format!("{report:#}\n"))?;
     } else if !quiet {
-        let header = [
-            "output",
-            "values",
-            "max error",
-            "allowed",
-            "max |value|",
-            "",
-        ];
+        let header = ["output", "values", "max error", "allowed", "max |value|", ""];
         text::print(&format!(
             "{}{}, {target}, {}\n",
             text::table(&header, &rows),
@@ -115,8 +85,5 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::user(format!(
-        "{shown}: this device disagrees with the reference: {}",
-        failed.join("; ")
-    )))
+    Err(Failure::user(format!("{shown}: this device disagrees with the reference: {}", failed.join("; "))))
 }

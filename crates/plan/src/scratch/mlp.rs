@@ -51,11 +51,7 @@ pub struct PointwiseScratch {
 
 fn tile(carver: &mut Carver, rows: usize, width: usize) -> ScratchTile {
     let stride = row_stride(width);
-    ScratchTile {
-        offset: carver.region(rows * stride, 4).byte,
-        stride,
-        rows,
-    }
+    ScratchTile { offset: carver.region(rows * stride, 4).byte, stride, rows }
 }
 
 /// Elements from row to row of a tile `width` wide: whole cache lines; of wide rows an odd number of them, because the rows of a register
@@ -81,10 +77,7 @@ pub fn max_row_block(target: &Target) -> usize {
 
 /// Rows of the GEMM register block for tiles of `rows` rows: the largest divisor that the registers hold.
 pub fn row_block(rows: usize, target: &Target) -> usize {
-    (1..=max_row_block(target))
-        .rev()
-        .find(|b| rows.is_multiple_of(*b))
-        .unwrap_or(1)
+    (1..=max_row_block(target)).rev().find(|b| rows.is_multiple_of(*b)).unwrap_or(1)
 }
 
 impl MlpScratch {
@@ -102,9 +95,7 @@ impl MlpScratch {
             match k.residual {
                 Residual::None | Residual::Identity | Residual::Scattered { .. } => {}
                 Residual::Stem { channels } => s.residual = tile(&mut carver, channels, rows),
-                Residual::Strided { channels, .. } => {
-                    s.residual = tile(&mut carver, rows, channels)
-                }
+                Residual::Strided { channels, .. } => s.residual = tile(&mut carver, rows, channels),
             }
         }
         if k.grn == Grn::Apply {
@@ -113,11 +104,7 @@ impl MlpScratch {
         if let MlpSource::ConvLayerNorm { conv, .. } = &k.source {
             let width = conv.output[2];
             s.group = (k.tile.rows / width).clamp(1, conv.tile.height.max(1));
-            s.conv = ScratchTile {
-                offset: carver.region(s.group * width * k.channels, 4).byte,
-                stride: k.channels,
-                rows: s.group * width,
-            };
+            s.conv = ScratchTile { offset: carver.region(s.group * width * k.channels, 4).byte, stride: k.channels, rows: s.group * width };
             s.depthwise = Some(DepthwiseScratch::carve(conv, &mut carver));
         }
         s.bytes = carver.bytes();
@@ -131,18 +118,10 @@ impl PointwiseScratch {
         let rows = padded_rows(k.rows);
         let mut carver = Carver::default();
         let mut s = Self {
-            input: if k.in_first {
-                tile(&mut carver, k.in_channels, rows)
-            } else {
-                tile(&mut carver, rows, k.in_channels)
-            },
+            input: if k.in_first { tile(&mut carver, k.in_channels, rows) } else { tile(&mut carver, rows, k.in_channels) },
             ..Self::default()
         };
-        s.output = if k.out_first {
-            tile(&mut carver, 1, 16)
-        } else {
-            tile(&mut carver, rows, k.out_channels)
-        };
+        s.output = if k.out_first { tile(&mut carver, 1, 16) } else { tile(&mut carver, rows, k.out_channels) };
         s.bytes = carver.bytes();
         s
     }
@@ -158,10 +137,7 @@ mod tests {
         for width in 1..600 {
             let s = row_stride(width);
             let odd = !(s / 16).is_multiple_of(2);
-            assert!(
-                s >= width && s.is_multiple_of(16) && (odd || s <= 64),
-                "{width}: {s}"
-            );
+            assert!(s >= width && s.is_multiple_of(16) && (odd || s <= 64), "{width}: {s}");
             assert!(s < width + 32, "{width}: {s}");
         }
     }

@@ -70,10 +70,7 @@ impl Cut {
             let share = work / threads as f64;
             share.max(if threads == 1 { work } else { busiest }) * threads as f64
         };
-        THREADS
-            .iter()
-            .map(|&(threads, weight)| weight * time(threads))
-            .sum()
+        THREADS.iter().map(|&(threads, weight)| weight * time(threads)).sum()
     }
 }
 
@@ -93,15 +90,7 @@ mod tests {
             (64 * 64 * 64, 3, 12, 1.1),
         ] {
             for block in [6, 12] {
-                let cut = Cut {
-                    voxels,
-                    batch,
-                    narrowest: block / 2,
-                    block,
-                    least,
-                    most: 60,
-                    overhead: 1.0,
-                };
+                let cut = Cut { voxels, batch, narrowest: block / 2, block, least, most: 60, overhead: 1.0 };
                 let (per_workgroup, rows) = cut.choose();
                 assert!(rows >= least && rows <= 60, "{voxels}: {rows}");
                 let parts = voxels.div_ceil(per_workgroup) * batch;
@@ -109,15 +98,8 @@ mod tests {
                 for threads in [2, 4, 8] {
                     let share = voxels as f64 * batch as f64 / threads as f64;
                     let busiest = (parts.div_ceil(threads) * per_workgroup) as f64;
-                    let bound = if voxels == 64 && threads > 2 {
-                        5.0
-                    } else {
-                        worst
-                    };
-                    assert!(
-                        busiest <= share * bound,
-                        "{voxels} x {batch} on {threads}: {parts} of {per_workgroup} ({rows} rows)"
-                    );
+                    let bound = if voxels == 64 && threads > 2 { 5.0 } else { worst };
+                    assert!(busiest <= share * bound, "{voxels} x {batch} on {threads}: {parts} of {per_workgroup} ({rows} rows)");
                 }
             }
         }

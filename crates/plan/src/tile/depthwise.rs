@@ -39,16 +39,10 @@ impl Depthwise {
                 return Err(format!("axis {a} has an extent or tap count of 0"));
             }
             if !(1..=2).contains(&axis.stride) {
-                return Err(format!(
-                    "stride {} on axis {a}: expected 1 or 2",
-                    axis.stride
-                ));
+                return Err(format!("stride {} on axis {a}: expected 1 or 2", axis.stride));
             }
             if axis.pad >= axis.taps {
-                return Err(format!(
-                    "padding {} on axis {a}: expected less than the {} taps",
-                    axis.pad, axis.taps
-                ));
+                return Err(format!("padding {} on axis {a}: expected less than the {} taps", axis.pad, axis.taps));
             }
         }
         let t = &self.tile;
@@ -56,26 +50,17 @@ impl Depthwise {
             return Err("no samples or no channels".into());
         }
         if t.channels == 0 || !self.channels.is_multiple_of(t.channels) {
-            return Err(format!(
-                "tile of {} channels: expected a divisor of {}",
-                t.channels, self.channels
-            ));
+            return Err(format!("tile of {} channels: expected a divisor of {}", t.channels, self.channels));
         }
         if t.depth == 0 || t.height == 0 {
             return Err("tile of depth or height 0".into());
         }
         let step = self.axis(2).out_step();
         if t.width == 0 || !t.width.is_multiple_of(step) || t.width + 2 > target.registers {
-            return Err(format!(
-                "tile of width {}: expected a multiple of {step} up to {}",
-                t.width,
-                target.registers - 2
-            ));
+            return Err(format!("tile of width {}: expected a multiple of {step} up to {}", t.width, target.registers - 2));
         }
         match self.scratch_bytes() {
-            bytes if bytes > SCRATCH_LIMIT => Err(format!(
-                "tile needs {bytes} bytes of scratch: expected at most {SCRATCH_LIMIT}"
-            )),
+            bytes if bytes > SCRATCH_LIMIT => Err(format!("tile needs {bytes} bytes of scratch: expected at most {SCRATCH_LIMIT}")),
             _ => Ok(()),
         }
     }
@@ -98,12 +83,7 @@ impl Depthwise {
         for &channels in blocks {
             for height in cuts(self.output[1]) {
                 for depth in cuts(self.output[0]) {
-                    let tile = DepthwiseTile {
-                        channels,
-                        depth,
-                        height,
-                        width,
-                    };
+                    let tile = DepthwiseTile { channels, depth, height, width };
                     let cost = self.tile_cost(tile, target);
                     if best.is_none_or(|(least, _)| cost < least) {
                         best = Some((cost, tile));
@@ -131,48 +111,30 @@ impl Depthwise {
             }
             sum
         };
-        (1..=(most / step).min(positions))
-            .min_by_key(|&t| (cost(t), most - t))
-            .unwrap_or(1)
-            * step
+        (1..=(most / step).min(positions)).min_by_key(|&t| (cost(t), most - t)).unwrap_or(1) * step
     }
 
     /// Channel blocks worth trying: divisors made of whole cache lines up to 64 channels, else divisors of at least one line, else all channels.
     fn channel_blocks(&self) -> Vec<usize> {
         let divisors = || (1..=self.channels).filter(|b| self.channels.is_multiple_of(*b));
-        let lines: Vec<usize> = divisors()
-            .filter(|b| *b <= 64 && b.is_multiple_of(LINE))
-            .collect();
+        let lines: Vec<usize> = divisors().filter(|b| *b <= 64 && b.is_multiple_of(LINE)).collect();
         if !lines.is_empty() {
             return lines;
         }
-        divisors()
-            .filter(|b| *b == self.channels || (LINE..=64).contains(b))
-            .collect()
+        divisors().filter(|b| *b == self.channels || (LINE..=64).contains(b)).collect()
     }
 
     fn tile_cost(&self, tile: DepthwiseTile, target: &Target) -> f64 {
-        let k = Self {
-            tile,
-            ..self.clone()
-        };
+        let k = Self { tile, ..self.clone() };
         let whole = tile.channels / target.lanes;
         let vectors = whole + (tile.channels % target.lanes).count_ones() as usize;
         let blocks = self.channels / tile.channels;
         let outputs = voxels(self.output) as f64;
-        let upsampling = if self.transposed {
-            voxels(self.stride)
-        } else {
-            1
-        };
+        let upsampling = if self.transposed { voxels(self.stride) } else { 1 };
         let compute = outputs * (voxels(self.taps) as f64 / upsampling as f64);
         let staged = |a: usize, step: usize| -> f64 {
             let axis = self.axis(a);
-            (0..axis.output)
-                .step_by(step)
-                .map(|o| axis.window(o, (o + step).min(axis.output)))
-                .map(|(low, high)| (high - low) as f64)
-                .sum()
+            (0..axis.output).step_by(step).map(|o| axis.window(o, (o + step).min(axis.output))).map(|(low, high)| (high - low) as f64).sum()
         };
         let copied = staged(0, tile.depth) * staged(1, tile.height) * self.input[2] as f64;
         let setup = (voxels(self.taps) * k.parts()) as f64;

@@ -3,9 +3,7 @@
 //! The choice depends on the shape and the target alone, never on the number of threads, so that results do not either.
 
 use super::cut::Cut;
-use crate::kernel::{
-    Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels,
-};
+use crate::kernel::{Classify, Extent, Grn, Mlp, MlpSource, MlpTile, PANEL, Pointwise, Residual, voxels};
 use crate::scratch::{max_row_block, row_stride};
 use crate::target::Target;
 
@@ -23,27 +21,15 @@ impl Mlp {
         let m = voxels(k.grid);
         let hidden = hidden_step(k.hidden, target);
         let weights = 4 * k.hidden * (k.channels + k.out_channels);
-        let row_bytes =
-            4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
+        let row_bytes = 4 * (row_stride(k.channels) + row_stride(hidden) + row_stride(k.out_channels));
         let block = max_row_block(target);
         let heavy = weights > target.l2 / 2;
-        let (least, most, overhead) = if heavy {
-            (HEAVY_ROWS, MOST_ROWS, 8.0)
-        } else {
-            (block, LIGHT_ROWS, 1.0)
-        };
+        let (least, most, overhead) = if heavy { (HEAVY_ROWS, MOST_ROWS, 8.0) } else { (block, LIGHT_ROWS, 1.0) };
         let most = (target.l2 / 2 / row_bytes).clamp(block, most).max(least);
         let (voxels, rows) = match &k.source {
-            MlpSource::Tensor { .. } => Cut {
-                voxels: m,
-                batch: k.batch,
-                narrowest: block.div_ceil(2),
-                block,
-                least,
-                most,
-                overhead,
+            MlpSource::Tensor { .. } => {
+                Cut { voxels: m, batch: k.batch, narrowest: block.div_ceil(2), block, least, most, overhead }.choose()
             }
-            .choose(),
             // The convolution hands over whole rows of the image: some of them to a tile, or some tiles to one of them.
             MlpSource::ConvLayerNorm { .. } => {
                 let width = k.grid[2];
@@ -52,11 +38,7 @@ impl Mlp {
                 (m, whole_blocks(rows, unit, block))
             }
         };
-        MlpTile {
-            voxels,
-            rows,
-            hidden,
-        }
+        MlpTile { voxels, rows, hidden }
     }
 }
 
@@ -94,19 +76,11 @@ impl Pointwise {
         let block = max_row_block(target);
         // where y is a port, vectors run over voxels
         let block = if k.out_first { 16 } else { block };
-        let fit = if k.out_first {
-            target.l1
-        } else {
-            target.l2 / 2
-        } / row_bytes;
+        let fit = if k.out_first { target.l1 } else { target.l2 / 2 } / row_bytes;
         Cut {
             voxels: m,
             batch: k.batch,
-            narrowest: if k.out_first {
-                block
-            } else {
-                block.div_ceil(2)
-            },
+            narrowest: if k.out_first { block } else { block.div_ceil(2) },
             block,
             least: block,
             most: fit.clamp(block, 96),
@@ -147,26 +121,15 @@ impl Mlp {
                 k.batch, k.grid, k.channels, k.hidden, k.out_channels
             ),
         );
+        need(t.rows > 0, "mlp: rows is 0; at least one voxel per tile is needed".into());
         need(
-            t.rows > 0,
-            "mlp: rows is 0; at least one voxel per tile is needed".into(),
-        );
-        need(
-            t.hidden > 0
-                && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden)
-                && t.hidden <= k.hidden,
-            format!(
-                "mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels",
-                t.hidden, k.hidden
-            ),
+            t.hidden > 0 && (t.hidden.is_multiple_of(PANEL) || t.hidden == k.hidden) && t.hidden <= k.hidden,
+            format!("mlp: hidden = {} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels", t.hidden, k.hidden),
         );
         match &k.source {
             MlpSource::Tensor { .. } => need(
                 t.voxels > 0 && t.rows > 0 && (t.voxels.is_multiple_of(t.rows) || t.voxels == m),
-                format!(
-                    "mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}",
-                    t.voxels, t.rows
-                ),
+                format!("mlp: voxels = {} is neither a multiple of rows = {} nor the whole grid of {m}", t.voxels, t.rows),
             ),
             MlpSource::ConvLayerNorm { conv, .. } => {
                 need(
@@ -178,35 +141,17 @@ impl Mlp {
                 );
                 need(
                     conv.tile.channels == conv.channels && !conv.stats,
-                    format!(
-                        "mlp: layer norm needs all {} channels in one workgroup and no statistics",
-                        conv.channels
-                    ),
+                    format!("mlp: layer norm needs all {} channels in one workgroup and no statistics", conv.channels),
                 );
                 if let Err(reason) = conv.legal(target) {
                     need(false, format!("mlp: its convolution: {reason}"));
                 }
             }
         }
-        need(
-            k.pad_front.iter().all(|p| *p <= 1),
-            format!(
-                "mlp: pad_front = {:?}; 0 or 1 per axis is expected",
-                k.pad_front
-            ),
-        );
-        need(
-            k.head.is_none() || k.pad_front == [0; 3],
-            "mlp: a head cannot read a padded result".into(),
-        );
-        need(
-            k.store || k.head.is_some() || k.grn == Grn::Partials,
-            "mlp: neither the result nor a head is stored".into(),
-        );
-        need(
-            !k.in_place || k.overwritten().is_some(),
-            "mlp: in place, but the result is added to no stored tensor of its size".into(),
-        );
+        need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {:?}; 0 or 1 per axis is expected", k.pad_front));
+        need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
+        need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
+        need(!k.in_place || k.overwritten().is_some(), "mlp: in place, but the result is added to no stored tensor of its size".into());
         check_residual(k, &mut need);
         verdict(wrong)
     }
@@ -215,34 +160,20 @@ impl Mlp {
 fn check_residual(k: &Mlp, need: &mut impl FnMut(bool, String)) {
     let fits = |from: Extent, stride: Extent, down: bool| {
         (0..3).all(|a| {
-            let (large, small) = if down {
-                (from[a], k.grid[a])
-            } else {
-                (k.grid[a], from[a])
-            };
+            let (large, small) = if down { (from[a], k.grid[a]) } else { (k.grid[a], from[a]) };
             stride[a] > 0 && small == large.div_ceil(stride[a])
         })
     };
     match k.residual {
         Residual::None | Residual::Identity => {}
         Residual::Stem { channels } => need(channels > 0, "mlp: the stem has no channels".into()),
-        Residual::Strided {
-            from,
-            channels,
-            stride,
-        } => need(
+        Residual::Strided { from, channels, stride } => need(
             channels > 0 && fits(from, stride, true),
-            format!(
-                "mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}",
-                k.grid
-            ),
+            format!("mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}", k.grid),
         ),
         Residual::Scattered { from, stride } => need(
             fits(from, stride, false),
-            format!(
-                "mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}",
-                k.grid
-            ),
+            format!("mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}", k.grid),
         ),
     }
 }
@@ -263,19 +194,10 @@ impl Pointwise {
             ));
         }
         if !(0..3).all(|a| k.stride[a] > 0 && k.output[a] == k.input[a].div_ceil(k.stride[a])) {
-            wrong.push(format!(
-                "pointwise: {:?} at stride {:?} does not give {:?}",
-                k.input, k.stride, k.output
-            ));
+            wrong.push(format!("pointwise: {:?} at stride {:?} does not give {:?}", k.input, k.stride, k.output));
         }
-        if k.rows == 0
-            || k.voxels == 0
-            || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m)
-        {
-            wrong.push(format!(
-            "pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}",
-            k.voxels, k.rows
-        ));
+        if k.rows == 0 || k.voxels == 0 || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m) {
+            wrong.push(format!("pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}", k.voxels, k.rows));
         }
         verdict(wrong)
     }
@@ -291,9 +213,9 @@ impl Classify {
         let mut wrong = Vec::new();
         if k.batch == 0 || k.classes == 0 || k.space == 0 || k.voxels == 0 {
             wrong.push(format!(
-            "classify: an extent is zero: batch {}, classes {}, space {}, voxels per workgroup {}",
-            k.batch, k.classes, k.space, k.voxels
-        ));
+                "classify: an extent is zero: batch {}, classes {}, space {}, voxels per workgroup {}",
+                k.batch, k.classes, k.space, k.voxels
+            ));
         }
         verdict(wrong)
     }
@@ -301,11 +223,7 @@ impl Classify {
 
 /// All complaints in one.
 fn verdict(wrong: Vec<String>) -> Result<(), String> {
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong.join("; "))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
 #[cfg(test)]
@@ -315,13 +233,7 @@ mod tests {
     use crate::scratch::{MlpScratch, row_block};
     use crate::target::TARGETS;
 
-    fn plain(
-        grid: Extent,
-        channels: usize,
-        hidden: usize,
-        out_channels: usize,
-        batch: usize,
-    ) -> Mlp {
+    fn plain(grid: Extent, channels: usize, hidden: usize, out_channels: usize, batch: usize) -> Mlp {
         Mlp {
             batch,
             grid,
@@ -337,11 +249,7 @@ mod tests {
             head: None,
             store: true,
             in_place: false,
-            tile: MlpTile {
-                voxels: 0,
-                rows: 0,
-                hidden: 0,
-            },
+            tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
         }
     }
 
@@ -349,15 +257,7 @@ mod tests {
     fn chosen_tiles_are_legal_and_cut_the_work_evenly() {
         for target in TARGETS {
             for side in [1usize, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64] {
-                for (c, e, o) in [
-                    (1, 3, 1),
-                    (5, 8, 20),
-                    (32, 64, 32),
-                    (33, 99, 7),
-                    (128, 512, 128),
-                    (512, 4096, 512),
-                    (1024, 8192, 512),
-                ] {
+                for (c, e, o) in [(1, 3, 1), (5, 8, 20), (32, 64, 32), (33, 99, 7), (128, 512, 128), (512, 4096, 512), (1024, 8192, 512)] {
                     for batch in [1, 2] {
                         let mut k = plain([side; 3], c, e, o, batch);
                         k.tile = k.choose_tile(target);
@@ -373,11 +273,7 @@ mod tests {
                             assert!(k.tile.rows + 4 >= HEAVY_ROWS, "{k:?}");
                         }
                         let s = MlpScratch::of(&k);
-                        assert!(
-                            s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16,
-                            "{} bytes: {k:?}",
-                            s.bytes
-                        );
+                        assert!(s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16, "{} bytes: {k:?}", s.bytes);
                     }
                 }
             }
@@ -401,18 +297,10 @@ mod tests {
                     bias: true,
                     stem: None,
                     stats: false,
-                    tile: DepthwiseTile {
-                        channels: 32,
-                        depth: 6,
-                        height: 9,
-                        width: 1,
-                    },
+                    tile: DepthwiseTile { channels: 32, depth: 6, height: 9, width: 1 },
                 };
                 conv.tile.width = conv.choose_row_tile(target).width;
-                k.source = MlpSource::ConvLayerNorm {
-                    conv,
-                    eps: Bits::of(1e-5),
-                };
+                k.source = MlpSource::ConvLayerNorm { conv, eps: Bits::of(1e-5) };
                 k.tile = k.choose_tile(target);
                 assert_eq!(k.legal(target), Ok(()));
                 let group = MlpScratch::of(&k).group;
@@ -428,11 +316,7 @@ mod tests {
     #[test]
     fn bad_tiles_are_named() {
         let mut k = plain([4, 4, 4], 8, 64, 8, 1);
-        k.tile = MlpTile {
-            voxels: 24,
-            rows: 16,
-            hidden: 40,
-        };
+        k.tile = MlpTile { voxels: 24, rows: 16, hidden: 40 };
         k.head = Some(2);
         k.pad_front = [1, 0, 0];
         let complaints = |k: &Mlp| match k.legal(&TARGETS[0]) {
@@ -440,11 +324,7 @@ mod tests {
             Err(all) => all.split("; mlp: ").count(),
         };
         assert_eq!(complaints(&k), 3, "{:?}", k.legal(&TARGETS[0]));
-        k.residual = Residual::Strided {
-            from: [9, 8, 8],
-            channels: 4,
-            stride: [2; 3],
-        };
+        k.residual = Residual::Strided { from: [9, 8, 8], channels: 4, stride: [2; 3] };
         assert_eq!(complaints(&k), 4);
     }
 }

@@ -48,63 +48,33 @@ impl Host {
     /// `Device` if threads cannot be started.
     pub fn new(threads: usize) -> Result<Self, RuntimeError> {
         if threads == 0 || threads > MAX_THREADS {
-            return Err(failed(format!(
-                "{threads} threads asked for, 1 to {MAX_THREADS} possible"
-            )));
+            return Err(failed(format!("{threads} threads asked for, 1 to {MAX_THREADS} possible")));
         }
-        let pool = Pool::new(threads)
-            .map_err(|e| failed(format!("cannot start {threads} threads: {e}")))?;
-        Ok(Self {
-            pool,
-            sets: Vec::new(),
-            installed: None,
-            memory: Vec::new(),
-        })
+        let pool = Pool::new(threads).map_err(|e| failed(format!("cannot start {threads} threads: {e}")))?;
+        Ok(Self { pool, sets: Vec::new(), installed: None, memory: Vec::new() })
     }
 
     fn keep(&mut self, memory: Memory) -> Buffer {
         let bytes = memory.len() as u64;
         self.memory.push(Arc::new(memory));
-        Buffer {
-            id: self.memory.len() - 1,
-            bytes,
-        }
+        Buffer { id: self.memory.len() - 1, bytes }
     }
 
     fn memory(&self, buffer: Buffer) -> Result<&Arc<Memory>, RuntimeError> {
-        self.memory.get(buffer.id).ok_or(RuntimeError::Range {
-            offset: 0,
-            bytes: buffer.bytes,
-            limit: 0,
-        })
+        self.memory.get(buffer.id).ok_or(RuntimeError::Range { offset: 0, bytes: buffer.bytes, limit: 0 })
     }
 }
 
 fn failed(reason: String) -> RuntimeError {
-    RuntimeError::Device {
-        device: "host",
-        reason,
-    }
+    RuntimeError::Device { device: "host", reason }
 }
 
 /// One command with its addresses.
 #[derive(Debug)]
 enum Step {
-    Launch {
-        kernel: Kernel,
-        args: Range<usize>,
-        workgroups: u64,
-    },
-    Fill {
-        dst: *mut u8,
-        bytes: usize,
-        value: u8,
-    },
-    Copy {
-        src: *const u8,
-        dst: *mut u8,
-        bytes: usize,
-    },
+    Launch { kernel: Kernel, args: Range<usize>, workgroups: u64 },
+    Fill { dst: *mut u8, bytes: usize, value: u8 },
+    Copy { src: *const u8, dst: *mut u8, bytes: usize },
 }
 
 impl Step {
@@ -160,10 +130,7 @@ impl Work for Bound {
             Step::Copy { src, dst, bytes } => {
                 let at = workgroup as usize * BLOCK;
                 // SAFETY: `load` checked both ranges and that they do not overlap; blocks of one copy do not either.
-                unsafe {
-                    src.add(at)
-                        .copy_to_nonoverlapping(dst.add(at), BLOCK.min(bytes - at))
-                };
+                unsafe { src.add(at).copy_to_nonoverlapping(dst.add(at), BLOCK.min(bytes - at)) };
             }
         }
     }
@@ -193,8 +160,7 @@ impl Device for Host {
 
     fn weights(&mut self, bundle: &Bundle) -> Result<Buffer, RuntimeError> {
         let section = bundle.weights_section();
-        let memory = Memory::map(bundle.path(), section.offset, section.bytes, bundle.size())
-            .map_err(failed)?;
+        let memory = Memory::map(bundle.path(), section.offset, section.bytes, bundle.size()).map_err(failed)?;
         bundle.check_weights(memory.bytes())?;
         Ok(self.keep(memory))
     }
@@ -206,12 +172,7 @@ impl Device for Host {
             return Err(failed("upload into mapped weights".to_owned()));
         }
         // SAFETY: the range is inside the memory, which is writable and not in use: launches run only inside `submit(&mut self)`.
-        unsafe {
-            memory
-                .base()
-                .add(range.start)
-                .copy_from_nonoverlapping(src.as_ptr(), src.len())
-        };
+        unsafe { memory.base().add(range.start).copy_from_nonoverlapping(src.as_ptr(), src.len()) };
         Ok(())
     }
 
@@ -219,35 +180,23 @@ impl Device for Host {
         let memory = self.memory(src)?;
         let range = range(offset, dst.len() as u64, memory.len() as u64)?;
         // SAFETY: the range is inside the memory, and no launch runs beside us (`&mut self`).
-        unsafe {
-            memory
-                .base()
-                .add(range.start)
-                .copy_to_nonoverlapping(dst.as_mut_ptr(), dst.len())
-        };
+        unsafe { memory.base().add(range.start).copy_to_nonoverlapping(dst.as_mut_ptr(), dst.len()) };
         Ok(())
     }
 
     fn load(&mut self, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
         let program = binary.program;
         if !self.runs(&program.target) {
-            return Err(failed(format!(
-                "code for {} does not run here",
-                program.target
-            )));
+            return Err(failed(format!("code for {} does not run here", program.target)));
         }
         check(binary)?;
         let arena = Arc::clone(self.memory(binary.arena)?);
         let weights = Arc::clone(self.memory(binary.weights)?);
         // `check` compared with the handles' sizes, which a caller of another device could have brought along.
-        if arena.len() as u64 != binary.arena.bytes
-            || weights.len() as u64 != binary.weights.bytes
-            || !arena.writable()
-        {
+        if arena.len() as u64 != binary.arena.bytes || weights.len() as u64 != binary.weights.bytes || !arena.writable() {
             return Err(failed("buffers of another device".to_owned()));
         }
-        let library = Library::load(binary.code)
-            .map_err(|e| failed(format!("code for {}: {e}", program.target)))?;
+        let library = Library::load(binary.code).map_err(|e| failed(format!("code for {}: {e}", program.target)))?;
 
         let address = |b: &BufferRef| {
             let base = match b.space {
@@ -261,51 +210,25 @@ impl Device for Host {
         let mut names = Vec::with_capacity(program.commands.len());
         for command in &program.commands {
             let (step, name) = match command {
-                Command::Launch {
-                    kernel,
-                    args: buffers,
-                    workgroups,
-                    ..
-                } => {
+                Command::Launch { kernel, args: buffers, workgroups, .. } => {
                     let first = args.len();
-                    args.extend(
-                        buffers
-                            .iter()
-                            .map(|b| address(b).cast_const().cast::<c_void>()),
-                    );
+                    args.extend(buffers.iter().map(|b| address(b).cast_const().cast::<c_void>()));
                     // SAFETY: the ABI of exported kernels is fixed by the bundle format's version.
-                    let symbol: Kernel = unsafe { library.symbol(kernel) }.map_err(|e| {
-                        failed(format!("code for {}: kernel {kernel}: {e}", program.target))
-                    })?;
-                    let step = Step::Launch {
-                        kernel: symbol,
-                        args: first..args.len(),
-                        workgroups: *workgroups,
-                    };
+                    let symbol: Kernel = unsafe { library.symbol(kernel) }
+                        .map_err(|e| failed(format!("code for {}: kernel {kernel}: {e}", program.target)))?;
+                    let step = Step::Launch { kernel: symbol, args: first..args.len(), workgroups: *workgroups };
                     (step, kernel.clone())
                 }
                 Command::Fill { dst, value } => {
-                    let step = Step::Fill {
-                        dst: address(dst),
-                        bytes: dst.bytes as usize,
-                        value: *value,
-                    };
+                    let step = Step::Fill { dst: address(dst), bytes: dst.bytes as usize, value: *value };
                     (step, "a fill".to_owned())
                 }
                 Command::Copy { src, dst } => {
-                    let apart = src.space != dst.space
-                        || src.offset + src.bytes <= dst.offset
-                        || dst.offset + dst.bytes <= src.offset;
+                    let apart = src.space != dst.space || src.offset + src.bytes <= dst.offset || dst.offset + dst.bytes <= src.offset;
                     if !apart {
-                        return Err(failed(format!(
-                            "copy between overlapping {src:?} and {dst:?}"
-                        )));
+                        return Err(failed(format!("copy between overlapping {src:?} and {dst:?}")));
                     }
-                    let step = Step::Copy {
-                        src: address(src),
-                        dst: address(dst),
-                        bytes: src.bytes as usize,
-                    };
+                    let step = Step::Copy { src: address(src), dst: address(dst), bytes: src.bytes as usize };
                     (step, "a copy".to_owned())
                 }
             };
@@ -316,50 +239,21 @@ impl Device for Host {
         let stride = usize::try_from(program.scratch_bytes)
             .ok()
             .and_then(|b| b.checked_next_multiple_of(4096)?.checked_add(4096))
-            .ok_or_else(|| {
-                failed(format!(
-                    "{} bytes of scratch per thread",
-                    program.scratch_bytes
-                ))
-            })?;
+            .ok_or_else(|| failed(format!("{} bytes of scratch per thread", program.scratch_bytes)))?;
         let scratch = stride
             .checked_mul(self.threads())
-            .ok_or_else(|| {
-                format!(
-                    "{} threads with {stride} bytes of scratch each",
-                    self.threads()
-                )
-            })
+            .ok_or_else(|| format!("{} threads with {stride} bytes of scratch each", self.threads()))
             .and_then(|bytes| Memory::alloc(bytes as u64))
             .map_err(failed)?;
-        let bound = Bound {
-            steps,
-            args,
-            names,
-            scratch,
-            stride,
-            _arena: arena,
-            _weights: weights,
-            _library: library,
-        };
+        let bound = Bound { steps, args, names, scratch, stride, _arena: arena, _weights: weights, _library: library };
         self.sets.push(Arc::new(bound));
-        Ok(KernelSet {
-            id: self.sets.len() - 1,
-        })
+        Ok(KernelSet { id: self.sets.len() - 1 })
     }
 
     fn submit(&mut self, kernels: KernelSet, commands: Range<usize>) -> Result<(), RuntimeError> {
-        let none = RuntimeError::Range {
-            offset: kernels.id as u64,
-            bytes: 1,
-            limit: self.sets.len() as u64,
-        };
+        let none = RuntimeError::Range { offset: kernels.id as u64, bytes: 1, limit: self.sets.len() as u64 };
         let set = self.sets.get(kernels.id).ok_or(none)?;
-        range(
-            commands.start as u64,
-            commands.len() as u64,
-            set.steps.len() as u64,
-        )?;
+        range(commands.start as u64, commands.len() as u64, set.steps.len() as u64)?;
         if self.installed != Some(kernels.id) {
             self.pool.install(Arc::clone(set) as Arc<dyn Work>);
             self.installed = Some(kernels.id);

@@ -141,10 +141,7 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "host" => Ok(Self::Host),
             "null" => Ok(Self::Null),
-            _ => Err(format!(
-                "unknown device \"{s}\", expected one of {}",
-                Self::NAMES.join(", ")
-            )),
+            _ => Err(format!("unknown device \"{s}\", expected one of {}", Self::NAMES.join(", "))),
         }
     }
 }
@@ -152,16 +149,8 @@ impl FromStr for DeviceChoice {
 /// Checks a range against a size and gives it as `usize`.
 pub(crate) fn range(offset: u64, bytes: u64, limit: u64) -> Result<Range<usize>, RuntimeError> {
     let end = offset.checked_add(bytes).filter(|&end| end <= limit);
-    let end = end.ok_or(RuntimeError::Range {
-        offset,
-        bytes,
-        limit,
-    })?;
-    let too_far = |_| RuntimeError::Range {
-        offset,
-        bytes,
-        limit,
-    };
+    let end = end.ok_or(RuntimeError::Range { offset, bytes, limit })?;
+    let too_far = |_| RuntimeError::Range { offset, bytes, limit };
     Ok(usize::try_from(offset).map_err(too_far)?..usize::try_from(end).map_err(too_far)?)
 }
 
@@ -176,19 +165,11 @@ pub(crate) fn check(binary: &Binary<'_>) -> Result<(), RuntimeError> {
     };
     let written = |b: &BufferRef| match b.space {
         Space::Arena => one(b),
-        Space::Weights => Err(RuntimeError::Range {
-            offset: b.offset,
-            bytes: b.bytes,
-            limit: 0,
-        }),
+        Space::Weights => Err(RuntimeError::Range { offset: b.offset, bytes: b.bytes, limit: 0 }),
     };
     let program = binary.program;
     range(0, program.arena_bytes, binary.arena.bytes)?;
-    program
-        .inputs
-        .iter()
-        .chain(&program.outputs)
-        .try_for_each(one)?;
+    program.inputs.iter().chain(&program.outputs).try_for_each(one)?;
     for command in &program.commands {
         match command {
             Command::Launch { args, .. } => args.iter().try_for_each(one)?,
@@ -197,11 +178,7 @@ pub(crate) fn check(binary: &Binary<'_>) -> Result<(), RuntimeError> {
                 one(src)?;
                 written(dst)?;
                 if src.bytes != dst.bytes {
-                    return Err(RuntimeError::Range {
-                        offset: dst.offset,
-                        bytes: src.bytes,
-                        limit: dst.bytes,
-                    });
+                    return Err(RuntimeError::Range { offset: dst.offset, bytes: src.bytes, limit: dst.bytes });
                 }
             }
         }

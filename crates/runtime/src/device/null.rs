@@ -33,10 +33,7 @@ impl Device for Null {
 
     fn alloc(&mut self, bytes: u64) -> Result<Buffer, RuntimeError> {
         self.buffers.push(bytes);
-        Ok(Buffer {
-            id: self.buffers.len() - 1,
-            bytes,
-        })
+        Ok(Buffer { id: self.buffers.len() - 1, bytes })
     }
 
     fn upload(&mut self, src: &[u8], dst: Buffer, offset: u64) -> Result<(), RuntimeError> {
@@ -52,9 +49,7 @@ impl Device for Null {
     fn load(&mut self, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
         check(binary)?;
         self.sets.push(binary.program.commands.len());
-        Ok(KernelSet {
-            id: self.sets.len() - 1,
-        })
+        Ok(KernelSet { id: self.sets.len() - 1 })
     }
 
     fn submit(&mut self, kernels: KernelSet, commands: Range<usize>) -> Result<(), RuntimeError> {

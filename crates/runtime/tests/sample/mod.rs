@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use mnx_artifact::{
-    BufferRef, BundleWriter, Command, Cost, Manifest, ModelCard, Port, Program, Space, WeightEntry,
-};
+use mnx_artifact::{BufferRef, BundleWriter, Command, Cost, Manifest, ModelCard, Port, Program, Space, WeightEntry};
 use mnx_weights::det;
 
 /// Odd sizes on purpose.
@@ -43,34 +41,22 @@ void count(const void *const *buffers, uint64_t workgroup, void *scratch) {
 "#;
 
 pub fn arena(offset: u64, bytes: u64) -> BufferRef {
-    BufferRef {
-        space: Space::Arena,
-        offset,
-        bytes,
-    }
+    BufferRef { space: Space::Arena, offset, bytes }
 }
 
 fn weights(offset: u64, bytes: u64) -> BufferRef {
-    BufferRef {
-        space: Space::Weights,
-        offset,
-        bytes,
-    }
+    BufferRef { space: Space::Weights, offset, bytes }
 }
 
 pub fn program(target: &str, requires: &[&str]) -> Program {
     let f = (VOXELS * 4) as u64;
-    let launch =
-        |dispatch: &str, kernel: &str, args: Vec<BufferRef>, workgroups: u64| Command::Launch {
-            dispatch: dispatch.into(),
-            kernel: kernel.into(),
-            args,
-            workgroups,
-            cost: Cost {
-                flops: 2 * workgroups * 7,
-                bytes: 8 * workgroups * 7,
-            },
-        };
+    let launch = |dispatch: &str, kernel: &str, args: Vec<BufferRef>, workgroups: u64| Command::Launch {
+        dispatch: dispatch.into(),
+        kernel: kernel.into(),
+        args,
+        workgroups,
+        cost: Cost { flops: 2 * workgroups * 7, bytes: 8 * workgroups * 7 },
+    };
     Program {
         target: target.into(),
         requires: requires.iter().map(|&r| r.into()).collect(),
@@ -79,35 +65,11 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
         inputs: vec![arena(0, f)],
         outputs: vec![arena(2048, 2 * f), arena(3072, f)],
         commands: vec![
-            Command::Fill {
-                dst: arena(0x200, 2 * f),
-                value: 0xff,
-            },
-            launch(
-                "block",
-                "affine",
-                vec![
-                    arena(0, f),
-                    weights(0, 8),
-                    weights(64, 8),
-                    arena(0x200, 2 * f),
-                ],
-                30,
-            ),
-            Command::Copy {
-                src: arena(0x200, 2 * f),
-                dst: arena(2048, 2 * f),
-            },
-            Command::Fill {
-                dst: arena(3072, f),
-                value: 0,
-            },
-            launch(
-                "head",
-                "count",
-                vec![arena(2048, 2 * f), arena(3072, f)],
-                15,
-            ),
+            Command::Fill { dst: arena(0x200, 2 * f), value: 0xff },
+            launch("block", "affine", vec![arena(0, f), weights(0, 8), weights(64, 8), arena(0x200, 2 * f)], 30),
+            Command::Copy { src: arena(0x200, 2 * f), dst: arena(2048, 2 * f) },
+            Command::Fill { dst: arena(3072, f), value: 0 },
+            launch("head", "count", vec![arena(2048, 2 * f), arena(3072, f)], 15),
         ],
     }
 }
@@ -198,8 +160,6 @@ pub fn expected(x: &[f32], w: [f32; 2], b: [f32; 2]) -> (Vec<f32>, Vec<i32>) {
     for c in 0..CHANNELS {
         y.extend(x.iter().map(|v| (w[c] * v + b[c]).max(0.0)));
     }
-    let counts = (0..VOXELS)
-        .map(|v| i32::from(y[v] > 0.5) + i32::from(y[VOXELS + v] > 0.5))
-        .collect();
+    let counts = (0..VOXELS).map(|v| i32::from(y[v] > 0.5) + i32::from(y[VOXELS + v] > 0.5)).collect();
     (y, counts)
 }

@@ -48,17 +48,8 @@ pub(crate) struct Canvas {
 
 impl Canvas {
     pub(crate) fn new(width: usize, height: usize, colour: Colour) -> Canvas {
-        let pixels = colour
-            .iter()
-            .copied()
-            .cycle()
-            .take(3 * width * height)
-            .collect();
-        Canvas {
-            width,
-            height,
-            pixels,
-        }
+        let pixels = colour.iter().copied().cycle().take(3 * width * height).collect();
+        Canvas { width, height, pixels }
     }
 
     /// Sets one pixel; those beyond the edge are left out.
@@ -91,14 +82,11 @@ impl Canvas {
     /// Encodes as PNG, 8-bit RGB.
     pub(crate) fn encode(&self, out: impl Write) -> io::Result<()> {
         let size = |n: usize| u32::try_from(n).map_err(io::Error::other);
-        let mut encoder =
-            png::Encoder::new(BufWriter::new(out), size(self.width)?, size(self.height)?);
+        let mut encoder = png::Encoder::new(BufWriter::new(out), size(self.width)?, size(self.height)?);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         let mut writer = encoder.write_header().map_err(io::Error::other)?;
-        writer
-            .write_image_data(&self.pixels)
-            .map_err(io::Error::other)?;
+        writer.write_image_data(&self.pixels).map_err(io::Error::other)?;
         writer.finish().map_err(io::Error::other)
     }
 }

@@ -63,15 +63,10 @@ const GLYPHS: &[(char, [u8; HEIGHT])] = &[
 ];
 
 /// What stands for a character that the alphabet lacks.
-const UNKNOWN: [u8; HEIGHT] = [
-    0b01110, 0b10001, 0b00010, 0b00100, 0b00100, 0b00000, 0b00100,
-];
+const UNKNOWN: [u8; HEIGHT] = [0b01110, 0b10001, 0b00010, 0b00100, 0b00100, 0b00000, 0b00100];
 
 /// The dots of a character; small letters are drawn as capitals.
 pub(crate) fn glyph(c: char) -> [u8; HEIGHT] {
     let capital = c.to_ascii_uppercase();
-    GLYPHS
-        .iter()
-        .find(|g| g.0 == capital)
-        .map_or(UNKNOWN, |g| g.1)
+    GLYPHS.iter().find(|g| g.0 == capital).map_or(UNKNOWN, |g| g.1)
 }

@@ -35,30 +35,9 @@ struct View {
 }
 
 const VIEWS: [View; 3] = [
-    View {
-        title: "axial",
-        across: 0,
-        row: 1,
-        column: 2,
-        top: "A",
-        left: "R",
-    },
-    View {
-        title: "coronal",
-        across: 1,
-        row: 0,
-        column: 2,
-        top: "S",
-        left: "R",
-    },
-    View {
-        title: "sagittal",
-        across: 2,
-        row: 0,
-        column: 1,
-        top: "S",
-        left: "A",
-    },
+    View { title: "axial", across: 0, row: 1, column: 2, top: "A", left: "R" },
+    View { title: "coronal", across: 1, row: 0, column: 2, top: "S", left: "R" },
+    View { title: "sagittal", across: 2, row: 0, column: 1, top: "S", left: "A" },
 ];
 
 /// A volume turned for display.
@@ -82,18 +61,10 @@ struct Scene {
 ///
 /// # Errors
 /// When the labels do not lie on the volume's grid, the orientation cannot be told, or the disk refuses.
-pub fn montage(
-    volume: &Volume,
-    labels: &[u16],
-    names: &[String],
-    path: &Path,
-) -> Result<(), VolumeError> {
+pub fn montage(volume: &Volume, labels: &[u16], names: &[String], path: &Path) -> Result<(), VolumeError> {
     let voxels = volume.voxels();
     if labels.len() != voxels || voxels == 0 {
-        return Err(VolumeError::Setting(format!(
-            "{} labels for a picture of {voxels} voxels",
-            labels.len()
-        )));
+        return Err(VolumeError::Setting(format!("{} labels for a picture of {voxels} voxels", labels.len())));
     }
     let map = AxisMap::to_orientation(&volume.affine, "RAS")?;
     let scene = Scene {
@@ -105,12 +76,8 @@ pub fn montage(
     };
     let canvas = compose(&scene, names);
     let temporary = temporary_beside(path, ".png")?;
-    canvas
-        .encode(temporary.as_file())
-        .map_err(|e| VolumeError::io(path, e))?;
-    temporary
-        .persist(path)
-        .map_err(|e| VolumeError::io(path, e.error))?;
+    canvas.encode(temporary.as_file()).map_err(|e| VolumeError::io(path, e))?;
+    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
     Ok(())
 }
 
@@ -126,11 +93,7 @@ fn compose(scene: &Scene, names: &[String]) -> Canvas {
         .collect();
     let legend = legend(scene, names);
     let wide: usize = views.iter().map(|v| pixels(v.column) + GAP).sum::<usize>() + GAP;
-    let longest = legend
-        .iter()
-        .map(|l| l.1.chars().count())
-        .max()
-        .unwrap_or(0);
+    let longest = legend.iter().map(|l| l.1.chars().count()).max().unwrap_or(0);
     let cell = text_height(TEXT) + GAP + text_width(longest, TEXT) + 2 * GAP;
     let width = wide.max(cell + GAP);
     let columns = ((width - GAP) / cell).max(1);
@@ -193,8 +156,7 @@ fn best_slice(scene: &Scene, axis: usize) -> usize {
         let at = [i / (ny * nx), i / nx % ny, i % nx][axis];
         *area[at].entry(*l).or_default() += 1;
     }
-    let score =
-        |slice: &BTreeMap<u16, usize>| slice.values().map(|&n| (n as f64).sqrt()).sum::<f64>();
+    let score = |slice: &BTreeMap<u16, usize>| slice.values().map(|&n| (n as f64).sqrt()).sum::<f64>();
     let mut best = (scene.shape[axis] / 2, 0.0);
     for (i, slice) in area.iter().enumerate() {
         let s = score(slice);
@@ -218,10 +180,7 @@ fn draw_slice(canvas: &mut Canvas, scene: &Scene, view: &View, at: [usize; 2], s
     };
     let [w, h] = size;
     let label = |px: usize, py: usize| {
-        let (r, c) = (
-            place(py, h, rows).round() as usize,
-            place(px, w, columns).round() as usize,
-        );
+        let (r, c) = (place(py, h, rows).round() as usize, place(px, w, columns).round() as usize);
         scene.labels[offset(r, c)]
     };
     let grey = |px: usize, py: usize| {
@@ -229,8 +188,7 @@ fn draw_slice(canvas: &mut Canvas, scene: &Scene, view: &View, at: [usize; 2], s
         let (r0, c0) = (r.floor() as usize, c.floor() as usize);
         let (r1, c1) = ((r0 + 1).min(rows - 1), (c0 + 1).min(columns - 1));
         let (fr, fc) = (r as f32 - r0 as f32, c as f32 - c0 as f32);
-        let mix =
-            |r: usize| scene.image[offset(r, c0)] * (1.0 - fc) + scene.image[offset(r, c1)] * fc;
+        let mix = |r: usize| scene.image[offset(r, c0)] * (1.0 - fc) + scene.image[offset(r, c1)] * fc;
         let v = mix(r0) * (1.0 - fr) + mix(r1) * fr;
         let (low, high) = scene.window;
         255.0 * ((v - low) / (high - low)).clamp(0.0, 1.0)
@@ -266,11 +224,7 @@ fn grey_window(image: &[f32], labels: &[u16]) -> (f32, f32) {
     let step = (image.len() / 400_000).max(1);
     let mut all: Vec<f32> = image.iter().copied().step_by(step).collect();
     let (mut low, mut high) = spread(&mut all, 0.005, 0.995);
-    let labelled = image
-        .iter()
-        .zip(labels)
-        .filter(|(_, l)| **l != 0)
-        .map(|(v, _)| *v);
+    let labelled = image.iter().zip(labels).filter(|(_, l)| **l != 0).map(|(v, _)| *v);
     let mut inside: Vec<f32> = labelled.step_by(step).collect();
     if !inside.is_empty() {
         let (a, b) = spread(&mut inside, 0.1, 0.9);
@@ -279,11 +233,7 @@ fn grey_window(image: &[f32], labels: &[u16]) -> (f32, f32) {
             (low, high) = (low.max(a - margin), high.min(b + margin));
         }
     }
-    if high > low {
-        (low, high)
-    } else {
-        (low - 0.5, low + 0.5)
-    }
+    if high > low { (low, high) } else { (low - 0.5, low + 0.5) }
 }
 
 #[cfg(test)]
@@ -294,12 +244,7 @@ mod tests {
 
     /// 40x30x20 mm, spacing 1, 2, 4 mm along x, y, z; file axes LPS; one labelled block.
     fn scene() -> (Volume, Vec<u16>) {
-        let affine = [
-            [-1., 0., 0., 0.],
-            [0., -2., 0., 0.],
-            [0., 0., 4., 0.],
-            [0., 0., 0., 1.],
-        ];
+        let affine = [[-1., 0., 0., 0.], [0., -2., 0., 0.], [0., 0., 4., 0.], [0., 0., 0., 1.]];
         let shape = [5, 15, 40];
         let header = Header::new(shape, affine).unwrap();
         let data: Vec<f32> = (0..3000).map(|i| (i % 40) as f32).collect();
@@ -311,14 +256,7 @@ mod tests {
                 }
             }
         }
-        let volume = Volume {
-            data,
-            channels: 1,
-            shape,
-            affine,
-            spacing: header.spacing(),
-            header,
-        };
+        let volume = Volume { data, channels: 1, shape, affine, spacing: header.spacing(), header };
         (volume, labels)
     }
 
@@ -335,13 +273,7 @@ mod tests {
         let (volume, labels) = scene();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.png");
-        montage(
-            &volume,
-            &labels,
-            &["".into(), "a".into(), "block".into()],
-            &path,
-        )
-        .unwrap();
+        montage(&volume, &labels, &["".into(), "a".into(), "block".into()], &path).unwrap();
         let (width, height, pixels) = decode(&path);
         // Three panels: 420 wide for 40 mm, then 420, then 315 (30 mm).
         assert_eq!(width, 420 + 420 + 315 + 4 * GAP);
@@ -353,12 +285,7 @@ mod tests {
         for y in top..top + 315 {
             for x in GAP..GAP + 420 {
                 if pixels[3 * (y * width + x)..][..3] == colour {
-                    found = (
-                        found.0.min(x),
-                        found.1.max(x),
-                        found.2.min(y),
-                        found.3.max(y),
-                    );
+                    found = (found.0.min(x), found.1.max(x), found.2.min(y), found.3.max(y));
                 }
             }
         }
@@ -368,28 +295,16 @@ mod tests {
         assert!(near(found.1, GAP as f64 + 10.0 * scale - 1.0), "{found:?}");
         // File y 2..6 runs to posterior: anterior is at the top, so rows 2..6 of 15 from the top.
         assert!(near(found.2, top as f64 + 2.0 * 2.0 * scale), "{found:?}");
-        assert!(
-            near(found.3, top as f64 + 6.0 * 2.0 * scale - 1.0),
-            "{found:?}"
-        );
+        assert!(near(found.3, top as f64 + 6.0 * 2.0 * scale - 1.0), "{found:?}");
         // The legend's swatch.
-        let swatch = pixels
-            .chunks_exact(3 * width)
-            .skip(top + 315 + GAP)
-            .take(height);
+        let swatch = pixels.chunks_exact(3 * width).skip(top + 315 + GAP).take(height);
         assert!(swatch.flat_map(|r| r.chunks_exact(3)).any(|p| p == colour));
     }
 
     #[test]
     fn volume_and_name_stand_in_the_legend() {
         let (volume, labels) = scene();
-        let scene = Scene {
-            image: volume.data.clone(),
-            labels,
-            shape: volume.shape,
-            spacing: volume.spacing,
-            window: (0.0, 1.0),
-        };
+        let scene = Scene { image: volume.data.clone(), labels, shape: volume.shape, spacing: volume.spacing, window: (0.0, 1.0) };
         let names = vec![String::new(), "a".into(), "block".into()];
         // 2 * 4 * 7 voxels of 8 cubic millimetres.
         assert_eq!(legend(&scene, &names), [(2, "block 0.4 ml".to_string())]);
@@ -404,22 +319,10 @@ mod tests {
         assert_eq!(seen.len(), 60);
         let folder = tempfile::tempdir().unwrap();
         for shape in [[1, 1, 1], [1, 9, 7], [3, 1, 1], [2, 2, 90]] {
-            let eye = [
-                [1., 0., 0., 0.],
-                [0., 1., 0., 0.],
-                [0., 0., 1., 0.],
-                [0., 0., 0., 1.],
-            ];
+            let eye = [[1., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 1., 0.], [0., 0., 0., 1.]];
             let header = Header::new(shape, eye).unwrap();
             let n: usize = shape.iter().product();
-            let volume = Volume {
-                data: vec![3.0; n],
-                channels: 1,
-                shape,
-                affine: eye,
-                spacing: header.spacing(),
-                header,
-            };
+            let volume = Volume { data: vec![3.0; n], channels: 1, shape, affine: eye, spacing: header.spacing(), header };
             let path = folder.path().join("m.png");
             montage(&volume, &vec![0; n], &[], &path).unwrap();
             montage(&volume, &vec![300; n], &[], &path).unwrap();

@@ -71,21 +71,14 @@ impl Recipe {
             sform_code: 1,
             qform_code: 0,
             quatern: [0.0; 6],
-            srow: [
-                [1.5, 0.0, 0.0, -3.0],
-                [0.0, 2.0, 0.0, 4.0],
-                [0.0, 0.0, 2.5, 5.0],
-            ],
+            srow: [[1.5, 0.0, 0.0, -3.0], [0.0, 2.0, 0.0, 4.0], [0.0, 0.0, 2.5, 5.0]],
             extensions: Vec::new(),
             vox_offset: None,
         }
     }
 
     fn width(&self) -> usize {
-        TYPES
-            .iter()
-            .find(|t| t.0 == self.datatype)
-            .map_or(1, |t| t.1)
+        TYPES.iter().find(|t| t.0 == self.datatype).map_or(1, |t| t.1)
     }
 
     /// The whole file, with these voxel values in file order.
@@ -133,32 +126,19 @@ impl Recipe {
             self.put(&mut o, &self.datatype.to_le_bytes());
             self.put(&mut o, &bits.to_le_bytes());
             dim.iter().for_each(|d| self.put(&mut o, &d.to_le_bytes()));
-            [0f64; 3]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            self.pixdim
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [0f64; 3].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            self.pixdim.iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
             self.put(&mut o, &(offset as i64).to_le_bytes());
             let rest = [self.slope, self.inter, 7.0, 3.0, 0.0, 0.25];
             rest.iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            [0i64; 2]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [0i64; 2].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
             o.extend([b'd'; 80]);
             o.extend([b'a'; 24]);
             self.put(&mut o, &self.qform_code.to_le_bytes());
             self.put(&mut o, &self.sform_code.to_le_bytes());
-            self.quatern
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            self.srow
-                .iter()
-                .flatten()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            [0i32, 10, 0]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            self.quatern.iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            self.srow.iter().flatten().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [0i32, 10, 0].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
             o.extend([0; 16]);
             o.extend([0; 16]);
             assert_eq!(o.len(), 540);
@@ -166,40 +146,22 @@ impl Recipe {
             self.put(&mut o, &348i32.to_le_bytes());
             o.extend([0; 35]);
             o.push(0);
-            dim.iter()
-                .for_each(|d| self.put(&mut o, &(*d as i16).to_le_bytes()));
-            [0f32; 3]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            [0, self.datatype, bits, 0]
-                .iter()
-                .for_each(|v: &i16| self.put(&mut o, &v.to_le_bytes()));
-            self.pixdim
-                .iter()
-                .for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
+            dim.iter().for_each(|d| self.put(&mut o, &(*d as i16).to_le_bytes()));
+            [0f32; 3].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [0, self.datatype, bits, 0].iter().for_each(|v: &i16| self.put(&mut o, &v.to_le_bytes()));
+            self.pixdim.iter().for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
             let scale = [offset as f32, self.slope as f32, self.inter as f32];
-            scale
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            scale.iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
             self.put(&mut o, &0i16.to_le_bytes());
             o.extend([0, 10]); // slice_code, xyzt_units: millimetres, seconds
-            [7f32, 3.0, 0.0, 0.25]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
-            [0i32; 2]
-                .iter()
-                .for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [7f32, 3.0, 0.0, 0.25].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
+            [0i32; 2].iter().for_each(|v| self.put(&mut o, &v.to_le_bytes()));
             o.extend([b'd'; 80]);
             o.extend([b'a'; 24]);
             self.put(&mut o, &(self.qform_code as i16).to_le_bytes());
             self.put(&mut o, &(self.sform_code as i16).to_le_bytes());
-            self.quatern
-                .iter()
-                .for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
-            self.srow
-                .iter()
-                .flatten()
-                .for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
+            self.quatern.iter().for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
+            self.srow.iter().flatten().for_each(|v| self.put(&mut o, &(*v as f32).to_le_bytes()));
             o.extend([0; 16]);
             o.extend(b"n+1\0");
             assert_eq!(o.len(), 348);

@@ -80,14 +80,7 @@ struct Tile<'c> {
 }
 
 /// Emits the kernel on its own.
-pub(super) fn emit<'c>(
-    k: &Depthwise,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
-) {
+pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>, scratch: Buffer<'c>) {
     let count = k.inputs().len();
     let layout = DepthwiseScratch::carve(k, &mut Default::default());
     let conv = Conv::new(k, target, b, &buffers[..count], workgroup, scratch, layout);
@@ -181,11 +174,7 @@ pub(crate) fn emit_rows<'c>(
         let [low, high] = conv.place.rows;
         b.each(low, high, group, |first| {
             b.phase("convolve");
-            let end = if group == 1 {
-                b.add(first, 1)
-            } else {
-                b.min(b.add(first, group), high)
-            };
+            let end = if group == 1 { b.add(first, 1) } else { b.min(b.add(first, group), high) };
             conv.vectors(|channels| {
                 for part in cover(&k.axis(2), k.tile.width, layout.before) {
                     conv.along(&part, |tile, voxel, position| {
@@ -197,13 +186,7 @@ pub(crate) fn emit_rows<'c>(
                     });
                 }
             });
-            body(&Rows {
-                sample: conv.place.sample,
-                part: conv.place.part,
-                z,
-                y: first,
-                count: b.sub(end, first),
-            });
+            body(&Rows { sample: conv.place.sample, part: conv.place.part, z, y: first, count: b.sub(end, first) });
         });
     });
 }
@@ -223,17 +206,8 @@ impl<'a, 'c> Conv<'a, 'c> {
         layout: DepthwiseScratch,
     ) -> Self {
         let mut inputs = inputs.iter().copied();
-        let mut take = || {
-            inputs
-                .next()
-                .unwrap_or_else(|| unreachable!("an input is missing"))
-        };
-        let inputs = Inputs {
-            x: take(),
-            stem: k.stem.map(|_| [take(), take()]),
-            weights: take(),
-            bias: k.bias.then(&mut take),
-        };
+        let mut take = || inputs.next().unwrap_or_else(|| unreachable!("an input is missing"));
+        let inputs = Inputs { x: take(), stem: k.stem.map(|_| [take(), take()]), weights: take(), bias: k.bias.then(&mut take) };
         let f32s = |at| region(b, scratch, at, Scalar::F32);
         Self {
             k,
@@ -263,9 +237,7 @@ impl<'a, 'c> Conv<'a, 'c> {
         b.carry(low, high, 1, &[b.index(0)], |z, staged| {
             let taps = Taps::of(&self.k.axis(0), b, z);
             b.phase("stage");
-            b.each(b.max(staged[0], taps.low), taps.high, 1, |plane| {
-                self.stage(plane)
-            });
+            b.each(b.max(staged[0], taps.low), taps.high, 1, |plane| self.stage(plane));
             body(z);
             vec![taps.high]
         });
@@ -279,17 +251,10 @@ impl<'a, 'c> Conv<'a, 'c> {
             // Narrow rows leave accumulators free: several vectors side by side hide the latency instead.
             let wide = self.k.tile.width.min(self.k.output[2]);
             let most = (budget / wide).clamp(1, 4);
-            let vectors = (1..=most)
-                .rev()
-                .find(|v| piece.count.is_multiple_of(*v))
-                .unwrap_or(1);
+            let vectors = (1..=most).rev().find(|v| piece.count.is_multiple_of(*v)).unwrap_or(1);
             let end = piece.first + piece.count * piece.lanes;
             b.each(piece.first, end, piece.lanes * vectors, |first| {
-                body(Channels {
-                    first,
-                    lanes: piece.lanes,
-                    vectors,
-                });
+                body(Channels { first, lanes: piece.lanes, vectors });
             });
         }
     }
@@ -326,11 +291,7 @@ impl<'c> Place<'c> {
             }
         };
         Self {
-            sample: if k.batch == 1 {
-                b.index(0)
-            } else {
-                b.div(rest, parts)
-            },
+            sample: if k.batch == 1 { b.index(0) } else { b.div(rest, parts) },
             part,
             planes: slab(b.div(part, slabs), k.tile.depth, k.output[0]),
             rows: slab(b.rem(part, slabs), k.tile.height, k.output[1]),

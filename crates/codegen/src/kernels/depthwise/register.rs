@@ -7,14 +7,7 @@ use crate::mlir::{Scalar, Ty, Val};
 
 impl<'c> Conv<'_, 'c> {
     /// Computes one tile of output row `(z, y)`, whose inputs start at `position` of the staged rows.
-    pub(super) fn tile(
-        &self,
-        z: Val<'c>,
-        y: Val<'c>,
-        tile: &WidthTile,
-        position: Val<'c>,
-        channels: Channels<'c>,
-    ) -> Tile<'c> {
+    pub(super) fn tile(&self, z: Val<'c>, y: Val<'c>, tile: &WidthTile, position: Val<'c>, channels: Channels<'c>) -> Tile<'c> {
         let b = self.b;
         let block = self.k.tile.channels;
         let [_, ky, kx] = self.k.taps;
@@ -55,31 +48,19 @@ impl<'c> Conv<'_, 'c> {
             next.extend(values);
             next
         });
-        Tile {
-            lanes,
-            values: end[1..].chunks(count).map(<[_]>::to_vec).collect(),
-            voxels: tile.voxels.clone(),
-        }
+        Tile { lanes, values: end[1..].chunks(count).map(<[_]>::to_vec).collect(), voxels: tile.voxels.clone() }
     }
 
     /// One row of taps: every input voxel is loaded once and goes to every output that reads it.
-    fn taps_of_row(
-        &self,
-        tile: &WidthTile,
-        at: Val<'c>,
-        weight: Val<'c>,
-        channels: Channels<'c>,
-        values: &[Val<'c>],
-    ) -> Vec<Val<'c>> {
+    fn taps_of_row(&self, tile: &WidthTile, at: Val<'c>, weight: Val<'c>, channels: Channels<'c>, values: &[Val<'c>]) -> Vec<Val<'c>> {
         let b = self.b;
         let block = self.k.tile.channels;
         let count = tile.voxels.len();
         let lanes = channels.lanes;
         let mut values = values.to_vec();
         for v in 0..channels.vectors {
-            let weights: Vec<_> = (0..self.k.taps[2])
-                .map(|q| b.load_vec(self.weights, b.add(weight, q * block + v * lanes), lanes))
-                .collect();
+            let weights: Vec<_> =
+                (0..self.k.taps[2]).map(|q| b.load_vec(self.weights, b.add(weight, q * block + v * lanes), lanes)).collect();
             for (i, targets) in tile.inputs.iter().enumerate() {
                 if targets.is_empty() {
                     continue;

@@ -119,29 +119,20 @@ impl<'c> Conv<'_, 'c> {
         let b = self.b;
         let block = self.k.tile.channels;
         let space = voxels(self.k.input);
-        let Some([_, bias]) = self.inputs.stem else {
-            unreachable!("a stem has weights")
-        };
+        let Some([_, bias]) = self.inputs.stem else { unreachable!("a stem has weights") };
         self.each_vector(|channel, lanes| {
             let start = b.load_vec(bias, b.add(self.place.channel, channel), lanes);
             let weight = |i: Val<'c>| b.load_vec(self.stem, b.at(channel, i, block), lanes);
-            let kept: Vec<_> = (0..image)
-                .take_while(|_| image <= STEM_UNROLLED)
-                .map(|i| weight(b.index(i)))
-                .collect();
+            let kept: Vec<_> = (0..image).take_while(|_| image <= STEM_UNROLLED).map(|i| weight(b.index(i))).collect();
             b.each(0, self.k.input[2], 1, |voxel| {
                 let pixel = |i: Val<'c>| {
                     let value = b.load(from, b.at(voxel, i, space));
                     b.broadcast(value, lanes)
                 };
                 let value = if kept.is_empty() {
-                    b.carry(0, image, 1, &[start], |i, sum| {
-                        vec![b.fma(pixel(i), weight(i), sum[0])]
-                    })[0]
+                    b.carry(0, image, 1, &[start], |i, sum| vec![b.fma(pixel(i), weight(i), sum[0])])[0]
                 } else {
-                    kept.iter().enumerate().fold(start, |sum, (i, &weight)| {
-                        b.fma(pixel(b.index(i)), weight, sum)
-                    })
+                    kept.iter().enumerate().fold(start, |sum, (i, &weight)| b.fma(pixel(b.index(i)), weight, sum))
                 };
                 b.store(value, to, b.at(channel, voxel, block));
             });

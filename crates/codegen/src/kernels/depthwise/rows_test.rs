@@ -14,12 +14,7 @@ use std::io::Write;
 type Entry = unsafe extern "C" fn(*const *const c_void, u64, *mut c_void);
 
 fn cases() -> Vec<(Depthwise, usize)> {
-    let tile = DepthwiseTile {
-        channels: 20,
-        depth: 3,
-        height: 4,
-        width: 8,
-    };
+    let tile = DepthwiseTile { channels: 20, depth: 3, height: 4, width: 8 };
     let straight = Depthwise {
         batch: 2,
         channels: 20,
@@ -39,85 +34,49 @@ fn cases() -> Vec<(Depthwise, usize)> {
         output: [9, 13, 25],
         stride: [2; 3],
         transposed: true,
-        tile: DepthwiseTile {
-            channels: 33,
-            ..tile
-        },
+        tile: DepthwiseTile { channels: 33, ..tile },
         ..straight.clone()
     };
-    let stem = Depthwise {
-        stem: Some(3),
-        bias: false,
-        ..straight.clone()
-    };
+    let stem = Depthwise { stem: Some(3), bias: false, ..straight.clone() };
     vec![(straight.clone(), 1), (straight, 3), (up, 2), (stem, 9)]
 }
 
 /// Compiles the kernel (`group` 0) or the row engine with a body that stores its rows, and runs it on a ramp of numbers.
 fn run(k: &Depthwise, group: usize, target: &Target) -> Vec<f32> {
     let mut args = k.inputs();
-    args.push(Arg {
-        name: "y",
-        element: Element::F32,
-        len: k.batch * voxels(k.output) * k.channels,
-        written: true,
-    });
+    args.push(Arg { name: "y", element: Element::F32, len: k.batch * voxels(k.output) * k.channels, written: true });
     let mut carver = Carver::default();
     // The caller's own region stands first, so that the layout is not at 0.
     let line = k.output[2] * k.channels;
     let own = carver.region(line * group.max(1), 4);
     let layout = DepthwiseScratch::carve(k, &mut carver);
-    let signature = host::Signature {
-        symbol: "kernel",
-        args: &args,
-        scratch_bytes: carver.bytes(),
-    };
+    let signature = host::Signature { symbol: "kernel", args: &args, scratch_bytes: carver.bytes() };
     let count = args.len() - 1;
-    let product = host::compile_body(
-        &Session::new(),
-        &signature,
-        target,
-        &[],
-        |b, buffers, workgroup, scratch| {
-            if group == 0 {
-                emit(k, target, b, buffers, workgroup, scratch);
-                return;
-            }
-            let rows = b.view(scratch, own.byte, Scalar::F32, own.len);
-            let inputs = &buffers[..count];
-            emit_rows(
-                k,
-                target,
-                b,
-                inputs,
-                workgroup,
-                scratch,
-                layout,
-                group,
-                rows,
-                |at| {
-                    let row = b.at(at.z, at.sample, k.output[0]);
-                    let row = b.at(at.y, row, k.output[1]);
-                    let to = b.shifted(buffers[count], b.mul(row, line));
-                    b.each(0, b.mul(at.count, line), 1, |i| {
-                        b.store(b.load(rows, i), to, i);
-                    });
-                },
-            );
-        },
-    )
+    let product = host::compile_body(&Session::new(), &signature, target, &[], |b, buffers, workgroup, scratch| {
+        if group == 0 {
+            emit(k, target, b, buffers, workgroup, scratch);
+            return;
+        }
+        let rows = b.view(scratch, own.byte, Scalar::F32, own.len);
+        let inputs = &buffers[..count];
+        emit_rows(k, target, b, inputs, workgroup, scratch, layout, group, rows, |at| {
+            let row = b.at(at.z, at.sample, k.output[0]);
+            let row = b.at(at.y, row, k.output[1]);
+            let to = b.shifted(buffers[count], b.mul(row, line));
+            b.each(0, b.mul(at.count, line), 1, |i| {
+                b.store(b.load(rows, i), to, i);
+            });
+        });
+    })
     .unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&link::shared_object(&[product.object]).unwrap())
-        .unwrap();
+    file.write_all(&link::shared_object(&[product.object]).unwrap()).unwrap();
     let mut buffers: Vec<Vec<f32>> = args
         .iter()
         .enumerate()
         .map(|(a, arg)| {
             let value = |i: usize| ((i * 37 + a * 11) % 101) as f32 / 50.0 - 1.0;
-            (0..arg.len)
-                .map(|i| if arg.written { f32::NAN } else { value(i) })
-                .collect()
+            (0..arg.len).map(|i| if arg.written { f32::NAN } else { value(i) }).collect()
         })
         .collect();
     let pointers: Vec<*mut c_void> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
@@ -127,11 +86,7 @@ fn run(k: &Depthwise, group: usize, target: &Target) -> Vec<f32> {
         let library = libloading::Library::new(file.path()).unwrap();
         let entry = library.get::<Entry>(b"kernel").unwrap();
         for group in 0..k.workgroups() {
-            entry(
-                pointers.as_ptr().cast(),
-                group as u64,
-                scratch.as_mut_ptr().cast(),
-            );
+            entry(pointers.as_ptr().cast(), group as u64, scratch.as_mut_ptr().cast());
         }
     }
     buffers.remove(count)

@@ -37,8 +37,7 @@ impl<'a, 'c> Sums<'a, 'c> {
     /// All sums to zero.
     pub(super) fn clear(&self) {
         self.each_double(2 * self.block, |at, lanes| {
-            self.b
-                .store(self.b.zero(Ty::vec(Scalar::F64, lanes)), self.sums, at);
+            self.b.store(self.b.zero(Ty::vec(Scalar::F64, lanes)), self.sums, at);
         });
     }
 
@@ -48,12 +47,7 @@ impl<'a, 'c> Sums<'a, 'c> {
     }
 
     /// Adds a tile to what its strip carries.
-    pub(super) fn gather(
-        &self,
-        is_first: Val<'c>,
-        tile: &Tile<'c>,
-        carried: &[Val<'c>],
-    ) -> Vec<Val<'c>> {
+    pub(super) fn gather(&self, is_first: Val<'c>, tile: &Tile<'c>, carried: &[Val<'c>]) -> Vec<Val<'c>> {
         let b = self.b;
         let mut next = Vec::with_capacity(carried.len());
         for (values, carried) in tile.values.iter().zip(carried.chunks(3)) {

@@ -22,20 +22,12 @@ impl<'c> Taps<'c> {
         let [low, high] = window(axis, b, o, b.add(o, 1));
         let (first, step) = if axis.transposed {
             let origin = b.add(o, axis.pad);
-            (
-                b.sub(origin, b.mul(low, axis.stride)),
-                -(axis.stride as i64),
-            )
+            (b.sub(origin, b.mul(low, axis.stride)), -(axis.stride as i64))
         } else {
             let origin = b.sub(b.mul(o, axis.stride), axis.pad);
             (b.sub(low, origin), 1)
         };
-        Self {
-            low,
-            high,
-            first,
-            step,
-        }
+        Self { low, high, first, step }
     }
 
     /// The tap that reads input `i`.
@@ -45,12 +37,7 @@ impl<'c> Taps<'c> {
 }
 
 /// The inputs that outputs `first..end` read, clipped to the image: `mnx_plan::axis::Axis::window` in emitted code.
-pub(super) fn window<'c>(
-    axis: &Axis,
-    b: &Builder<'c>,
-    first: Val<'c>,
-    end: Val<'c>,
-) -> [Val<'c>; 2] {
+pub(super) fn window<'c>(axis: &Axis, b: &Builder<'c>, first: Val<'c>, end: Val<'c>) -> [Val<'c>; 2] {
     let (taps, stride, pad) = (axis.taps as i64, axis.stride, axis.pad as i64);
     if let (Some(f), Some(e)) = (first.constant(), end.constant()) {
         let (low, high) = axis.window(f as usize, e as usize);

@@ -33,11 +33,7 @@ pub(super) fn cover(axis: &Axis, width: usize, before: usize) -> Vec<Part> {
     let mut first = 0;
     let mut push = |steps: usize, count: usize, classes: usize| {
         if count > 0 {
-            parts.push(Part {
-                first,
-                count,
-                tile: tile(axis, steps, classes, before),
-            });
+            parts.push(Part { first, count, tile: tile(axis, steps, classes, before) });
             first += steps * count;
         }
     };
@@ -69,11 +65,7 @@ fn tile(axis: &Axis, steps: usize, classes: usize, before: usize) -> WidthTile {
             voxels.push(step * axis.out_step() + class);
         }
     }
-    WidthTile {
-        steps,
-        voxels,
-        inputs,
-    }
+    WidthTile { steps, voxels, inputs }
 }
 
 #[cfg(test)]
@@ -87,11 +79,7 @@ mod tests {
             for output in 1..40usize {
                 for width in [2, 8, 14, 16] {
                     let axis = Axis {
-                        input: if transposed {
-                            output.div_ceil(stride)
-                        } else {
-                            output * stride
-                        },
+                        input: if transposed { output.div_ceil(stride) } else { output * stride },
                         output,
                         taps: 5,
                         stride,
@@ -114,9 +102,7 @@ mod tests {
                                     .iter()
                                     .enumerate()
                                     .filter(|(_, to)| to.iter().any(|t| t.0 == number))
-                                    .map(|(p, _)| {
-                                        (p + step * axis.in_step()) as i64 - before as i64
-                                    })
+                                    .map(|(p, _)| (p + step * axis.in_step()) as i64 - before as i64)
                                     .collect();
                                 assert_eq!(got, (low..high).collect::<Vec<_>>());
                             }

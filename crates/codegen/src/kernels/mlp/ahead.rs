@@ -27,11 +27,7 @@ impl<'c> Emitter<'_, 'c> {
 
     /// The tensors that stream by.
     pub(super) fn streams(&self) -> Vec<Stream<'c>> {
-        let stream = |buffer, width, padded| Stream {
-            buffer,
-            width,
-            padded,
-        };
+        let stream = |buffer, width, padded| Stream { buffer, width, padded };
         let out = self.k.out_channels;
         let mut streams = vec![stream(self.args.source[0], self.k.channels, false)];
         if self.k.residual == Residual::Identity {
@@ -44,14 +40,7 @@ impl<'c> Emitter<'_, 'c> {
     }
 
     /// At step `k` of `steps` of the register block whose first row is `row`: its share of the lines of that block in the next tile.
-    pub(super) fn fetch_ahead(
-        &self,
-        streams: &[Stream<'c>],
-        tile: TileOf<'c>,
-        row: Val<'c>,
-        k: Val<'c>,
-        steps: usize,
-    ) {
+    pub(super) fn fetch_ahead(&self, streams: &[Stream<'c>], tile: TileOf<'c>, row: Val<'c>, k: Val<'c>, steps: usize) {
         let b = self.b;
         for s in streams {
             let lines = (self.block * s.width).div_ceil(LINE);
@@ -65,10 +54,7 @@ impl<'c> Emitter<'_, 'c> {
                 let at = self.coordinates(voxel);
                 let here = [0, 1, 2].map(|a| b.add(at[a], self.k.pad_front[a]));
                 let output = self.k.output();
-                (
-                    self.flat(tile.sample, here, output),
-                    output.iter().product::<usize>(),
-                )
+                (self.flat(tile.sample, here, output), output.iter().product::<usize>())
             } else {
                 (b.at(voxel, tile.sample, self.space), self.space)
             };

@@ -16,9 +16,7 @@ impl<'c> Emitter<'_, 'c> {
     pub(super) fn hidden_steps(&self, workgroup: Val<'c>, tile: TileOf<'c>) {
         let (b, step, hidden) = (self.b, self.k.tile.hidden, self.k.hidden);
         let full = hidden / step * step;
-        b.each(0usize, full, step, |first| {
-            self.hidden_step(workgroup, tile, first, step)
-        });
+        b.each(0usize, full, step, |first| self.hidden_step(workgroup, tile, first, step));
         if full < hidden {
             self.hidden_step(workgroup, tile, full.into(), hidden - full);
         }
@@ -38,16 +36,9 @@ impl<'c> Emitter<'_, 'c> {
         let b = self.b;
         let (a, h) = (self.layout.input, self.layout.hidden);
         let to = self.view(h);
-        let rows = Rows {
-            buffer: self.view(a),
-            row_stride: a.stride,
-            k_stride: 1,
-        };
+        let rows = Rows { buffer: self.view(a), row_stride: a.stride, k_stride: 1 };
         let [weights, bias] = self.args.expand;
-        let panels = Panels {
-            buffer: weights,
-            depth: self.k.channels,
-        };
+        let panels = Panels { buffer: weights, depth: self.k.channels };
         let part = Part {
             block: self.block,
             blocks: self.blocks(tile),
@@ -56,29 +47,20 @@ impl<'c> Emitter<'_, 'c> {
             first_column: first,
             columns: count,
         };
-        let apply =
-            (self.k.grn == Grn::Apply).then(|| (self.view(self.layout.scale), self.args.grn[2]));
-        gemm(
-            b,
-            self.target.lanes,
-            rows,
-            panels,
-            part,
-            &|s| b.load_vec(bias, b.add(first, s.column), s.lanes),
-            &|sums| {
-                for sums in sums.chunks(CHAINS) {
-                    let x: Vec<_> = sums.iter().map(|&(_, x)| x).collect();
-                    for (&(s, _), mut value) in sums.iter().zip(gelu(b, self.k.gelu, &x)) {
-                        if let Some((scale, beta)) = apply {
-                            let channel = b.add(first, s.column);
-                            let beta = b.load_vec(beta, channel, s.lanes);
-                            value = b.fma(value, b.load_vec(scale, channel, s.lanes), beta);
-                        }
-                        b.store(value, to, b.at(s.column, s.row, h.stride));
+        let apply = (self.k.grn == Grn::Apply).then(|| (self.view(self.layout.scale), self.args.grn[2]));
+        gemm(b, self.target.lanes, rows, panels, part, &|s| b.load_vec(bias, b.add(first, s.column), s.lanes), &|sums| {
+            for sums in sums.chunks(CHAINS) {
+                let x: Vec<_> = sums.iter().map(|&(_, x)| x).collect();
+                for (&(s, _), mut value) in sums.iter().zip(gelu(b, self.k.gelu, &x)) {
+                    if let Some((scale, beta)) = apply {
+                        let channel = b.add(first, s.column);
+                        let beta = b.load_vec(beta, channel, s.lanes);
+                        value = b.fma(value, b.load_vec(scale, channel, s.lanes), beta);
                     }
+                    b.store(value, to, b.at(s.column, s.row, h.stride));
                 }
-            },
-        );
+            }
+        });
     }
 
     /// `o += w3 h` over hidden channels `first..first + count`.
@@ -86,15 +68,8 @@ impl<'c> Emitter<'_, 'c> {
         let b = self.b;
         let (h, o) = (self.layout.hidden, self.layout.output);
         let to = self.view(o);
-        let rows = Rows {
-            buffer: self.view(h),
-            row_stride: h.stride,
-            k_stride: 1,
-        };
-        let panels = Panels {
-            buffer: self.args.compress[0],
-            depth: self.k.hidden,
-        };
+        let rows = Rows { buffer: self.view(h), row_stride: h.stride, k_stride: 1 };
+        let panels = Panels { buffer: self.args.compress[0], depth: self.k.hidden };
         let part = Part {
             block: self.block,
             blocks: self.blocks(tile),
@@ -103,11 +78,7 @@ impl<'c> Emitter<'_, 'c> {
             first_column: 0usize.into(),
             columns: self.k.out_channels,
         };
-        let streams = if self.fetches_beside() {
-            self.streams()
-        } else {
-            vec![]
-        };
+        let streams = if self.fetches_beside() { self.streams() } else { vec![] };
         gemm_beside(
             b,
             self.target.lanes,
@@ -157,10 +128,7 @@ impl<'c> Emitter<'_, 'c> {
         let at = b.at(first, workgroup, self.k.hidden);
         let to = b.shifted(self.args.grn[0], at);
         column_groups(b, count, self.target.lanes / 2, GROUP, |group| {
-            let sums: Vec<_> = group
-                .iter()
-                .map(|&(c, lanes)| b.load_vec(to, c, lanes))
-                .collect();
+            let sums: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(to, c, lanes)).collect();
             let sums = b.carry(0usize, tile.count, 1, &sums, |row, sums| {
                 let line = b.mul(row, self.layout.hidden.stride);
                 let terms = group.iter().zip(sums);

@@ -86,27 +86,11 @@ impl<'c> Args<'c> {
             Some("res") => residual.extend(store),
             _ => {}
         }
-        Self {
-            source,
-            expand: [expand[0], expand[1]],
-            grn,
-            compress,
-            residual,
-            skip,
-            head: <[_; 3]>::try_from(head).ok(),
-            store,
-        }
+        Self { source, expand: [expand[0], expand[1]], grn, compress, residual, skip, head: <[_; 3]>::try_from(head).ok(), store }
     }
 }
 
-pub(super) fn emit<'c>(
-    k: &Mlp,
-    target: &Target,
-    b: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
-) {
+pub(super) fn emit<'c>(k: &Mlp, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>, scratch: Buffer<'c>) {
     let e = Emitter {
         b,
         k,
@@ -126,11 +110,7 @@ pub(super) fn emit<'c>(
             let end = b.min(b.add(first, k.tile.voxels), e.space);
             b.each(first, end, k.tile.rows, |first| {
                 let count = b.min(b.sub(end, first), k.tile.rows);
-                let tile = TileOf {
-                    sample,
-                    first,
-                    count,
-                };
+                let tile = TileOf { sample, first, count };
                 b.phase("source");
                 e.load_tensor(*norm, tile);
                 e.tile(workgroup, tile);
@@ -143,12 +123,7 @@ pub(super) fn emit<'c>(
 impl<'c> Emitter<'_, 'c> {
     /// A tile of scratch as float32.
     fn view(&self, tile: ScratchTile) -> Buffer<'c> {
-        self.b.view(
-            self.scratch,
-            tile.offset,
-            Scalar::F32,
-            tile.rows * tile.stride,
-        )
+        self.b.view(self.scratch, tile.offset, Scalar::F32, tile.rows * tile.stride)
     }
 
     /// What is done once per workgroup.
@@ -184,8 +159,7 @@ impl<'c> Emitter<'_, 'c> {
 
     /// Register blocks that hold the valid rows of a tile.
     fn blocks(&self, tile: TileOf<'c>) -> Val<'c> {
-        self.b
-            .div(self.b.add(tile.count, self.block - 1), self.block)
+        self.b.div(self.b.add(tile.count, self.block - 1), self.block)
     }
 
     /// Coordinates of a voxel of the grid.

@@ -14,11 +14,7 @@ impl<'c> Emitter<'_, 'c> {
             Residual::None => self.start_from(tile, false),
             Residual::Identity => self.start_from(tile, true),
             Residual::Stem { channels } => self.start_stem(tile, channels),
-            Residual::Strided {
-                from,
-                channels,
-                stride,
-            } => self.start_strided(tile, from, channels, stride),
+            Residual::Strided { from, channels, stride } => self.start_strided(tile, from, channels, stride),
             Residual::Scattered { from, stride } => {
                 self.start_from(tile, false);
                 self.scatter(tile, from, stride);
@@ -34,10 +30,7 @@ impl<'c> Emitter<'_, 'c> {
         let beside = self.fetches_beside();
         let residual = identity.then(|| b.shifted(self.args.residual[0], b.mul(first, out)));
         column_groups(b, out, self.target.lanes, GROUP, |group| {
-            let bias: Vec<_> = group
-                .iter()
-                .map(|&(c, lanes)| b.load_vec(self.args.compress[1], c, lanes))
-                .collect();
+            let bias: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(self.args.compress[1], c, lanes)).collect();
             b.each(0usize, tile.count, 1, |row| {
                 let ahead = self.row_ahead(tile, row);
                 for (&(c, lanes), &bias) in group.iter().zip(&bias) {
@@ -72,11 +65,7 @@ impl<'c> Emitter<'_, 'c> {
             let to = b.shifted(to, b.mul(c, stride));
             copy(b, self.target.lanes, tile.count, from, to);
         });
-        let rows = Rows {
-            buffer: to,
-            row_stride: 1,
-            k_stride: stride,
-        };
+        let rows = Rows { buffer: to, row_stride: 1, k_stride: stride };
         self.start_product(tile, rows, channels);
     }
 
@@ -97,11 +86,7 @@ impl<'c> Emitter<'_, 'c> {
                 }
             });
         });
-        let rows = Rows {
-            buffer: to,
-            row_stride: step,
-            k_stride: 1,
-        };
+        let rows = Rows { buffer: to, row_stride: step, k_stride: 1 };
         self.start_product(tile, rows, channels);
     }
 
@@ -109,10 +94,7 @@ impl<'c> Emitter<'_, 'c> {
     fn start_product(&self, tile: TileOf<'c>, rows: Rows<'c>, channels: usize) {
         let b = self.b;
         let to = self.view(self.layout.output);
-        let panels = Panels {
-            buffer: self.args.residual[1],
-            depth: channels,
-        };
+        let panels = Panels { buffer: self.args.residual[1], depth: channels };
         let part = Part {
             block: self.block,
             blocks: self.blocks(tile),
@@ -121,20 +103,12 @@ impl<'c> Emitter<'_, 'c> {
             first_column: 0usize.into(),
             columns: self.k.out_channels,
         };
-        gemm(
-            b,
-            self.target.lanes,
-            rows,
-            panels,
-            part,
-            &|s| b.load_vec(self.args.compress[1], s.column, s.lanes),
-            &|sums| {
-                for &(s, value) in sums {
-                    let at = b.at(s.column, s.row, self.layout.output.stride);
-                    b.store(value, to, at);
-                }
-            },
-        );
+        gemm(b, self.target.lanes, rows, panels, part, &|s| b.load_vec(self.args.compress[1], s.column, s.lanes), &|sums| {
+            for &(s, value) in sums {
+                let at = b.at(s.column, s.row, self.layout.output.stride);
+                b.store(value, to, at);
+            }
+        });
     }
 
     /// Adds the low-resolution tensor at the voxels whose coordinates are multiples of the stride.

@@ -59,25 +59,17 @@ impl<'c> Emitter<'_, 'c> {
             return;
         };
         let zero = |a: usize| b.eq(at[a], 0usize);
-        let edge = |a: usize| -> Vec<bool> {
-            if pad[a] == 1 {
-                vec![false, true]
-            } else {
-                vec![false]
-            }
-        };
+        let edge = |a: usize| -> Vec<bool> { if pad[a] == 1 { vec![false, true] } else { vec![false] } };
         for d in edge(0) {
             for h in edge(1) {
                 for w in edge(2) {
                     let before = [d, h, w];
                     let axes: Vec<_> = (0..3).filter(|&a| before[a]).collect();
-                    let Some(on_edge) = axes.iter().map(|&a| zero(a)).reduce(|x, y| b.and(x, y))
-                    else {
+                    let Some(on_edge) = axes.iter().map(|&a| zero(a)).reduce(|x, y| b.and(x, y)) else {
                         continue;
                     };
                     b.when(on_edge, || {
-                        let there =
-                            [0, 1, 2].map(|a| if before[a] { 0usize.into() } else { here[a] });
+                        let there = [0, 1, 2].map(|a| if before[a] { 0usize.into() } else { here[a] });
                         self.store_padding(self.flat(sample, there, output), to);
                     });
                 }
@@ -104,30 +96,14 @@ impl<'c> Emitter<'_, 'c> {
     /// The head's logits, channels first.
     fn head(&self, tile: TileOf<'c>, classes: usize, [weights, bias, logits]: [Buffer<'c>; 3]) {
         let b = self.b;
-        let rows = Rows {
-            buffer: self.view(self.layout.output),
-            row_stride: self.layout.output.stride,
-            k_stride: 1,
-        };
-        let panels = Panels {
-            buffer: weights,
-            depth: self.k.out_channels,
-        };
+        let rows = Rows { buffer: self.view(self.layout.output), row_stride: self.layout.output.stride, k_stride: 1 };
+        let panels = Panels { buffer: weights, depth: self.k.out_channels };
         // the hidden tile is free by now
         let spare = self.view(self.layout.hidden);
-        gemm_columns_first(
-            b,
-            self.target.lanes,
-            rows,
-            panels,
-            classes,
-            tile.count,
-            &|class| b.load(bias, class),
-            &|class, row, value| {
-                let plane = b.add(b.mul(tile.sample, classes), class);
-                let at = b.add(b.at(tile.first, plane, self.space), row);
-                store_valid(b, value, b.sub(tile.count, row), logits, at, spare);
-            },
-        );
+        gemm_columns_first(b, self.target.lanes, rows, panels, classes, tile.count, &|class| b.load(bias, class), &|class, row, value| {
+            let plane = b.add(b.mul(tile.sample, classes), class);
+            let at = b.add(b.at(tile.first, plane, self.space), row);
+            store_valid(b, value, b.sub(tile.count, row), logits, at, spare);
+        });
     }
 }

@@ -48,37 +48,20 @@ impl<'c> Emitter<'_, 'c> {
     /// Source `ConvLayerNorm`: some rows of the convolution at a time, then the tiles that they make.
     pub(super) fn convolve(&self, conv: &Depthwise, eps: Bits, workgroup: Val<'c>) {
         let b = self.b;
-        let Some(own) = self.layout.depthwise else {
-            unreachable!("laid out for this source")
-        };
+        let Some(own) = self.layout.depthwise else { unreachable!("laid out for this source") };
         let rows = self.view(self.layout.conv);
         let [_, height, width] = conv.output;
-        emit_rows(
-            conv,
-            self.target,
-            b,
-            &self.args.source,
-            workgroup,
-            self.scratch,
-            own,
-            self.layout.group,
-            rows,
-            |done| {
-                let start = b.mul(b.at(done.y, done.z, height), width);
-                let voxels = b.mul(done.count, width);
-                b.each(0usize, voxels, self.k.tile.rows, |at| {
-                    let tile = TileOf {
-                        sample: done.sample,
-                        first: b.add(start, at),
-                        count: b.min(b.sub(voxels, at), self.k.tile.rows),
-                    };
-                    b.phase("source");
-                    let from = b.shifted(rows, b.mul(at, self.k.channels));
-                    self.load_layer_norm(eps, from, tile.count);
-                    self.tile(workgroup, tile);
-                });
-            },
-        );
+        emit_rows(conv, self.target, b, &self.args.source, workgroup, self.scratch, own, self.layout.group, rows, |done| {
+            let start = b.mul(b.at(done.y, done.z, height), width);
+            let voxels = b.mul(done.count, width);
+            b.each(0usize, voxels, self.k.tile.rows, |at| {
+                let tile = TileOf { sample: done.sample, first: b.add(start, at), count: b.min(b.sub(voxels, at), self.k.tile.rows) };
+                b.phase("source");
+                let from = b.shifted(rows, b.mul(at, self.k.channels));
+                self.load_layer_norm(eps, from, tile.count);
+                self.tile(workgroup, tile);
+            });
+        });
     }
 
     /// Layer norm over the channels of each row of `from` (rows `channels` apart), two passes over the row in cache.

@@ -41,9 +41,7 @@ pub fn report_crashes(_closing: String) {}
 extern "C" fn handler(signal: libc::c_int) {
     let what: &[u8] = match signal {
         libc::SIGSEGV => b"bad memory access",
-        libc::SIGBUS => {
-            b"memory that is not there (was the bundle's file changed or cut short while in use?)"
-        }
+        libc::SIGBUS => b"memory that is not there (was the bundle's file changed or cut short while in use?)",
         libc::SIGILL => b"bad instruction",
         _ => b"arithmetic fault",
     };

@@ -44,14 +44,10 @@ impl Library {
             }
             File::from_raw_fd(fd)
         };
-        file.write_all(code)
-            .map_err(|e| format!("memory file: {e}"))?;
+        file.write_all(code).map_err(|e| format!("memory file: {e}"))?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let loaded = open(&path)?;
-        Ok(Self {
-            loaded,
-            _file: Backing::Anonymous(file),
-        })
+        Ok(Self { loaded, _file: Backing::Anonymous(file) })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -60,18 +56,10 @@ impl Library {
     }
 
     fn load_named(code: &[u8]) -> Result<Self, String> {
-        let mut file = tempfile::Builder::new()
-            .prefix("mnx-code-")
-            .suffix(".so")
-            .tempfile()
-            .map_err(|e| format!("temporary file: {e}"))?;
-        file.write_all(code)
-            .map_err(|e| format!("{}: {e}", file.path().display()))?;
+        let mut file = tempfile::Builder::new().prefix("mnx-code-").suffix(".so").tempfile().map_err(|e| format!("temporary file: {e}"))?;
+        file.write_all(code).map_err(|e| format!("{}: {e}", file.path().display()))?;
         let loaded = open(&file.path().to_string_lossy())?;
-        Ok(Self {
-            loaded,
-            _file: Backing::Named(file),
-        })
+        Ok(Self { loaded, _file: Backing::Named(file) })
     }
 
     /// An exported function.
@@ -80,9 +68,7 @@ impl Library {
     /// `T` must be the symbol's function pointer type, and the result must not outlive `self`.
     pub(super) unsafe fn symbol<T: Copy>(&self, name: &str) -> Result<T, String> {
         // SAFETY: the caller vouches for the type.
-        unsafe { self.loaded.get::<T>(name.as_bytes()) }
-            .map(|s| *s)
-            .map_err(|e| reason(&e))
+        unsafe { self.loaded.get::<T>(name.as_bytes()) }.map(|s| *s).map_err(|e| reason(&e))
     }
 }
 
@@ -100,21 +86,14 @@ fn check_segments(code: &[u8]) -> Result<(), String> {
         let (table, entry, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
         for i in 0..count {
             let at = usize::try_from(table.checked_add(i * entry)?).ok()?;
-            let (offset, bytes) = (
-                number(at.checked_add(8)?, 8)?,
-                number(at.checked_add(0x20)?, 8)?,
-            );
+            let (offset, bytes) = (number(at.checked_add(8)?, 8)?, number(at.checked_add(0x20)?, 8)?);
             if offset.checked_add(bytes)? > code.len() as u64 {
                 return Some(false);
             }
         }
         Some(count > 0)
     };
-    if whole() == Some(true) {
-        Ok(())
-    } else {
-        Err("truncated shared object".to_owned())
-    }
+    if whole() == Some(true) { Ok(()) } else { Err("truncated shared object".to_owned()) }
 }
 
 fn open(path: &str) -> Result<Loaded, String> {
@@ -140,18 +119,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (c, so) = (dir.path().join("t.c"), dir.path().join("t.so"));
         std::fs::write(&c, "int forty_two(void) { return 42; }").unwrap();
-        let status = std::process::Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(&so)
-            .arg(&c)
-            .status()
-            .unwrap();
+        let status = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&so).arg(&c).status().unwrap();
         assert!(status.success());
         let code = std::fs::read(&so).unwrap();
-        for library in [
-            Library::load_anonymous(&code).unwrap(),
-            Library::load_named(&code).unwrap(),
-        ] {
+        for library in [Library::load_anonymous(&code).unwrap(), Library::load_named(&code).unwrap()] {
             // SAFETY: the type is the one written above.
             let f: extern "C" fn() -> i32 = unsafe { library.symbol("forty_two") }.unwrap();
             assert_eq!(f(), 42);

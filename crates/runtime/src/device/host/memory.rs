@@ -34,25 +34,17 @@ impl Memory {
         if let Some(have) = physical_bytes()
             && bytes > have
         {
-            return Err(format!(
-                "{bytes} bytes of memory needed, this machine has {have}; take a smaller patch"
-            ));
+            return Err(format!("{bytes} bytes of memory needed, this machine has {have}; take a smaller patch"));
         }
-        let len = usize::try_from(bytes)
-            .map_err(|_| format!("{bytes} bytes are more than an address space"))?;
+        let len = usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than an address space"))?;
         if len == 0 {
             return Ok(Self::empty());
         }
-        let mut map =
-            MmapMut::map_anon(len).map_err(|e| format!("cannot allocate {bytes} bytes: {e}"))?;
+        let mut map = MmapMut::map_anon(len).map_err(|e| format!("cannot allocate {bytes} bytes: {e}"))?;
         // Fewer TLB misses; a system without huge pages says no and nothing is lost.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self {
-            base: map.as_mut_ptr(),
-            len,
-            owner: Owner::Anonymous(map),
-        })
+        Ok(Self { base: map.as_mut_ptr(), len, owner: Owner::Anonymous(map) })
     }
 
     /// Maps a range of a file, which must still be `size` bytes long.
@@ -64,30 +56,18 @@ impl Memory {
         let file = File::open(path).map_err(io)?;
         let now = file.metadata().map_err(io)?.len();
         if now != size {
-            return Err(format!(
-                "{}: the file changed while it was open",
-                path.display()
-            ));
+            return Err(format!("{}: the file changed while it was open", path.display()));
         }
-        let len = usize::try_from(bytes)
-            .map_err(|_| format!("{bytes} bytes are more than an address space"))?;
+        let len = usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than an address space"))?;
         // SAFETY: the map is private and read-only. Bundles are replaced by rename, never written in place, so the mapped file
         // keeps its bytes; someone who edits it in place all the same gets wrong weights or SIGBUS, as with any mapped file.
         let map = unsafe { MmapOptions::new().offset(offset).len(len).map(&file) }.map_err(io)?;
-        Ok(Self {
-            base: map.as_ptr().cast_mut(),
-            len,
-            owner: Owner::File(map),
-        })
+        Ok(Self { base: map.as_ptr().cast_mut(), len, owner: Owner::File(map) })
     }
 
     /// Nothing, at an address that every kernel's alignment accepts.
     fn empty() -> Self {
-        Self {
-            base: std::ptr::without_provenance_mut(4096),
-            len: 0,
-            owner: Owner::None,
-        }
+        Self { base: std::ptr::without_provenance_mut(4096), len: 0, owner: Owner::None }
     }
 
     pub(super) fn base(&self) -> *mut u8 {

@@ -14,8 +14,7 @@ pub(crate) fn fma_loop(rounds: u64) -> u64 {
             unsafe { avx512(rounds) };
             return rounds * (CHAINS * 16 * 2) as u64;
         }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
             // SAFETY: the CPU has the features.
             unsafe { avx2(rounds) };
             return rounds * (12 * 8 * 2) as u64;
@@ -29,10 +28,7 @@ pub(crate) fn fma_loop(rounds: u64) -> u64 {
 #[target_feature(enable = "avx512f")]
 fn avx512(rounds: u64) {
     use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
-    let (a, b) = (
-        _mm512_set1_ps(black_box(0.999)),
-        _mm512_set1_ps(black_box(1e-3)),
-    );
+    let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(1e-3)));
     let mut chains = [_mm512_set1_ps(black_box(1.0)); CHAINS];
     for _ in 0..rounds {
         for c in &mut chains {
@@ -47,10 +43,7 @@ fn avx512(rounds: u64) {
 #[target_feature(enable = "avx2,fma")]
 fn avx2(rounds: u64) {
     use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
-    let (a, b) = (
-        _mm256_set1_ps(black_box(0.999)),
-        _mm256_set1_ps(black_box(1e-3)),
-    );
+    let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(1e-3)));
     let mut chains = [_mm256_set1_ps(black_box(1.0)); 12];
     for _ in 0..rounds {
         for c in &mut chains {
