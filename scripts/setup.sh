@@ -22,7 +22,12 @@ has_llvm() { # prefix
 }
 find_llvm() {
   local p
-  for p in "${MNX_LLVM_PREFIX:-}" /usr/lib/llvm-22 /opt/homebrew/opt/llvm@22 /usr/local/opt/llvm@22 /usr/local /opt/llvm-22; do
+  if [ -n "${MNX_LLVM_PREFIX:-}" ]; then
+    has_llvm "$MNX_LLVM_PREFIX" || fail "MNX_LLVM_PREFIX=$MNX_LLVM_PREFIX is not an LLVM 22 with MLIR (looked for bin/llvm-config, include/mlir-c, lib/libMLIR*)"
+    echo "$MNX_LLVM_PREFIX"
+    return 0
+  fi
+  for p in /usr/lib/llvm-22 /opt/homebrew/opt/llvm@22 /usr/local/opt/llvm@22 /usr/local /opt/llvm-22; do
     [ -n "$p" ] && has_llvm "$p" && { echo "$p"; return 0; }
   done
   p=$(command -v llvm-config-22 || command -v llvm-config || true)
@@ -58,9 +63,9 @@ if command -v apt-get >/dev/null 2>&1; then
   fi
 fi
 
-prefix=$(find_llvm) || fail "LLVM 22 with MLIR was not found.
+prefix=$(find_llvm) || { [ -z "${MNX_LLVM_PREFIX:-}" ] || exit 1; fail "LLVM 22 with MLIR was not found.
   Install it (Fedora: llvm22-devel mlir22-devel; macOS: brew install llvm@22; from source: -DLLVM_ENABLE_PROJECTS='mlir;lld'
-  -DLLVM_LINK_LLVM_DYLIB=ON -DLLVM_TARGETS_TO_BUILD='X86;NVPTX'), then run: MNX_LLVM_PREFIX=/path/to/llvm-22 make demo"
+  -DLLVM_LINK_LLVM_DYLIB=ON -DLLVM_TARGETS_TO_BUILD='X86;NVPTX'), then run: MNX_LLVM_PREFIX=/path/to/llvm-22 make demo"; }
 say "LLVM $("$prefix/bin/llvm-config" --version) at $prefix"
 
 mkdir -p target

@@ -4,6 +4,7 @@
 use mnx_ir::ops::{Kind, OpCode};
 use mnx_ir::print::{print, yields};
 use mnx_ir::{Graph, Layout, Op};
+use mnx_model::{Config, build};
 use mnx_passes::{Changed, Manager, PassError, Pipeline, Verdict, bisect, bisect::bisect_passes};
 use mnx_tests::golden::run_checked;
 use mnx_tests::networks::networks;

@@ -46,7 +46,7 @@ fn bench(args: &Args) -> Result<(), Failure> {
     let all = if args.quick { vec![Case { variant: "S", kernel: 3, patch: 64 }] } else { cases() };
     let mut rows = Vec::new();
     let mut table = String::from(
-        "| network | median s | min s | max s | 1 thread s | GFLOP/s | % of FMA peak | arena MiB | peak RSS MiB | weights MiB | compile s, one ISA | compile s, both |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| network | median s | min s | max s | 1 thread s | GFLOP/s | % of roofline | arena MiB | peak RSS MiB | weights MiB | compile s, one ISA | compile s, both |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for case in &all {
         eprintln!("{} ...", case.name());
@@ -80,7 +80,8 @@ fn bench(args: &Args) -> Result<(), Failure> {
     if !args.quick {
         let head = format!(
             "# Host: S, B, M, L\n\nfloat32, batch 1, {} threads, random weights, median of {} runs. {} (family {}, model {}), {} cores, AVX-512: {}.\n\
-             Made by `make bench`. The first table: correctness came first, speed is the next issue's work.\n\n",
+             Made by `make bench`. Roofline: the sum over launches of the larger of flops over the measured FMA peak and bytes over the measured copy\n\
+             bandwidth, both with the same number of threads in the same run.\n\n",
             args.threads,
             args.runs,
             machine["cpu"].as_str().unwrap_or("unknown"),

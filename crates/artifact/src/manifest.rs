@@ -112,7 +112,7 @@ pub struct Preprocess {
     pub crop_to_nonzero: bool,
 }
 
-/// Intensity normalisation of one channel (`facts` of nnU-Net: z-score, CT, none).
+/// Intensity normalisation of one channel (nnU-Net: z-score, CT, none).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "scheme")]
 pub enum Normalization {

@@ -110,7 +110,7 @@ pub struct MergeStats {
     pub eps: Bits,
 }
 
-/// GRN's ratio (`facts` of ConvNeXt-V2 as the official MedNeXt has it): `g[e] = sqrt(sum over parts)`, `r[e] = g[e] / (reduce_e(g) + eps)`.
+/// GRN's ratio (ConvNeXt-V2, as the official MedNeXt has it): `g[e] = sqrt(sum over parts)`, `r[e] = g[e] / (reduce_e(g) + eps)`.
 ///
 /// Args: `partials` f64 `[n, parts, e]`, `ratio` f32 `[n, e]`. One workgroup per sample.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

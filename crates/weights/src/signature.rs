@@ -30,7 +30,7 @@ pub struct TensorRole {
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
-    /// Inputs that each output sums over: what PyTorch's default initialisation scales by (`facts`: transposed pointwise counts outputs).
+    /// Inputs that each output sums over: what PyTorch's default initialisation scales by (a transposed pointwise convolution counts its outputs).
     pub fan_in: usize,
 }
 
