@@ -17,6 +17,9 @@ pub struct Manifest {
     pub patch: Vec<usize>,
     /// Arithmetic and storage, for example `f32`.
     pub precision: String,
+    /// How closely GELU is computed: `accurate` (absolute error at most 1e-6) or `fast` (2e-4).
+    #[serde(default = "accurate")]
+    pub gelu: String,
     /// Input tensors, in the order of `Program::inputs`.
     pub inputs: Vec<Port>,
     /// Output tensors, in the order of `Program::outputs`.
@@ -39,6 +42,10 @@ pub struct Manifest {
     /// What the compiler left out or assumed, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+fn accurate() -> String {
+    "accurate".to_owned()
 }
 
 /// The network in words; for people and for `mnx inspect`.

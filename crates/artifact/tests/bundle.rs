@@ -51,6 +51,7 @@ fn manifest() -> Manifest {
         batch: 1,
         patch: vec![2, 3, 4],
         precision: "f32".into(),
+        gelu: "accurate".into(),
         inputs: vec![Port { name: "input".into(), shape: vec![1, 1, 2, 3, 4], dtype: "f32".into() }],
         outputs: vec![Port { name: "out_0".into(), shape: vec![1, 2, 2, 3, 4], dtype: "f32".into() }],
         weights: vec![

@@ -1,8 +1,8 @@
-//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [head=CLASSES]`.
+//! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES] [in_place] [up] [fast]`.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
-use mnx_plan::kernel::{Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
+use mnx_plan::kernel::{Gelu, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
 use mnx_plan::target::{TARGETS, Target};
 use std::ffi::c_void;
 use std::io::Write;
@@ -19,11 +19,13 @@ fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
         out_channels: channels,
         source: MlpSource::Tensor { norm: true },
         grn: Grn::None,
+        gelu: Gelu::Accurate,
         residual: Residual::Identity,
         pad_front: [0; 3],
         skip: false,
         head: None,
         store: true,
+        in_place: false,
         tile: MlpTile { voxels: 1, rows: 1, hidden },
     }
 }
@@ -63,7 +65,7 @@ fn time(k: &Mlp, target: &Target, assembly: Option<&str>) -> f64 {
     let mut best = vec![f64::MAX; kernel.workgroups()];
     let begin = Instant::now();
     let mut runs = 0;
-    while runs < 5 || begin.elapsed().as_secs_f64() < 0.6 {
+    while runs < 12 || begin.elapsed().as_secs_f64() < 2.0 {
         for (group, best) in best.iter_mut().enumerate() {
             let start = Instant::now();
             // SAFETY: the buffers have the sizes of `Kernel::args`, the scratch that of `scratch_bytes`.
@@ -80,6 +82,11 @@ fn main() {
     let name = words.first().map_or("x86-64-v4", String::as_str);
     let target = TARGETS.iter().find(|t| t.name == name).unwrap();
     let shapes = [(64, 32, 64), (64, 32, 96), (32, 64, 192), (16, 128, 512), (8, 256, 1024), (4, 512, 1024), (4, 512, 2048)];
+    let shape: Option<Vec<usize>> = words.iter().find_map(|w| w.strip_prefix("shape=")?.split(',').map(|n| n.parse().ok()).collect());
+    let shapes = match shape.as_deref() {
+        Some(&[side, c, e]) => vec![(side, c, e)],
+        _ => shapes.to_vec(),
+    };
     let only = words.iter().find_map(|w| w.strip_prefix("channels=")?.parse().ok());
     for (side, c, e) in shapes {
         if only.is_some_and(|only: usize| only != c) {
@@ -88,6 +95,16 @@ fn main() {
         let mut k = kernel(side, c, e);
         k.head = words.iter().find_map(|w| w.strip_prefix("head=")?.parse().ok());
         k.store = k.head.is_none();
+        if words.iter().any(|w| w == "fast") {
+            k.gelu = Gelu::Fast;
+        }
+        k.in_place = words.iter().any(|w| w == "in_place");
+        if words.iter().any(|w| w == "up") {
+            // the MLP of the up block that ends on `side`: half the channels come out, on a padded grid, over the skip
+            (k.grid, k.out_channels) = ([side - 1; 3], c / 2);
+            (k.pad_front, k.skip, k.in_place) = ([1; 3], true, true);
+            k.residual = Residual::Scattered { from: [side / 2; 3], stride: [2; 3] };
+        }
         let chosen = k.choose_tile(target);
         let mut tiles = vec![chosen];
         if words.iter().any(|w| w == "sweep") {
@@ -104,7 +121,7 @@ fn main() {
             k.tile = tile;
             k.tile.voxels = k.tile.voxels.min(voxels(k.grid));
             let seconds = time(&k, target, words.get(1).map(String::as_str).filter(|w| std::path::Path::new(w).is_dir()));
-            let flops = 4.0 * (voxels(k.grid) * c * e) as f64;
+            let flops = 2.0 * (voxels(k.grid) * (c + k.out_channels) * e) as f64;
             println!(
                 "{side}^3 {c} -> {e}: rows {} hidden {} voxels {}: {:.3} ms, {:.1} GFLOP/s",
                 tile.rows,

@@ -93,6 +93,21 @@ pub fn gemm<'c>(
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
     finish: &dyn Fn(&Sums<'c>),
 ) {
+    gemm_beside(b, lanes, rows, panels, part, init, finish, &|_, _| {});
+}
+
+/// As [`gemm`], with `beside(first row of the register block, k)` emitted in the inner loop: what can be done in the shadow of the sums.
+#[allow(clippy::too_many_arguments)]
+pub fn gemm_beside<'c>(
+    b: &Builder<'c>,
+    lanes: usize,
+    rows: Rows<'c>,
+    panels: Panels<'c>,
+    part: Part<'c>,
+    init: &dyn Fn(Spot<'c>) -> Val<'c>,
+    finish: &dyn Fn(&Sums<'c>),
+    beside: &dyn Fn(Val<'c>, Val<'c>),
+) {
     let full = part.columns / PANEL * PANEL;
     let panel = |column: Val<'c>, width: usize| {
         let first = b.mul(b.add(part.first_column, column), panels.depth);
@@ -100,7 +115,7 @@ pub fn gemm<'c>(
         for group in vectors(width, lanes).chunks(VECTORS) {
             b.each(0usize, part.blocks, 1, |block| {
                 let row = b.mul(block, part.block);
-                register_block(b, rows, panels, part, (row, column), (base, width), group, init, finish);
+                register_block(b, rows, panels, part, (row, column), (base, width), group, init, finish, beside);
             });
         }
     };
@@ -124,6 +139,7 @@ fn register_block<'c>(
     group: &[(usize, usize)],
     init: &dyn Fn(Spot<'c>) -> Val<'c>,
     finish: &dyn Fn(&Sums<'c>),
+    beside: &dyn Fn(Val<'c>, Val<'c>),
 ) {
     let spots: Vec<_> = (0..part.block)
         .flat_map(|r| group.iter().map(move |&piece| (r, piece)))
@@ -133,6 +149,7 @@ fn register_block<'c>(
     let left = b.shifted(rows.buffer, b.mul(row, rows.row_stride));
     let right = b.shifted(panels.buffer, base);
     let sums = b.carry(0usize, part.k, 1, &first, |k, sums| {
+        beside(row, k);
         let from = b.mul(k, width);
         let weights: Vec<_> = group.iter().map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes)).collect();
         let at = b.mul(k, rows.k_stride);

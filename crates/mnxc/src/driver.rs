@@ -6,6 +6,7 @@ use std::time::Duration;
 use mnx_artifact::{BundleError, BundleWriter, Manifest};
 use mnx_ir::{Diagnostic, Graph, Stage};
 use mnx_passes::Changed;
+use mnx_plan::kernel::Gelu;
 use mnx_plan::target::Target;
 use mnx_plan::{ModulePlan, PlanText, plan};
 
@@ -47,6 +48,8 @@ pub struct Request {
     pub plan: Option<PathBuf>,
     /// A file of tuned tiles.
     pub tuned: Option<PathBuf>,
+    /// How closely GELU is computed.
+    pub gelu: Gelu,
     /// Where every stage's text goes.
     pub dump_dir: Option<PathBuf>,
     /// Print what each step took.
@@ -107,11 +110,12 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     }
 
     let mut notes = Vec::new();
-    let plans = match &tuned {
+    let mut plans = match &tuned {
         Some(cache) => plan_tuned(req, &graph, cache, &mut notes, &mut dump, times)?,
         None => plan_all(req, &graph, edited.as_deref(), &mut dump, times)?,
     };
     notes.iter().for_each(|n| voice.note(n));
+    plans.iter_mut().for_each(|p| p.set_gelu(req.gelu));
     if req.to == Phase::Plan {
         let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
         return write_or_emit(output.as_deref(), texts.join("\n").as_bytes());
@@ -325,6 +329,7 @@ fn assemble(
         batch: input.first().copied().unwrap_or(1),
         patch: input.get(2..).unwrap_or_default().to_vec(),
         precision: "f32".to_string(),
+        gelu: req.gelu.as_str().to_string(),
         inputs: bundle::ports(graph, graph.inputs()),
         outputs: bundle::ports(graph, graph.outputs()),
         weights: layout.entries(),
@@ -416,7 +421,7 @@ fn vectors_for(
         return Ok(());
     }
     let place = req.input.display().to_string();
-    manifest.vectors = Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place))?);
+    manifest.vectors = Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place, vectors::tolerance(req.gelu)))?);
     Ok(())
 }
 

@@ -170,6 +170,24 @@ fn seeds_flat_networks_and_graphs_by_hand_compile() {
 }
 
 #[test]
+fn the_bundle_says_how_gelu_is_computed() {
+    let s = tiny();
+    s.good("compile flat.toml --seed 3 --patch 32,48 --target x86-64-v3 --vectors always -o accurate.mnxa");
+    s.good("compile flat.toml --seed 3 --patch 32,48 --target x86-64-v3 --vectors always --gelu fast -o fast.mnxa");
+    let open = |name: &str| Bundle::open(s.path(name)).unwrap();
+    let (accurate, fast) = (open("accurate.mnxa"), open("fast.mnxa"));
+    let (a, f) = (accurate.manifest(), fast.manifest());
+    assert_eq!((a.gelu.as_str(), f.gelu.as_str()), ("accurate", "fast"));
+    assert_ne!(a.source_digest, f.source_digest);
+    // verify allows what the form may err by
+    let tolerance = |m: &mnx_artifact::Manifest| m.vectors.as_ref().unwrap().tolerance;
+    assert!(tolerance(a) < tolerance(f) && tolerance(f) < 1e-2);
+    s.bad("compile flat.toml --seed 3 --patch 32,48 --gelu exact", 2, &["exact", "accurate"]);
+    let said = s.good("compile flat.toml --patch 32,48 --target x86-64-v3 --gelu fast --to plan");
+    assert!(said.out.contains("gelu fast"), "{}", said.out);
+}
+
+#[test]
 fn the_stages_behind_the_plan_are_texts_and_an_object() {
     let s = tiny();
     for (stage, text) in [("mlir", "func.func"), ("llvm", "define"), ("asm", ".globl")] {

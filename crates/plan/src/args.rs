@@ -32,16 +32,22 @@ pub struct Arg {
     pub element: Element,
     /// Elements.
     pub len: usize,
-    /// Whether the kernel writes it (every element, over all workgroups) rather than reads it.
+    /// Whether the kernel writes it: every element, over all workgroups, unless it also reads it.
     pub written: bool,
+    /// Whether what it holds before the launch matters.
+    pub read: bool,
 }
 
 impl Arg {
     fn read(name: &'static str, len: usize) -> Self {
-        Self { name, element: Element::F32, len, written: false }
+        Self { name, element: Element::F32, len, written: false, read: true }
     }
 
     fn write(name: &'static str, len: usize) -> Self {
+        Self { written: true, read: false, ..Self::read(name, len) }
+    }
+
+    fn update(name: &'static str, len: usize) -> Self {
         Self { written: true, ..Self::read(name, len) }
     }
 
@@ -172,7 +178,10 @@ fn mlp(k: &Mlp) -> Vec<Arg> {
         args.push(Arg::read("head_b", classes));
         args.push(Arg::write("logits", output * classes));
     }
-    if k.store {
+    if k.store && k.in_place {
+        args.retain(|a| Some(a.name) != k.overwritten());
+        args.push(Arg::update("out", output * k.out_channels));
+    } else if k.store {
         args.push(Arg::write("out", output * k.out_channels));
     }
     args

@@ -1,4 +1,4 @@
-//! What a launch costs: arithmetic, and the bytes that must pass between it and memory at least once (each buffer once).
+//! What a launch costs: arithmetic, and the bytes that must pass between it and memory at least once (each buffer once per direction).
 
 use mnx_artifact::Cost;
 
@@ -7,7 +7,7 @@ use crate::kernel::{Depthwise, Grn, Kernel, Mlp, MlpSource, Residual, voxels};
 /// Cost of one launch. A multiply-add counts two operations; GELU (counted apart) and
 /// normalisation are left out, as the published figures do.
 pub fn cost(kernel: &Kernel) -> Cost {
-    let bytes = kernel.args().iter().map(|a| a.bytes() as u64).sum();
+    let bytes = kernel.args().iter().map(|a| (a.bytes() * (usize::from(a.read) + usize::from(a.written))) as u64).sum();
     let flops = match kernel {
         Kernel::Depthwise(k) => depthwise(k),
         Kernel::MergeStats(k) => 2 * (k.batch * k.parts * 2 * k.channels) as u64,

@@ -160,7 +160,8 @@ impl Bits {
 ///    `Scattered`: `res` f32 `[n, low, out]`: added where every coordinate of m along a strided axis is even, from `res[m / stride]` (its bias is within b3).
 /// 6. `skip` f32 `[n, output, out]`.
 /// 7. head: `head_w` f32 panels of `[classes, out]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`.
-/// 8. store: `out` f32 `[n, output, out]`.
+/// 8. store: `out` f32 `[n, output, out]`. With `in_place`, `out` holds the skip (without one, the `Identity` residual) at the start, and that
+///    buffer is not among the args: a voxel is read and written by the same tile, and padded planes, skip alone, stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mlp {
     /// Samples.
@@ -177,6 +178,8 @@ pub struct Mlp {
     pub source: MlpSource,
     /// GRN's part.
     pub grn: Grn,
+    /// How closely GELU is computed.
+    pub gelu: Gelu,
     /// What is added to the compressed result.
     pub residual: Residual,
     /// Zero planes put in front, per axis (0 or 1); `output = grid + pad_front`.
@@ -187,6 +190,8 @@ pub struct Mlp {
     pub head: Option<usize>,
     /// Whether the result itself is stored.
     pub store: bool,
+    /// Whether the result takes the place of the tensor it is added to ([`Mlp::overwritten`]).
+    pub in_place: bool,
     /// The schedule.
     pub tile: MlpTile,
 }
@@ -206,6 +211,26 @@ pub enum MlpSource {
         /// Epsilon.
         eps: Bits,
     },
+}
+
+/// How closely GELU (erf form) is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Gelu {
+    /// Absolute error at most 1e-6, and half a unit in the last place of large values.
+    #[default]
+    Accurate,
+    /// Absolute error at most 2e-4 (and as above): four multiply-adds less per value.
+    Fast,
+}
+
+impl Gelu {
+    /// The word for it on command lines and in bundles.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accurate => "accurate",
+            Self::Fast => "fast",
+        }
+    }
 }
 
 /// GRN in an MLP kernel.
@@ -272,6 +297,19 @@ impl Mlp {
     /// Workgroups of the launch.
     pub fn workgroups(&self) -> usize {
         self.batch * self.parts()
+    }
+
+    /// The argument that the result may overwrite: the one stored tensor of the result's size that every voxel reads at its own place alone.
+    pub fn overwritten(&self) -> Option<&'static str> {
+        if !self.store || self.grn == Grn::Partials {
+            None
+        } else if self.skip {
+            Some("skip")
+        } else if self.residual == Residual::Identity && self.pad_front == [0; 3] {
+            Some("res")
+        } else {
+            None
+        }
     }
 
     /// Extent of the output.

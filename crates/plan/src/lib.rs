@@ -10,6 +10,7 @@
 pub mod args;
 pub mod axis;
 pub mod cost;
+mod in_place;
 pub mod kernel;
 pub mod knobs;
 pub mod memory;

@@ -6,7 +6,8 @@ use mnx_weights::Recipe;
 
 use crate::args::Arg;
 use crate::cost::cost;
-use crate::kernel::Kernel;
+use crate::in_place::{Places, settle};
+use crate::kernel::{Gelu, Kernel};
 use crate::knobs::{check, choose, set_knob};
 use crate::memory::{Interval, place};
 use crate::strategy::{Operand, Step, steps};
@@ -70,6 +71,17 @@ pub struct ModulePlan {
     pub outputs: Vec<BufferRef>,
 }
 
+impl ModulePlan {
+    /// Has every GELU computed as `gelu` says; tiles and memory stay as they are.
+    pub fn set_gelu(&mut self, gelu: Gelu) {
+        for launch in self.dispatches.iter_mut().flat_map(|d| &mut d.launches) {
+            if let Kernel::Mlp(k) = &mut launch.kernel {
+                k.gelu = gelu;
+            }
+        }
+    }
+}
+
 /// Plans a graph of stage `dispatch` for a target; `edited` overrides the default tiles.
 ///
 /// # Errors
@@ -100,7 +112,8 @@ pub fn plan(g: &Graph, target: &'static Target, edited: Option<&PlanText>) -> Re
     if !errors.is_empty() {
         return Err(errors);
     }
-    bind(g, target, planned).map_err(|e| vec![e])
+    let places = settle(g, planned.iter_mut().flat_map(|(_, steps)| steps));
+    bind(g, target, planned, &places).map_err(|e| vec![e])
 }
 
 /// Chooses tiles and hands the number of partials from producer to merger.
@@ -141,7 +154,7 @@ enum Buffer {
     Partials(usize),
 }
 
-fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>) -> Result<ModulePlan, Diagnostic> {
+fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>, places: &Places) -> Result<ModulePlan, Diagnostic> {
     let mut buffers: Vec<(Buffer, Interval)> = Vec::new();
     let launches = planned.iter().map(|(_, s)| s.len()).sum::<usize>();
     // Ports: inputs live from the start, outputs to the end.
@@ -156,7 +169,7 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>) -
                 let operand = operand(name, step, arg)?;
                 let buffer = match operand {
                     Operand::Weight(_) => continue,
-                    Operand::Value(v) => Buffer::Value(*v),
+                    Operand::Value(v) => Buffer::Value(places.of(*v)),
                     Operand::Partials => Buffer::Partials(d),
                 };
                 if let Buffer::Value(v) = buffer
@@ -202,7 +215,7 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>) -
                 let missing = || Diagnostic::new("plan-0206", format!("@{name}"), format!("{} has no buffer", arg.name));
                 args.push(match operand(&name, &step, &arg)? {
                     Operand::Weight(r) => LaunchArg::Weight(r.clone()),
-                    Operand::Value(v) => LaunchArg::Arena(find(Buffer::Value(*v)).ok_or_else(missing)?),
+                    Operand::Value(v) => LaunchArg::Arena(find(Buffer::Value(places.of(*v))).ok_or_else(missing)?),
                     Operand::Partials => LaunchArg::Arena(find(Buffer::Partials(d)).ok_or_else(missing)?),
                 });
             }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use mnx_ir::Diagnostic;
 
+use crate::kernel::{Gelu, Kernel};
 use crate::knobs::knobs;
 use crate::plan::{LaunchArg, ModulePlan};
 
@@ -17,9 +18,13 @@ impl fmt::Display for ModulePlan {
                 for (i, (name, value)) in knobs(&l.kernel).iter().enumerate() {
                     write!(f, "{}{name}={value}", if i == 0 { "" } else { ", " })?;
                 }
+                let gelu = match &l.kernel {
+                    Kernel::Mlp(k) if k.gelu == Gelu::Fast => ", gelu fast",
+                    _ => "",
+                };
                 writeln!(
                     f,
-                    "] // {} workgroups, scratch {} B, {} flop, {} B",
+                    "] // {} workgroups, scratch {} B, {} flop, {} B{gelu}",
                     l.kernel.workgroups(),
                     l.kernel.scratch_bytes(),
                     l.cost.flops,
@@ -27,7 +32,11 @@ impl fmt::Display for ModulePlan {
                 )?;
                 for (arg, place) in l.kernel.args().iter().zip(&l.args) {
                     if let LaunchArg::Arena(r) = place {
-                        let verb = if arg.written { "writes" } else { "reads" };
+                        let verb = match (arg.read, arg.written) {
+                            (true, true) => "updates",
+                            (_, true) => "writes",
+                            _ => "reads",
+                        };
                         writeln!(f, "      // {verb} {} at {}, {} B", arg.name, r.offset, r.bytes)?;
                     }
                 }

@@ -175,7 +175,7 @@ impl Loaded {
         let mut memory: Vec<Memory> = Vec::new();
         for arg in &args {
             let mut m = Memory::poisoned(arg.bytes());
-            if !arg.written {
+            if arg.read {
                 let data = given.next().expect("an input per read argument").bytes();
                 assert_eq!(data.len(), arg.bytes(), "{}", arg.name);
                 m.all()[..data.len()].copy_from_slice(&data);
@@ -202,11 +202,11 @@ impl Loaded {
         for (arg, m) in args.iter().zip(&mut memory) {
             m.check_guard(arg.name);
             let bytes = m.all()[..arg.bytes()].to_vec();
+            let before = arg.read.then(|| given.next().unwrap().bytes());
             if arg.written {
                 written.push(Data::from_bytes(arg.element, &bytes));
             } else {
-                let before = given.next().unwrap().bytes();
-                assert!(bytes == before, "{} was overwritten", arg.name);
+                assert!(Some(bytes) == before, "{} was overwritten", arg.name);
             }
         }
         written

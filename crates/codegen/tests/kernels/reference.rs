@@ -43,7 +43,7 @@ pub struct Named<'a>(Vec<(&'static str, &'a [f32])>);
 
 impl<'a> Named<'a> {
     pub fn new(args: &[Arg], inputs: &'a [Data]) -> Self {
-        let read = args.iter().filter(|a| !a.written);
+        let read = args.iter().filter(|a| a.read);
         Self(read.zip(inputs).map(|(a, d)| (a.name, d.f32())).collect())
     }
 

@@ -48,7 +48,7 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
         model.name, model.flavour, model.spatial_dims, model.in_channels, model.n_classes, model.output
     )?;
     writeln!(out, "            {} parameters, {} MAC a run", model.parameters, text::count(model.macs as f64))?;
-    writeln!(out, "run         batch {}, patch {}, {}", m.batch, text::shape(&m.patch), m.precision)?;
+    writeln!(out, "run         batch {}, patch {}, {}, gelu {}", m.batch, text::shape(&m.patch), m.precision, m.gelu)?;
     writeln!(out, "inputs      {}", ports(&m.inputs))?;
     writeln!(out, "outputs     {}", ports(&m.outputs))?;
     match &m.preprocess {

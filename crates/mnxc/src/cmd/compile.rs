@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{TARGETS, resolve};
 
 use crate::cli::Extents;
@@ -61,6 +62,9 @@ pub struct Args {
     /// Tiles that `mnxc tune` found; without a name the user's own file (~/.cache/mnx/tuned.jsonl)
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "plan")]
     tuned: Option<Option<PathBuf>>,
+    /// How closely GELU is computed: accurate (absolute error at most 1e-6) or fast (2e-4)
+    #[arg(long, value_name = "HOW", default_value = "accurate", value_parser = ["accurate", "fast"])]
+    gelu: String,
     /// Write every stage's text and the final object into this directory
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
@@ -103,6 +107,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         targets,
         plan: args.plan.clone(),
         tuned,
+        gelu: if args.gelu == Gelu::Fast.as_str() { Gelu::Fast } else { Gelu::Accurate },
         dump_dir: args.dump_dir.clone().or_else(|| std::env::var_os("MNX_DUMP_DIR").map(PathBuf::from)),
         time_passes: args.time_passes,
         vectors: args.vectors,

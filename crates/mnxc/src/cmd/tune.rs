@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mnx_plan::knobs::knobs;
+use mnx_plan::kernel::Gelu;
 use mnx_plan::target::resolve;
 
 use crate::cli::Extents;
@@ -112,6 +113,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         targets,
         plan: None,
         tuned: None,
+        gelu: Gelu::Accurate,
         dump_dir: None,
         time_passes: false,
         vectors: When::None,

@@ -7,7 +7,7 @@ use mnx_weights::Recipe;
 use super::depthwise;
 use super::read::{add, panels};
 use super::{Box_, Operand, Operands, Step};
-use crate::kernel::{Bits, Extent, Grn, Kernel, MergeGrn, Mlp, MlpSource, MlpTile, Residual};
+use crate::kernel::{Bits, Extent, Gelu, Grn, Kernel, MergeGrn, Mlp, MlpSource, MlpTile, Residual};
 
 pub(super) fn steps(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
     let gelu = b.only(OpCode::Gelu)?.ok_or_else(|| b.refuse("a GELU is expected"))?;
@@ -31,11 +31,13 @@ pub(super) fn steps(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
         out_channels: 0,
         source,
         grn: Grn::None,
+        gelu: Gelu::Accurate,
         residual: Residual::None,
         pad_front: [0; 3],
         skip: false,
         head: None,
         store: false,
+        in_place: false,
         tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
     };
     if let Some(stats) = b.only(OpCode::GrnStats)? {

@@ -151,6 +151,7 @@ impl Mlp {
         need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {:?}; 0 or 1 per axis is expected", k.pad_front));
         need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
         need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
+        need(!k.in_place || k.overwritten().is_some(), "mlp: in place, but the result is added to no stored tensor of its size".into());
         check_residual(k, &mut need);
         verdict(wrong)
     }
@@ -228,7 +229,7 @@ fn verdict(wrong: Vec<String>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bits, Depthwise, DepthwiseTile};
+    use crate::kernel::{Bits, Depthwise, DepthwiseTile, Gelu};
     use crate::scratch::{MlpScratch, row_block};
     use crate::target::TARGETS;
 
@@ -241,11 +242,13 @@ mod tests {
             out_channels,
             source: MlpSource::Tensor { norm: true },
             grn: Grn::None,
+            gelu: Gelu::Accurate,
             residual: Residual::Identity,
             pad_front: [0; 3],
             skip: false,
             head: None,
             store: true,
+            in_place: false,
             tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
         }
     }

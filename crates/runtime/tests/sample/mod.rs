@@ -102,6 +102,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         batch: 1,
         patch: PATCH.to_vec(),
         precision: "f32".into(),
+        gelu: "accurate".into(),
         inputs: vec![port("input", 1, "f32")],
         outputs: vec![port("out_0", CHANNELS, "f32"), port("out_1", 1, "i32")],
         weights: vec![entry("w", 0), entry("b", 64)],

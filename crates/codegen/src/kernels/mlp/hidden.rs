@@ -1,7 +1,7 @@
 //! The hidden channels of a tile, chunk by chunk: expand, GELU, GRN, compress.
 
 use super::{Emitter, TileOf};
-use crate::gemm::{Panels, Part, Rows, column_groups, gemm};
+use crate::gemm::{Panels, Part, Rows, column_groups, gemm, gemm_beside};
 use crate::math::gelu;
 use crate::mlir::{Scalar, Ty, Val};
 use mnx_plan::kernel::Grn;
@@ -51,7 +51,7 @@ impl<'c> Emitter<'_, 'c> {
         gemm(b, self.target.lanes, rows, panels, part, &|s| b.load_vec(bias, b.add(first, s.column), s.lanes), &|sums| {
             for sums in sums.chunks(CHAINS) {
                 let x: Vec<_> = sums.iter().map(|&(_, x)| x).collect();
-                for (&(s, _), mut value) in sums.iter().zip(gelu(b, &x)) {
+                for (&(s, _), mut value) in sums.iter().zip(gelu(b, self.k.gelu, &x)) {
                     if let Some((scale, beta)) = apply {
                         let channel = b.add(first, s.column);
                         let beta = b.load_vec(beta, channel, s.lanes);
@@ -78,11 +78,21 @@ impl<'c> Emitter<'_, 'c> {
             first_column: 0usize.into(),
             columns: self.k.out_channels,
         };
-        gemm(b, self.target.lanes, rows, panels, part, &|s| b.load_vec(to, b.at(s.column, s.row, o.stride), s.lanes), &|sums| {
-            for &(s, value) in sums {
-                b.store(value, to, b.at(s.column, s.row, o.stride));
-            }
-        });
+        let streams = if self.fetches_beside() { self.streams() } else { vec![] };
+        gemm_beside(
+            b,
+            self.target.lanes,
+            rows,
+            panels,
+            part,
+            &|s| b.load_vec(to, b.at(s.column, s.row, o.stride), s.lanes),
+            &|sums| {
+                for &(s, value) in sums {
+                    b.store(value, to, b.at(s.column, s.row, o.stride));
+                }
+            },
+            &|row, k| self.fetch_ahead(&streams, tile, row, k, count),
+        );
     }
 
     /// `gamma * ratio + 1` of the sample.

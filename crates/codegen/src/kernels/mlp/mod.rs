@@ -3,6 +3,7 @@
 //! Phases of a tile: [`source`] fills the normalised input, [`residual`] starts the result, [`hidden`] adds the hidden channels to it
 //! chunk by chunk, [`result`] adds the skip and stores. Read `Mlp` in `mnx_plan::kernel` for what is computed.
 
+mod ahead;
 mod hidden;
 mod residual;
 mod result;
@@ -68,15 +69,23 @@ impl<'c> Args<'c> {
         });
         let last = k.grn == Grn::Partials;
         let compress = take(if last { 0 } else { 2 });
-        let residual = take(match k.residual {
+        let overwritten = k.overwritten().filter(|_| k.in_place);
+        let mut residual = take(match k.residual {
             _ if last => 0,
             Residual::None => 0,
+            Residual::Identity if overwritten == Some("res") => 0,
             Residual::Identity | Residual::Scattered { .. } => 1,
             Residual::Stem { .. } | Residual::Strided { .. } => 2,
         });
-        let skip = take(usize::from(k.skip && !last)).first().copied();
+        let own_skip = k.skip && !last && overwritten != Some("skip");
+        let mut skip = take(usize::from(own_skip)).first().copied();
         let head = take(if k.head.is_some() && !last { 3 } else { 0 });
         let store = take(usize::from(k.store && !last)).first().copied();
+        match overwritten {
+            Some("skip") => skip = store,
+            Some("res") => residual.extend(store),
+            _ => {}
+        }
         Self { source, expand: [expand[0], expand[1]], grn, compress, residual, skip, head: <[_; 3]>::try_from(head).ok(), store }
     }
 }

@@ -27,17 +27,19 @@ impl<'c> Emitter<'_, 'c> {
         let (b, out) = (self.b, self.k.out_channels);
         let to = self.view(self.layout.output);
         let first = b.at(tile.first, tile.sample, self.space);
+        let beside = self.fetches_beside();
         let residual = identity.then(|| b.shifted(self.args.residual[0], b.mul(first, out)));
         column_groups(b, out, self.target.lanes, GROUP, |group| {
             let bias: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(self.args.compress[1], c, lanes)).collect();
             b.each(0usize, tile.count, 1, |row| {
                 let ahead = self.row_ahead(tile, row);
                 for (&(c, lanes), &bias) in group.iter().zip(&bias) {
-                    if identity {
+                    if identity && !beside {
                         b.prefetch(self.args.residual[0], b.at(c, ahead, out), LOCALITY);
                     }
-                    if self.k.pad_front == [0; 3] {
-                        for &later in self.args.store.iter().chain(&self.args.skip) {
+                    if self.k.pad_front == [0; 3] && !beside {
+                        let skip = self.args.skip.filter(|_| !self.k.in_place);
+                        for later in self.args.store.into_iter().chain(skip) {
                             b.prefetch(later, b.at(c, b.add(first, row), out), LOCALITY);
                         }
                     }

@@ -54,7 +54,10 @@ impl<'c> Emitter<'_, 'c> {
         let at = self.coordinates(voxel);
         let here = [0, 1, 2].map(|a| b.add(at[a], pad[a]));
         self.store_row(self.flat(sample, here, output), row);
-        let Some(to) = self.args.store else { return };
+        // In place the padded planes hold what they should: the skip alone.
+        let Some(to) = self.args.store.filter(|_| !self.k.in_place) else {
+            return;
+        };
         let zero = |a: usize| b.eq(at[a], 0usize);
         let edge = |a: usize| -> Vec<bool> { if pad[a] == 1 { vec![false, true] } else { vec![false] } };
         for d in edge(0) {

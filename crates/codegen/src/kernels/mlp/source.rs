@@ -18,6 +18,7 @@ impl<'c> Emitter<'_, 'c> {
         let first = b.at(tile.first, tile.sample, self.space);
         let from = b.shifted(self.args.source[0], b.mul(first, channels));
         let to = self.view(self.layout.input);
+        let beside = self.fetches_beside();
         let stats = norm.then(|| b.shifted(self.args.source[1], b.mul(tile.sample, 2 * channels)));
         column_groups(b, channels, self.target.lanes, GROUP, |group| {
             let stats: Option<Vec<_>> = stats.map(|stats| {
@@ -30,7 +31,9 @@ impl<'c> Emitter<'_, 'c> {
             b.each(0usize, tile.count, 1, |row| {
                 let ahead = self.row_ahead(tile, row);
                 for (i, &(c, lanes)) in group.iter().enumerate() {
-                    b.prefetch(self.args.source[0], b.at(c, ahead, channels), LOCALITY);
+                    if !beside {
+                        b.prefetch(self.args.source[0], b.at(c, ahead, channels), LOCALITY);
+                    }
                     let x = b.load_vec(from, b.at(c, row, channels), lanes);
                     let a = match stats.as_ref().map(|s| s[i]) {
                         Some((mean, rstd)) => b.mul(b.sub(x, mean), rstd),
