@@ -70,11 +70,7 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
 /// One run per line of standard input, so that another program can alternate this network with others. Between runs the
 /// threads are parked. The line's text does not matter; the end of the input is the end.
 fn paced(session: &mut Session) -> Result<(), Failure> {
-    let inputs: Vec<_> = session
-        .inputs()
-        .iter()
-        .map(|p| det_input("bench/input", &p.shape))
-        .collect();
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
     let mut outputs = session.new_outputs();
     session.run_into(&slices, &mut outputs)?;
