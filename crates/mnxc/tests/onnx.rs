@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::Command;
 
 use mnx_interp::{Array, Interpreter};
+use mnx_ir::{ApplyAttrs, Graph, LayerAttrs, Loc, NoAttrs, NormAttrs, Op, Stage, StrideAttrs, TensorType, ValueId};
 use mnx_model::{Config, build};
 use mnx_weights::{Checkpoint, det_input, golden_weight};
 use mnxc::onnx::{OPSET, export, proto::ModelProto};
@@ -273,6 +274,43 @@ fn onnx_runtime_computes_what_the_interpreter_does() {
         }
     }
     labels(&python, &dir);
+    odd_ops(&python, &dir);
+}
+
+/// What no MedNeXt config makes: several channels per group, a bias of its own, normalisation without affine.
+fn odd_ops(python: &str, dir: &Scratch) {
+    for shape in [&[2usize, 6, 3, 4, 5][..], &[1, 6, 5, 7]] {
+        let mut g = Graph::new("odd", Stage::Model);
+        let mut x = g.input("input", TensorType::f32(shape));
+        let [gamma, beta, bias] = ["gamma", "beta", "bias"].map(|key| g.param(key, TensorType::f32(&[6])).unwrap());
+        let norm = NormAttrs { groups: 2, eps: 1e-3 };
+        let apply = ApplyAttrs { groups: 2 };
+        let mut push = |op: Op, operands: &[ValueId], name: &str| g.push(op, operands, &Loc::layer(name)).unwrap();
+        x = push(Op::NormGroup(norm.clone()), &[x, gamma, beta], "a");
+        x = push(Op::AddBias(NoAttrs {}), &[x, bias], "b");
+        let stats = push(Op::NormStats(norm.clone()), &[x], "c");
+        x = push(Op::NormApply(apply.clone()), &[x, stats, beta, gamma], "d");
+        x = push(Op::Scatter(StrideAttrs { stride: 3 }), &[x], "e");
+        x = push(Op::AddBias(NoAttrs {}), &[x, beta], "f");
+        let stats = push(Op::NormStats(norm), &[x], "g");
+        x = push(Op::NormApply(apply), &[x, stats], "h");
+        x = push(Op::PadFront(NoAttrs {}), &[x], "i");
+        let y = push(Op::NormLayer(LayerAttrs { eps: 1e-5 }), &[x], "i");
+        g.output("plain", x);
+        g.output("layer", y);
+        g.output("again", y);
+        let weights: Checkpoint =
+            g.params().iter().map(|&(key, v)| (key.to_string(), golden_weight("odd", &format!("{key}.weight"), &g.ty(v).shape))).collect();
+        let bytes = export(&g, &weights).unwrap();
+        sound(&decode(&bytes));
+        std::fs::write(dir.path("odd.onnx"), bytes).unwrap();
+        let x = det_input("onnx/odd", shape);
+        std::fs::write(dir.path("x.f32"), x.data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+        let outputs = Interpreter::<f64>::new().run(&g, &weights, &[("input", &Array::from_tensor(&x))]).unwrap();
+        for (output, want) in &outputs {
+            close(&format!("odd ops, {output}"), &want.data, &runtime_output(python, dir, "odd.onnx", output));
+        }
+    }
 }
 
 /// Soft-max over the second axis.
