@@ -90,7 +90,13 @@ fn measurements_are_the_runners() {
     let said = report(s.path("t.mnxa"));
     runner(&s, &said.to_string());
     let out = s.good("explain t.mnxa --measure --runner ./fake --threads 3 --runs 4 --json e.json --html e.html").out;
-    assert!(out.contains("2 GFLOP/s") && out.contains("1.0 GB/s") && out.contains("measured 500.000 ms"), "{out}");
+    assert!(
+        out.contains("2 GFLOP/s")
+            && out.contains("1.0 GB/s")
+            && out.contains("measured 500.000 ms")
+            && out.contains("fastest run 250.000 ms"),
+        "{out}"
+    );
     assert_eq!(s.text("asked").trim(), "bench t.mnxa --per-dispatch --json - --runs 4 --threads 3");
     let v: Value = serde_json::from_str(&s.text("e.json")).unwrap();
     assert_eq!(

@@ -108,6 +108,8 @@ pub struct Explanation {
     pub threads: Option<usize>,
     /// Timed runs.
     pub runs: Option<usize>,
+    /// The fastest of them, in seconds: on a busy machine nearer to what the code can do than the median.
+    pub fastest_s: Option<f64>,
     /// The machine that floors are drawn with.
     pub machine: Machine,
     /// Per dispatch.
@@ -146,6 +148,7 @@ impl Explanation {
             target: program.target.clone(),
             threads: report.map(|r| r.threads),
             runs: report.map(|r| r.runs),
+            fastest_s: report.map(|r| r.min_s),
             machine,
             rows,
             total,

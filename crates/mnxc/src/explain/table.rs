@@ -53,7 +53,8 @@ pub fn summary(e: &Explanation) -> Vec<String> {
         t.launches
     )];
     if let Some(s) = t.measured_s.filter(|_| t.floor_s > 0.0) {
-        lines.push(format!("measured {:.3} ms: {:.2} times the floor", s * 1e3, s / t.floor_s));
+        let fastest = e.fastest_s.map_or(String::new(), |f| format!("; the fastest run {:.3} ms, {:.2} times", f * 1e3, f / t.floor_s));
+        lines.push(format!("measured {:.3} ms: {:.2} times the floor{fastest}", s * 1e3, s / t.floor_s));
     }
     let m = &e.memory;
     let threads = e.threads.map_or(String::new(), |n| format!(" x {n} threads"));
@@ -123,6 +124,7 @@ pub fn json(e: &Explanation) -> Value {
             "peak_bytes": e.memory.peak,
         },
         "total": row(&e.total),
+        "fastest_s": e.fastest_s,
         "times_the_floor": e.total.measured_s.filter(|_| e.total.floor_s > 0.0).map(|s| s / e.total.floor_s),
         "dispatches": e.rows.iter().map(row).collect::<Vec<_>>(),
     })

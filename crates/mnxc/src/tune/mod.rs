@@ -92,8 +92,8 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
     let mut bench_time = Duration::ZERO;
     let mut round = 0;
     loop {
-        // What the comparison at the end will take.
-        let reserve = longest + bench_time * (2 * PAIRS.1 as u32);
+        // What the comparison at the end takes at least.
+        let reserve = longest + bench_time * (2 * PAIRS.0 as u32);
         if round > 0 && start.elapsed() + longest + reserve > job.budget {
             break;
         }
