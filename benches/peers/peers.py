@@ -185,6 +185,8 @@ def markdown(report):
             f"| {r['network']} | {r['median_s']['mnx']:.3f} | {times} | {r['ratio'][r['best_peer']]:.2f} ({r['best_peer']}) | {r['target']} | "
             f"{r['floor_s']:.3f} | {r['times_floor']:.2f} | {max(r['difference'].values()):.0e} |"
         )
+    if report["not_measured"]:
+        lines += ["", f"The run was cut short; not measured: {', '.join(report['not_measured'])}."]
     lines += [
         "",
         "Peak resident memory of a process that runs only this, MiB (peers: with Python and NumPy); arena is what mnx's plan says.",
@@ -227,7 +229,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", default="", help="only rows whose name contains one of these, separated by commas: 'S k3 64,L k5'")
+    parser.add_argument("--rows", default="", help="only rows whose name contains one of these, separated by commas, printed and not written: 'S k3 64,L k5'")
     parser.add_argument("--quick", action="store_true", help="only S k3 at 64^3; printed and not written")
     parser.add_argument("--torch", action="store_true", help="PyTorch and MONAI columns too")
     parser.add_argument("--rss", help=argparse.SUPPRESS)
@@ -260,20 +262,20 @@ def main():
             rows.append(measure(row, kinds, args, Path(scratch)))
         median = ", ".join(f"{k} {v:.3f}" for k, v in rows[-1]["median_s"].items())
         print(f"  {median}; load {rows[-1]['load_average'][1]:.1f}", file=sys.stderr, flush=True)
-    roofline = finish(rows)
-    report = {
-        "machine": machine(),
-        "versions": runtimes.versions(kinds),
-        "threads": args.threads,
-        "rounds": args.rounds,
-        "roofline": roofline,
-        "rows": rows,
-    }
-    text = markdown(report)
-    print(text)
-    if not (args.quick or wanted):
-        write(args.out / "peers.json", json.dumps(report, indent=1) + "\n")
-        write(args.out / "peers.md", text)
+        report = {
+            "machine": machine(),
+            "versions": runtimes.versions(kinds),
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "roofline": finish(rows),
+            "not_measured": [row_name(r) for r in ROWS[len(rows) :]] if chosen == ROWS else [],
+            "rows": rows,
+        }
+        # After every row: a run that is cut short leaves a table that says what is missing.
+        if chosen == ROWS:
+            write(args.out / "peers.json", json.dumps(report, indent=1) + "\n")
+            write(args.out / "peers.md", markdown(report))
+    print(markdown(report))
 
 
 if __name__ == "__main__":
