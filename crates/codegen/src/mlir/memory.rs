@@ -76,6 +76,23 @@ impl<'c> Builder<'c> {
         self.append(name, &operands, &[], &[], vec![]);
     }
 
+    /// Writes a whole cache line, aligned to 64 bytes, past the caches; [`Builder::fence`] before anybody else may read it.
+    pub fn store_past_caches(&self, value: Val<'c>, buffer: Buffer<'c>, index: impl Into<Val<'c>>) {
+        debug_assert_eq!((value.ty.scalar, value.lanes()), (buffer.scalar, 16));
+        let mut operands = vec![self.raw(value)];
+        operands.extend(self.address(buffer, index.into()));
+        let yes = BoolAttribute::new(self.context, true).into();
+        let line = IntegerAttribute::new(IntegerType::new(self.context, 64).into(), 64).into();
+        self.append("vector.store", &operands, &[], &[("nontemporal", yes), ("alignment", line)], vec![]);
+    }
+
+    /// Everything written before is seen by all before anything after.
+    pub fn fence(&self) {
+        // the number of `seq_cst` in LLVM's orderings
+        let ordering = IntegerAttribute::new(IntegerType::new(self.context, 64).into(), 7).into();
+        self.append("llvm.fence", &[], &[], &[("ordering", ordering)], vec![]);
+    }
+
     /// Asks for the cache line of an element; `locality` 3 keeps it in every level, 0 in none.
     pub fn prefetch(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, locality: i64) {
         let hint: Attribute<'c> = IntegerAttribute::new(IntegerType::new(self.context, 32).into(), locality).into();

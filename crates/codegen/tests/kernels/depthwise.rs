@@ -193,6 +193,21 @@ fn chosen_tiles_are_legal_and_right() {
     }
 }
 
+/// Results too large for the caches are stored past them.
+#[test]
+fn large_results() {
+    let mut r = Random::new(15);
+    for (transposed, channels, input) in [(false, 32, [35, 63, 61]), (true, 48, [25, 24, 33])] {
+        let stride = if transposed { [2; 3] } else { [1; 3] };
+        let output = if transposed { input.map(|e: usize| 2 * e - 1) } else { input };
+        let tile = DepthwiseTile { channels: 16, depth: r.between(9, 20), height: r.between(9, 30), width: 6 };
+        let (taps, pad, stats) = ([3, 1, 3], [1, 0, 1], true);
+        let k = Depthwise { batch: 1, channels, input, output, taps, stride, pad, transposed, bias: true, stem: None, stats, tile };
+        assert!(voxels(output) * channels * 4 > 16 << 20, "{output:?}");
+        check(&k, 900 + u64::from(transposed), &targets());
+    }
+}
+
 fn check_legal(k: &Depthwise) {
     for target in TARGETS {
         k.legal(target).unwrap_or_else(|e| panic!("{e}: {k:?}"));

@@ -15,11 +15,17 @@ mod width;
 
 use super::pieces;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
-use mnx_plan::kernel::Depthwise;
+use mnx_plan::kernel::{Depthwise, voxels};
 use mnx_plan::scratch::{DepthwiseScratch, Region};
 use mnx_plan::target::Target;
 use taps::Taps;
 use width::{WidthTile, cover};
+
+/// float32 elements of a cache line.
+const LINE: usize = 16;
+
+/// Results of more bytes than this are stored past the caches.
+const PAST_CACHES: usize = 16 << 20;
 
 /// The buffers a convolution reads, in the order of [`Depthwise::inputs`].
 #[derive(Clone, Copy)]
@@ -95,6 +101,9 @@ pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers:
     }
     let [d, h, w] = k.output;
     let c = k.channels;
+    // A result larger than the caches will have left them when it is read; lines that are written whole need not be fetched for that.
+    let bytes = 4 * k.batch * voxels(k.output) * c;
+    let past_caches = bytes > PAST_CACHES && conv.lanes == LINE && c.is_multiple_of(LINE) && k.tile.channels.is_multiple_of(LINE);
     conv.stream(|z| {
         let plane = b.at(z, conv.place.sample, d);
         b.phase("convolve");
@@ -111,7 +120,7 @@ pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers:
                         let result = conv.tile(z, row, tile, position, channels);
                         let voxel = b.at(first, b.at(row, plane, h), w);
                         let at = b.at(b.add(conv.place.channel, channels.first), voxel, c);
-                        result.store(b, y, at, c);
+                        result.store(b, y, at, c, past_caches);
                         match &sums {
                             Some(sums) => sums.gather(b.eq(row, low), &result, carried),
                             None => vec![],
@@ -125,6 +134,9 @@ pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers:
             }
         });
     });
+    if past_caches {
+        b.fence();
+    }
     if let Some(sums) = &sums {
         sums.write();
     }
@@ -181,7 +193,7 @@ pub(crate) fn emit_rows<'c>(
                         b.each(first, end, 1, |y| {
                             let result = conv.tile(z, y, tile, position, channels);
                             let voxel = b.at(voxel, b.sub(y, first), w);
-                            result.store(b, to, b.at(channels.first, voxel, c), c);
+                            result.store(b, to, b.at(channels.first, voxel, c), c, false);
                         });
                     });
                 }
@@ -302,10 +314,15 @@ impl<'c> Place<'c> {
 
 impl<'c> Tile<'c> {
     /// Stores the voxels at `at`, `stride` elements apart.
-    fn store(&self, b: &Builder<'c>, y: Buffer<'c>, at: Val<'c>, stride: usize) {
+    fn store(&self, b: &Builder<'c>, y: Buffer<'c>, at: Val<'c>, stride: usize, past_caches: bool) {
         for (v, values) in self.values.iter().enumerate() {
             for (&value, voxel) in values.iter().zip(&self.voxels) {
-                b.store(value, y, b.add(at, voxel * stride + v * self.lanes));
+                let at = b.add(at, voxel * stride + v * self.lanes);
+                if past_caches {
+                    b.store_past_caches(value, y, at);
+                } else {
+                    b.store(value, y, at);
+                }
             }
         }
     }
