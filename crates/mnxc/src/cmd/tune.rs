@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mnx_plan::knobs::knobs;
 use mnx_plan::kernel::Gelu;
+use mnx_plan::knobs::knobs;
 use mnx_plan::target::resolve;
 
 use crate::cli::Extents;
