@@ -77,6 +77,12 @@ fn floors_follow_from_the_bundles_costs_and_the_stated_rates() {
         sum += floor;
     }
     assert!((f(&v["total"]["floor_s"]) - sum).abs() < 1e-9);
+    assert_eq!(f(&v["machine"]["gelu_instructions"]), 14.0);
+    s.good("compile tiny.toml --seed 1 --patch 32,16,16 --vectors none --target x86-64-v3 --gelu fast -o f.mnxa");
+    let fast: Value = serde_json::from_str(&s.good("explain f.mnxa --gflops 4 --gbs 2 --json -").out).unwrap();
+    assert_eq!(f(&fast["machine"]["gelu_instructions"]), 10.0);
+    assert!(f(&fast["total"]["floor_s"]) < f(&v["total"]["floor_s"]), "a fast GELU has a lower floor");
+
     let text = s.good("explain t.mnxa").out;
     for word in ["nominal machine", "350 GFLOP/s", "depthwise.ring + merge.stats", "mlp.tile", "network", "x86-64-v4", "arena"] {
         assert!(text.contains(word), "no {word} in\n{text}");

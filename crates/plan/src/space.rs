@@ -133,7 +133,7 @@ impl Space<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bits, Classify, Depthwise, DepthwiseTile, Grn, MergeStats, MlpTile, Pointwise, Residual};
+    use crate::kernel::{Bits, Classify, Depthwise, DepthwiseTile, Gelu, Grn, MergeStats, MlpTile, Pointwise, Residual};
     use crate::knobs::choose;
     use crate::target::TARGETS;
 
@@ -194,6 +194,8 @@ mod tests {
             skip: false,
             head: None,
             store: true,
+            gelu: d.of(&[Gelu::Accurate, Gelu::Fast]),
+            in_place: d.below(2) == 0,
             tile: MlpTile { voxels: 1, rows: 1, hidden: 1 },
         }
     }

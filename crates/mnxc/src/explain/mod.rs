@@ -7,12 +7,13 @@ pub mod html;
 pub mod table;
 
 use mnx_artifact::{Bundle, Command, Cost, Program};
+use mnx_plan::kernel::Gelu;
 
 use crate::bundle::strategy_of;
 use crate::runner::Report;
 
-/// Vector instructions of one GELU (`mnx_codegen::math::gelu`), each as long as a multiply-add.
-pub const GELU_INSTRUCTIONS: f64 = 14.0;
+/// Vector instructions of one GELU (`mnx_codegen::math::gelu`), accurate and fast, each as long as a multiply-add.
+pub const GELU_INSTRUCTIONS: [f64; 2] = [14.0, 10.0];
 
 /// What starting a launch and waiting for its threads takes, in seconds; only the prediction knows it, the floor does not.
 pub const LAUNCH_SECONDS: f64 = 5e-6;
@@ -112,6 +113,8 @@ pub struct Explanation {
     pub fastest_s: Option<f64>,
     /// The machine that floors are drawn with.
     pub machine: Machine,
+    /// Vector instructions of one GELU of this bundle.
+    pub gelu_instructions: f64,
     /// Per dispatch.
     pub rows: Vec<Row>,
     /// All together; its measured time is that of whole runs.
@@ -135,8 +138,9 @@ impl Explanation {
             };
             add(&mut rows, name, strategy, cost);
         }
+        let gelu_instructions = GELU_INSTRUCTIONS[usize::from(manifest.gelu == Gelu::Fast.as_str())];
         for row in &mut rows {
-            floor(row, &machine);
+            floor(row, &machine, gelu_instructions);
             row.measured_s = report.and_then(|r| r.dispatches.iter().find(|t| t.dispatch == row.name)).map(|t| t.median_s);
         }
         let total = total(&rows, report.map(|r| r.median_s));
@@ -150,6 +154,7 @@ impl Explanation {
             runs: report.map(|r| r.runs),
             fastest_s: report.map(|r| r.min_s),
             machine,
+            gelu_instructions,
             rows,
             total,
             memory: Memory {
@@ -192,8 +197,8 @@ fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost) {
 }
 
 /// An instruction of a GELU takes the place of a multiply-add, that is of two operations per lane.
-fn floor(row: &mut Row, machine: &Machine) {
-    row.compute_s = (row.cost.flops as f64 + 2.0 * GELU_INSTRUCTIONS * row.cost.gelus as f64) / machine.flops_per_s;
+fn floor(row: &mut Row, machine: &Machine, gelu: f64) {
+    row.compute_s = (row.cost.flops as f64 + 2.0 * gelu * row.cost.gelus as f64) / machine.flops_per_s;
     row.memory_s = row.cost.bytes as f64 / machine.bytes_per_s;
     row.floor_s = row.compute_s.max(row.memory_s);
     row.predicted_s = row.floor_s + LAUNCH_SECONDS * row.launches as f64;
@@ -236,7 +241,7 @@ mod tests {
         add(&mut rows, "a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
         add(&mut rows, "b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
         add(&mut rows, "b", "merge.stats", Cost { flops: 10, bytes: 100, gelus: 0 });
-        rows.iter_mut().for_each(|r| floor(r, &machine));
+        rows.iter_mut().for_each(|r| floor(r, &machine, 14.0));
         assert_eq!(
             rows.iter().map(|r| (r.strategy.as_str(), r.launches)).collect::<Vec<_>>(),
             [("mlp.tile", 1), ("depthwise.ring + merge.stats", 2)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Explanation, GELU_INSTRUCTIONS, LAUNCH_SECONDS, Row};
+use super::{Explanation, LAUNCH_SECONDS, Row};
 
 /// A number of bytes in MiB.
 pub fn mib(bytes: u64) -> f64 {
@@ -34,9 +34,10 @@ pub fn machine(e: &Explanation) -> String {
     let what =
         if e.machine.measured { "this machine, measured now" } else { "a nominal machine (--gflops, --gbs; --measure for this one)" };
     format!(
-        "floor by {what}: {:.0} GFLOP/s of multiply-adds, {:.1} GB/s copied; a GELU is {GELU_INSTRUCTIONS:.0} vector instructions",
+        "floor by {what}: {:.0} GFLOP/s of multiply-adds, {:.1} GB/s copied; a GELU is {:.0} vector instructions",
         e.machine.flops_per_s / 1e9,
-        e.machine.bytes_per_s / 1e9
+        e.machine.bytes_per_s / 1e9,
+        e.gelu_instructions
     )
 }
 
@@ -117,7 +118,7 @@ pub fn json(e: &Explanation) -> Value {
         "model": e.model, "patch": e.patch, "target": e.target, "threads": e.threads, "runs": e.runs,
         "machine": {
             "measured": e.machine.measured, "flops_per_s": e.machine.flops_per_s, "bytes_per_s": e.machine.bytes_per_s,
-            "gelu_instructions": GELU_INSTRUCTIONS, "launch_s": LAUNCH_SECONDS,
+            "gelu_instructions": e.gelu_instructions, "launch_s": LAUNCH_SECONDS,
         },
         "memory": {
             "arena_bytes": e.memory.arena, "scratch_bytes_per_thread": e.memory.scratch, "weights_bytes": e.memory.weights,
