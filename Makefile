@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO := . target/mnx-env.sh && cargo
 
-.PHONY: demo test setup release lint doc bench clean
+.PHONY: demo test setup release lint doc bench bench-instructions bench-peers clean
 
 ## demo: set up, build, compile the sample network, segment the sample brain; prints where the result and its picture are
 demo: release
@@ -32,6 +32,14 @@ doc: setup
 ## bench: the tables of benches/results
 bench: release
 	$(CARGO) run --release -p mnx-benches --bin e2e
+
+## bench-instructions: vector instructions of the hot kernels, counted in their assembly
+bench-instructions: release
+	$(CARGO) run --release -p mnx-benches --bin instructions
+
+## bench-peers: mnx against OpenVINO, ONNX Runtime, PyTorch and MONAI; TORCH=0 leaves out the last two (GBs to install), ARGS goes to peers.py
+bench-peers: release
+	@TORCH=$(or $(TORCH),1) scripts/bench_peers.sh $(ARGS)
 
 clean:
 	cargo clean

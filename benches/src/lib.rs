@@ -6,6 +6,8 @@
 //! Start reading at: `bin/e2e.rs`.
 #![forbid(unsafe_code)]
 
+pub mod assembly;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;

@@ -50,14 +50,8 @@ golden! {
     tiny_nores_f64: f64, "tiny_nores", 1e-6;
     tiny_upkern_3to5_f64: f64, "tiny_upkern_3to5", 1e-6;
     tiny_upkern_3to7_f64: f64, "tiny_upkern_3to7", 1e-6;
-    l_k5_f32: f32, "L_k5", 1e-4;
-    l_k3_f32: f32, "L_k3", 1e-4;
     s_k3_f32: f32, "S_k3", 1e-4;
-    m_k5_f32: f32, "M_k5", 1e-4;
-    m_k3_f32: f32, "M_k3", 1e-4;
-    b_k5_f32: f32, "B_k5", 1e-4;
     tiny_upkern_3to5_f32: f32, "tiny_upkern_3to5", 1e-4;
-    b_k3_f32: f32, "B_k3", 1e-4;
     s_k5_f32: f32, "S_k5", 1e-4;
     tiny_2d_f32: f32, "tiny_2d", 1e-4;
     tiny_enc3_dec5_f32: f32, "tiny_enc3_dec5", 1e-4;

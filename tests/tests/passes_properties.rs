@@ -11,7 +11,9 @@ use mnx_tests::networks::networks;
 use mnx_tests::same::{compare, outputs};
 use proptest::prelude::*;
 
-const TOL: f64 = 1e-9;
+/// Relative to the largest value. The golden files hold passes to 1e-9; random networks without residuals amplify float64's own rounding, a norm
+/// at a time, while a wrong pass is wrong in the first digits.
+const TOL: f64 = 1e-7;
 
 fn options() -> impl Strategy<Value = String> {
     (any::<bool>(), any::<bool>(), prop::option::weighted(0.2, 1..=9usize)).prop_map(|(stem, head, max)| {

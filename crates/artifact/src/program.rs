@@ -55,6 +55,9 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes that must move between the launch and memory at least once.
     pub bytes: u64,
+    /// GELUs evaluated, which `flops` leaves out as the published figures do.
+    #[serde(default)]
+    pub gelus: u64,
 }
 
 /// One step of a run.

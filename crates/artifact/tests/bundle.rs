@@ -27,7 +27,7 @@ fn program(target: &str) -> Program {
                 kernel: "head_pointwise".into(),
                 args: vec![buffer(Space::Arena, 0, 96), buffer(Space::Weights, 64, 12), buffer(Space::Arena, 128, 192)],
                 workgroups: 3,
-                cost: Cost { flops: 10, bytes: 20 },
+                cost: Cost { flops: 10, bytes: 20, gelus: 5 },
             },
             Command::Copy { src: buffer(Space::Arena, 512, 64), dst: buffer(Space::Arena, 576, 64) },
         ],

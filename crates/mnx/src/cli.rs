@@ -152,6 +152,7 @@ pub struct Predict {
 Examples:
   mnx bench m.mnxa --runs 20 --per-dispatch
   mnx bench m.mnxa --json - > bench.json
+  printf '\\n\\n' | mnx bench m.mnxa --paced                     two runs, when another program says so
 
 JSON keys: median_s, min_s, max_s, peak_bytes, gflops, bytes, percent_of_roofline, ... and dispatches[] with the same per dispatch.
 The roofline is this machine's: a measured FMA peak and copy bandwidth with the same number of threads. Small dispatches may pass
@@ -168,6 +169,9 @@ pub struct Bench {
     /// Write JSON to a file, or to standard output (-) instead of the table.
     #[arg(long, value_name = "F|-")]
     pub json: Option<PathBuf>,
+    /// Load and warm up, then run once for every line on standard input and answer with the seconds on a line.
+    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json"])]
+    pub paced: bool,
     #[command(flatten)]
     pub place: Where,
 }

@@ -175,6 +175,40 @@ fn bench_json_stands_alone_on_stdout() {
 }
 
 #[test]
+fn a_paced_bench_answers_every_line_before_the_next() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let m = bundle(dir.path());
+    let mut child = Process::new(env!("CARGO_BIN_EXE_mnx"))
+        .args(["bench", "--paced", "--threads", "2"])
+        .arg(&m)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ask = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..3 {
+        ask.write_all(b"\n").unwrap();
+        // The answer comes while the input is still open: no buffer holds it back.
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        let seconds: f64 = answer.trim_end().parse().unwrap();
+        assert!(seconds > 0.0 && seconds.is_finite(), "{answer}");
+    }
+    drop(ask);
+    let mut rest = String::new();
+    assert_eq!(answers.read_line(&mut rest).unwrap(), 0, "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    for more in ["--per-dispatch", "--json=-", "--runs=2"] {
+        assert_eq!(mnx!["bench", "--paced", more, m].status.code(), Some(2));
+    }
+    refused(mnx!["bench", "--paced", dir.path().join("none.mnxa")], "none.mnxa");
+}
+
+#[test]
 fn inspect_shows_the_manifest_and_refuses_damage() {
     let dir = tempfile::tempdir().unwrap();
     let m = bundle(dir.path());

@@ -6,35 +6,30 @@ use mnx_artifact::{ALIGNMENT, BufferRef, Command, Label, ModelCard, Port, Prepro
 use mnx_ir::{Graph, Op, ValueId};
 use mnx_model::Config;
 use mnx_plan::kernel::Kernel;
+use mnx_plan::strategy::STRATEGIES;
 use mnx_plan::{LaunchArg, ModulePlan};
 use mnx_weights::{Checkpoint, Recipe};
 
 use crate::report::{Failure, Outcome, weights_failure};
 use crate::source::{OutputKind, output_kind};
 
-/// The distinct kernels of a plan under their symbols, in the order of first use.
+/// The distinct kernels of a plan under their symbols, `STRATEGY_NUMBER`, in the order of first use.
 pub fn symbols(plan: &ModulePlan) -> Vec<(String, Kernel)> {
     let mut out: Vec<(String, Kernel)> = Vec::new();
     let mut seen: HashMap<&Kernel, ()> = HashMap::new();
     for launch in plan.dispatches.iter().flat_map(|d| &d.launches) {
         if seen.insert(&launch.kernel, ()).is_none() {
-            let symbol = format!("{}_{}", family(&launch.kernel), out.len());
+            let symbol = format!("{}_{}", launch.kernel.strategy().replace('.', "_"), out.len());
             out.push((symbol, launch.kernel.clone()));
         }
     }
     out
 }
 
-/// What symbols of a kind of kernel begin with.
-fn family(kernel: &Kernel) -> &'static str {
-    match kernel {
-        Kernel::Depthwise(_) => "depthwise",
-        Kernel::MergeStats(_) => "merge_stats",
-        Kernel::Mlp(_) => "mlp",
-        Kernel::MergeGrn(_) => "merge_grn",
-        Kernel::Pointwise(_) => "pointwise",
-        Kernel::Classify(_) => "classify",
-    }
+/// The strategy that a kernel's symbol names.
+pub fn strategy_of(symbol: &str) -> Option<&'static str> {
+    let (stem, _) = symbol.rsplit_once('_')?;
+    STRATEGIES.iter().map(|s| s.name).find(|name| name.replace('.', "_") == stem)
 }
 
 /// The weights section while it is laid out.

@@ -16,6 +16,7 @@ use crate::report::Voice;
   mnxc compile s.toml --seed 1 --patch 32,48,32 -o s.mnxa      random weights, for trials
   mnxc compile s.toml --patch 64,64,64 --to dispatch -o a.mnx  stop, look, edit ...
   mnxc compile a.mnx --weights s.safetensors -o s.mnxa         ... and go on
+  mnxc explain s.mnxa --measure --html s.html                  where the time goes, against the machine's floor
   mnxc model s.toml --summary
 
 Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 101 a bug in mnxc (with a command that replays it).")]
@@ -31,11 +32,14 @@ pub struct Cli {
 enum Command {
     Model(cmd::model::Args),
     Compile(Box<cmd::compile::Args>),
+    Explain(cmd::explain::Args),
     Opt(cmd::opt::Args),
     Bisect(cmd::bisect::Args),
     Reduce(cmd::reduce::Args),
     List(cmd::list::Args),
+    Tune(Box<cmd::tune::Args>),
     Upkern(cmd::upkern::Args),
+    ExportOnnx(cmd::export_onnx::Args),
     View(cmd::view::Args),
     Completions(cmd::completions::Args),
 }
@@ -45,11 +49,14 @@ impl Command {
         match self {
             Self::Model(_) => "model",
             Self::Compile(_) => "compile",
+            Self::Explain(_) => "explain",
             Self::Opt(_) => "opt",
             Self::Bisect(_) => "bisect",
             Self::Reduce(_) => "reduce",
             Self::List(_) => "list",
+            Self::Tune(_) => "tune",
             Self::Upkern(_) => "upkern",
+            Self::ExportOnnx(_) => "export-onnx",
             Self::View(_) => "view",
             Self::Completions(_) => "completions",
         }
@@ -71,11 +78,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let outcome = match cli.command {
         Command::Model(a) => cmd::model::run(&a),
         Command::Compile(a) => cmd::compile::run(&a, voice),
+        Command::Explain(a) => cmd::explain::run(&a, voice),
         Command::Opt(a) => cmd::opt::run(&a, voice),
         Command::Bisect(a) => cmd::bisect::run(&a, voice),
         Command::Reduce(a) => cmd::reduce::run(&a, voice),
         Command::List(a) => cmd::list::run(&a),
+        Command::Tune(a) => cmd::tune::run(&a, voice),
         Command::Upkern(a) => cmd::upkern::run(&a, voice),
+        Command::ExportOnnx(a) => cmd::export_onnx::run(&a, voice),
         Command::View(a) => cmd::view::run(&a),
         Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
     };

@@ -20,10 +20,11 @@ use crate::pipeline::run_passes;
 use crate::report::{Failure, Outcome, Voice, system_reason};
 use crate::source::{Heads, Shape, Source};
 use crate::times::Times;
+use crate::tune::cache::Cache;
 use crate::vectors::{self, AUTO_MACS, When};
 
 /// One compilation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// Config or graph.
     pub input: PathBuf,
@@ -45,6 +46,8 @@ pub struct Request {
     pub targets: Vec<&'static Target>,
     /// An edited plan.
     pub plan: Option<PathBuf>,
+    /// A file of tuned tiles.
+    pub tuned: Option<PathBuf>,
     /// How closely GELU is computed.
     pub gelu: Gelu,
     /// Where every stage's text goes.
@@ -72,6 +75,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     emit::check_available(req.to)?;
     let output = check_request(req)?;
     let edited = req.plan.as_deref().map(read_plans).transpose()?;
+    let tuned = req.tuned.as_deref().map(Cache::read).transpose()?;
     let mut dump = Dump::new(req.dump_dir.clone());
 
     let source = times.measure("build", || Source::load(&req.input, &req.shape))?;
@@ -105,7 +109,12 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
         return write_or_emit(output.as_deref(), &text(&graph));
     }
 
-    let mut plans = plan_all(req, &graph, edited.as_deref(), &mut dump, times)?;
+    let mut notes = Vec::new();
+    let mut plans = match &tuned {
+        Some(cache) => plan_tuned(req, &graph, cache, &mut notes, &mut dump, times)?,
+        None => plan_all(req, &graph, edited.as_deref(), &mut dump, times)?,
+    };
+    notes.iter().for_each(|n| voice.note(n));
     plans.iter_mut().for_each(|p| p.set_gelu(req.gelu));
     if req.to == Phase::Plan {
         let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
@@ -134,6 +143,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
         }
         return write_or_emit(output.as_deref(), &bytes);
     };
+    manifest.notes.extend(notes);
     let checkpoint = weights.checkpoint;
     vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
     let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
@@ -250,6 +260,31 @@ fn plan_all(req: &Request, graph: &Graph, edited: Option<&[PlanText]>, dump: &mu
     for target in &req.targets {
         let text = edited.and_then(|all| all.iter().find(|e| e.target == target.name));
         let made = times.measure(format!("plan {}", target.name), || plan(graph, target, text))?;
+        dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
+        plans.push(made);
+    }
+    Ok(plans)
+}
+
+/// Plans with the tiles of a cache; `notes` gets what it gave, for people and for the manifest.
+fn plan_tuned(
+    req: &Request,
+    graph: &Graph,
+    cache: &Cache,
+    notes: &mut Vec<String>,
+    dump: &mut Dump,
+    times: &mut Times,
+) -> Outcome<Vec<ModulePlan>> {
+    // Only the last component: the same file in another directory gives the same bundle.
+    let file = req.tuned.as_deref().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let mut plans = Vec::new();
+    for target in &req.targets {
+        let (made, applied) = times.measure(format!("plan {}", target.name), || cache.plan(graph, target))?;
+        let mut note = format!("tuned tiles for {}: {} of {} kernel shapes are in {file}", target.name, applied.found, applied.shapes);
+        if applied.foreign > 0 {
+            note.push_str(&format!("; {} entries of another compiler are ignored", applied.foreign));
+        }
+        notes.push(note);
         dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
         plans.push(made);
     }

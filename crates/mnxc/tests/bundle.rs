@@ -192,7 +192,11 @@ fn the_stages_behind_the_plan_are_texts_and_an_object() {
     let s = tiny();
     for (stage, text) in [("mlir", "func.func"), ("llvm", "define"), ("asm", ".globl")] {
         let said = s.good(&format!("-q compile flat.toml --patch 32,32 --target x86-64-v3 --to {stage}"));
-        assert!(said.out.contains(text) && said.out.contains("----- depthwise_0"), "{stage}: {}", &said.out[..said.out.len().min(300)]);
+        assert!(
+            said.out.contains(text) && said.out.contains("----- depthwise_ring_0"),
+            "{stage}: {}",
+            &said.out[..said.out.len().min(300)]
+        );
         assert!(stage != "asm" || !said.out.contains("zmm"), "AVX-512 registers in code for x86-64-v3");
     }
     s.bad("compile flat.toml --patch 32,32 --to binary", 2, &["--target"]);

@@ -5,7 +5,7 @@ mod scratch;
 use mnx_weights::Checkpoint;
 use scratch::{FLAT, Scratch, TINY};
 
-const COMMANDS: [&str; 9] = ["model", "compile", "opt", "bisect", "reduce", "list", "upkern", "view", "completions"];
+const COMMANDS: [&str; 11] = ["model", "compile", "explain", "opt", "bisect", "reduce", "list", "tune", "upkern", "view", "completions"];
 
 fn tiny() -> Scratch {
     let s = Scratch::new();
@@ -50,6 +50,10 @@ fn wrong_usage_is_two_and_names_the_fault() {
     s.bad("compile tiny.toml --seed 1 --weights w.safetensors", 2, &["cannot be used with"]);
     s.bad("opt tiny.toml --pipeline=decompos-norm", 2, &["decompos-norm", "did you mean `decompose-norm`?"]);
     s.bad("opt tiny.toml --pipeline=form-dispatches{max-op=3}", 2, &["max-op", "did you mean `max-ops`?"]);
+    s.bad("explain a.mnxa --threads 2", 2, &["--measure"]);
+    s.bad("explain a.mnxa --gflops 0", 2, &["expected a rate"]);
+    s.bad("compile tiny.toml --plan a --tuned b", 2, &["cannot be used with"]);
+    s.bad("tune tiny.toml --budget soon", 2, &["such as 90s"]);
     s.bad("list things", 2, &["things", "strategies"]);
     s.bad("bisect tiny.toml --pipeline=dce --tol nan", 2, &["--tol"]);
     s.bad("completions tcsh9", 2, &["tcsh9", "bash"]);

@@ -4,7 +4,8 @@ use mnx_artifact::Cost;
 
 use crate::kernel::{Depthwise, Grn, Kernel, Mlp, MlpSource, Residual, voxels};
 
-/// Cost of one launch. A multiply-add counts two operations; GELU and normalisation are left out, as the published figures do.
+/// Cost of one launch. A multiply-add counts two operations; GELU (counted apart) and
+/// normalisation are left out, as the published figures do.
 pub fn cost(kernel: &Kernel) -> Cost {
     let bytes = kernel.args().iter().map(|a| (a.bytes() * (usize::from(a.read) + usize::from(a.written))) as u64).sum();
     let flops = match kernel {
@@ -15,7 +16,15 @@ pub fn cost(kernel: &Kernel) -> Cost {
         Kernel::Pointwise(k) => 2 * (k.batch * voxels(k.output) * k.in_channels * k.out_channels) as u64,
         Kernel::Classify(k) => (k.batch * k.space * k.classes) as u64,
     };
-    Cost { flops, bytes }
+    Cost { flops, bytes, gelus: gelus(kernel) }
+}
+
+/// GELUs evaluated: one per hidden value, in each launch that makes the hidden values.
+fn gelus(kernel: &Kernel) -> u64 {
+    match kernel {
+        Kernel::Mlp(k) => (k.batch * voxels(k.grid) * k.hidden) as u64,
+        Kernel::Depthwise(_) | Kernel::MergeStats(_) | Kernel::MergeGrn(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => 0,
+    }
 }
 
 fn depthwise(k: &Depthwise) -> u64 {

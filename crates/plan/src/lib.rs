@@ -16,6 +16,7 @@ pub mod knobs;
 pub mod memory;
 pub mod plan;
 pub mod scratch;
+pub mod space;
 pub mod strategy;
 pub mod target;
 pub mod text;

@@ -93,7 +93,7 @@ mod tests {
         assert!(r.flops_per_s.is_finite() && r.flops_per_s > 1e8, "{r:?}");
         assert!(r.bytes_per_s.is_finite() && r.bytes_per_s > 1e7, "{r:?}");
         let r = Roofline { flops_per_s: 100.0, bytes_per_s: 10.0 };
-        assert_eq!(r.seconds(Cost { flops: 200, bytes: 10 }), 2.0);
-        assert_eq!(r.seconds(Cost { flops: 200, bytes: 70 }), 7.0);
+        assert_eq!(r.seconds(Cost { flops: 200, bytes: 10, gelus: 0 }), 2.0);
+        assert_eq!(r.seconds(Cost { flops: 200, bytes: 70, gelus: 0 }), 7.0);
     }
 }

@@ -31,8 +31,8 @@ impl DispatchTime {
         for (index, command) in commands.iter().enumerate() {
             let (name, kernel, cost) = match command {
                 Command::Launch { dispatch, kernel, cost, .. } => (dispatch.as_str(), Some(kernel), *cost),
-                Command::Fill { dst, .. } => ("(fill)", None, Cost { flops: 0, bytes: dst.bytes }),
-                Command::Copy { src, .. } => ("(copy)", None, Cost { flops: 0, bytes: src.bytes.saturating_mul(2) }),
+                Command::Fill { dst, .. } => ("(fill)", None, Cost { bytes: dst.bytes, ..Cost::default() }),
+                Command::Copy { src, .. } => ("(copy)", None, Cost { bytes: src.bytes.saturating_mul(2), ..Cost::default() }),
             };
             let at = found.iter().position(|d| d.name == name).unwrap_or_else(|| {
                 found.push(Self { name: name.to_owned(), kernels: vec![], commands: vec![], cost: Cost::default() });
@@ -42,6 +42,7 @@ impl DispatchTime {
             group.commands.push(index);
             group.cost.flops = group.cost.flops.saturating_add(cost.flops);
             group.cost.bytes = group.cost.bytes.saturating_add(cost.bytes);
+            group.cost.gelus = group.cost.gelus.saturating_add(cost.gelus);
             if let Some(kernel) = kernel
                 && !group.kernels.contains(kernel)
             {

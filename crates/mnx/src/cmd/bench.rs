@@ -1,5 +1,6 @@
 //! `mnx bench`: how fast the network runs here.
 
+use std::io::BufRead;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Cost};
@@ -49,6 +50,9 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
     }
     let bundle = Bundle::open(&args.bundle)?;
     let mut session = open_session(&bundle, &args.place)?;
+    if args.paced {
+        return paced(&mut session);
+    }
     let measured = measure(&mut session, args.runs)?;
     if let Some(path) = &args.json {
         let report = format!("{:#}\n", json(args, &session, &measured));
@@ -61,6 +65,22 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
         }
     }
     text::print(&table(args, &session, &measured))
+}
+
+/// One run per line of standard input, so that another program can alternate this network with others. Between runs the
+/// threads are parked. The line's text does not matter; the end of the input is the end.
+fn paced(session: &mut Session) -> Result<(), Failure> {
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
+    let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
+    let mut outputs = session.new_outputs();
+    session.run_into(&slices, &mut outputs)?;
+    for line in std::io::stdin().lock().lines() {
+        line.map_err(|e| Failure::user(format!("standard input: {e}")))?;
+        let start = Instant::now();
+        session.run_into(&slices, &mut outputs)?;
+        text::print(&format!("{:.9}\n", start.elapsed().as_secs_f64()))?;
+    }
+    Ok(())
 }
 
 fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
@@ -87,6 +107,7 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
     let cost = groups.iter().fold(Cost::default(), |sum, g| Cost {
         flops: sum.flops.saturating_add(g.cost.flops),
         bytes: sum.bytes.saturating_add(g.cost.bytes),
+        gelus: sum.gelus.saturating_add(g.cost.gelus),
     });
     let bound = roofline.map(|r| groups.iter().map(|g| r.seconds(g.cost)).sum());
     let dispatches = groups

@@ -10,6 +10,7 @@ use crate::driver::{self, Request};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
 use crate::source::{Heads, OutputKind, Shape};
+use crate::tune::cache::default_path;
 use crate::vectors::When;
 
 /// Compile a config or a graph to a bundle, or to any stage before it
@@ -20,6 +21,7 @@ use crate::vectors::When;
   mnxc compile s.toml --patch 64,64,64 --to dispatch -o a.mnx      stop, look, edit ...
   mnxc compile a.mnx --weights s.safetensors -o s.mnxa             ... and go on: the stage is read from the file
   mnxc compile s.toml --to plan --target x86-64-v3 -o s.plan       tiles as text; edit, then --plan s.plan
+  mnxc compile s.toml --seed 1 --tuned s.jsonl -o s.mnxa           tiles that mnxc tune found
   mnxc compile s.toml --seed 1 -o s.mnxa --dump-dir d --time-passes")]
 pub struct Args {
     /// The network's config (.toml), or a graph (.mnx) of any stage
@@ -57,6 +59,9 @@ pub struct Args {
     /// An edited plan (from --to plan)
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Tiles that `mnxc tune` found; without a name the user's own file (~/.cache/mnx/tuned.jsonl)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "plan")]
+    tuned: Option<Option<PathBuf>>,
     /// How closely GELU is computed: accurate (absolute error at most 1e-6) or fast (2e-4)
     #[arg(long, value_name = "HOW", default_value = "accurate", value_parser = ["accurate", "fast"])]
     gelu: String,
@@ -71,7 +76,8 @@ pub struct Args {
     vectors: When,
 }
 
-fn target_names() -> clap::builder::PossibleValuesParser {
+/// What `--target` takes.
+pub fn target_names() -> clap::builder::PossibleValuesParser {
     let host = std::iter::once(clap::builder::PossibleValue::new("host").help("every x86-64 level below"));
     let named = TARGETS.iter().map(|t| clap::builder::PossibleValue::new(t.name).help(t.about));
     clap::builder::PossibleValuesParser::new(host.chain(named).collect::<Vec<_>>())
@@ -83,6 +89,12 @@ fn target_names() -> clap::builder::PossibleValuesParser {
 /// See [`driver::compile`].
 pub fn run(args: &Args, voice: Voice) -> Outcome {
     let targets = resolve(&args.target).ok_or_else(|| Failure::Usage(format!("--target {}: see `mnxc list targets`", args.target)))?;
+    let no_home = || Failure::Usage("no home directory for the file of tuned tiles: name it, --tuned FILE".to_string());
+    let tuned = match &args.tuned {
+        Some(None) => Some(default_path().ok_or_else(no_home)?),
+        Some(Some(path)) => Some(path.clone()),
+        None => None,
+    };
     let request = Request {
         input: args.input.clone(),
         to: args.to,
@@ -94,6 +106,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         seed: args.seed,
         targets,
         plan: args.plan.clone(),
+        tuned,
         gelu: if args.gelu == Gelu::Fast.as_str() { Gelu::Fast } else { Gelu::Accurate },
         dump_dir: args.dump_dir.clone().or_else(|| std::env::var_os("MNX_DUMP_DIR").map(PathBuf::from)),
         time_passes: args.time_passes,

@@ -3,9 +3,12 @@
 pub mod bisect;
 pub mod compile;
 pub mod completions;
+pub mod explain;
+pub mod export_onnx;
 pub mod list;
 pub mod model;
 pub mod opt;
 pub mod reduce;
+pub mod tune;
 pub mod upkern;
 pub mod view;

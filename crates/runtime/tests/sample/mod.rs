@@ -55,7 +55,7 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
         kernel: kernel.into(),
         args,
         workgroups,
-        cost: Cost { flops: 2 * workgroups * 7, bytes: 8 * workgroups * 7 },
+        cost: Cost { flops: 2 * workgroups * 7, bytes: 8 * workgroups * 7, gelus: 0 },
     };
     Program {
         target: target.into(),

@@ -1,0 +1,116 @@
+//! `mnxc explain`: where a bundle's time must go, and with `--measure` where it goes.
+
+use std::path::{Path, PathBuf};
+
+use mnx_artifact::{Bundle, BundleError};
+
+use crate::explain::{Explanation, Machine, html, table};
+use crate::files::{check_output, write, write_or_emit};
+use crate::report::{Failure, Outcome, Voice, emit, system_reason};
+use crate::runner::Runner;
+
+/// Say per dispatch what a bundle computes and moves, what that must take, and what it does take
+///
+/// The floor of a dispatch is the slower of its arithmetic (multiply-adds and GELUs) at the machine's FMA peak and its bytes, each buffer
+/// once, at the machine's copy bandwidth. Without --measure the machine is a nominal one: 350 GFLOP/s and 25 GB/s, about two AVX-512 cores.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mnxc explain m.mnxa
+  mnxc explain m.mnxa --measure --threads 2 --html m.html
+  mnxc explain m.mnxa --gflops 1000 --gbs 80 --json -")]
+pub struct Args {
+    /// The bundle
+    bundle: PathBuf,
+    /// Run it here with `mnx bench`, and draw floors with this machine's measured rates
+    #[arg(long)]
+    measure: bool,
+    /// Write one HTML page: bars, and a table that sorts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write JSON; - prints it instead of the table
+    #[arg(long, value_name = "F|-")]
+    json: Option<PathBuf>,
+    /// Threads to measure with [default: what mnx takes]
+    #[arg(long, value_name = "N", requires = "measure", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Timed runs
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "measure", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// The code target to explain [default: the best, or the one that ran]
+    #[arg(long, value_name = "TARGET")]
+    isa: Option<String>,
+    /// Nominal multiply-add rate, GFLOP/s [default: 350]
+    #[arg(long, value_name = "RATE", conflicts_with = "measure", value_parser = rate)]
+    gflops: Option<f64>,
+    /// Nominal copy bandwidth, GB/s [default: 25]
+    #[arg(long, value_name = "RATE", conflicts_with = "measure", value_parser = rate)]
+    gbs: Option<f64>,
+    /// The runtime binary [default: mnx beside mnxc]
+    #[arg(long, value_name = "PATH", requires = "measure")]
+    runner: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(v) if (1e-3..=1e9).contains(&v) => Ok(v),
+        _ => Err("expected a rate from 0.001 to 1e9".to_string()),
+    }
+}
+
+/// Explains.
+///
+/// # Errors
+/// A damaged bundle, a target it has no code for, an unwritable output, no `mnx`, or what `mnx` says.
+pub fn run(args: &Args, voice: Voice) -> Outcome {
+    let stdout = Path::new("-");
+    for path in args.html.iter().chain(args.json.iter().filter(|p| *p != stdout)) {
+        check_output(path)?;
+    }
+    let bundle = Bundle::open(&args.bundle).map_err(|e| bundle_failure(&args.bundle, e))?;
+    let programs = &bundle.manifest().programs;
+    let program = |name: &str| {
+        let names: Vec<&str> = programs.iter().map(|p| p.target.as_str()).collect();
+        let unknown = || Failure::user("mnxc-0504", args.bundle.display(), format!("no code for {name}; it has {}", names.join(", ")));
+        programs.iter().find(|p| p.target == name).ok_or_else(unknown)
+    };
+    let chosen = args.isa.as_deref().map(program).transpose()?;
+    let explanation = if args.measure {
+        let runner = Runner::find(args.runner.as_deref())?;
+        voice.note(&format!("measuring {} ({} runs)", args.bundle.display(), args.runs));
+        let report = runner.bench(&args.bundle, args.runs.into(), args.threads.map(usize::from), args.isa.as_deref())?;
+        let Some(r) = report.roofline.filter(|r| r.flops_per_s > 0.0 && r.bytes_per_s > 0.0) else {
+            return Err(Failure::user("mnxc-0503", args.bundle.display(), "`mnx bench` gave no roofline of this machine"));
+        };
+        let machine = Machine { flops_per_s: r.flops_per_s, bytes_per_s: r.bytes_per_s, measured: true };
+        Explanation::new(&bundle, program(&report.isa)?, machine, Some(&report))
+    } else {
+        let machine =
+            Machine { flops_per_s: args.gflops.unwrap_or(350.0) * 1e9, bytes_per_s: args.gbs.unwrap_or(25.0) * 1e9, measured: false };
+        let first = || Failure::user("mnxc-0504", args.bundle.display(), "the bundle holds no program");
+        let program = chosen.or(programs.first()).ok_or_else(first)?;
+        Explanation::new(&bundle, program, machine, None)
+    };
+    if let Some(path) = &args.html {
+        write(path, html::page(&explanation).as_bytes())?;
+    }
+    if let Some(path) = &args.json {
+        write_or_emit(Some(path), format!("{:#}\n", table::json(&explanation)).as_bytes())?;
+    }
+    if args.json.as_deref() == Some(stdout) {
+        return Ok(());
+    }
+    emit(&table::text(&explanation))
+}
+
+/// Why a bundle cannot be explained.
+fn bundle_failure(path: &Path, error: BundleError) -> Failure {
+    match error {
+        BundleError::Io { source, .. } => Failure::user("mnxc-0001", path.display(), system_reason(&source.to_string())),
+        BundleError::Damaged { reason, .. } => Failure::user("mnxc-0304", path.display(), reason),
+        BundleError::Inconsistent { problems, .. } => {
+            let mut d = mnx_ir::Diagnostic::new("mnxc-0304", path.display(), "the bundle contradicts itself");
+            d.notes = problems;
+            d.into()
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `mnxc export-onnx`: the network with its weights as an ONNX file, for other runtimes.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, Origin};
+use crate::cli::Extents;
+use crate::files::{check_output, write};
+use crate::onnx::{OPSET, export};
+use crate::pipeline::run_passes;
+use crate::report::{Failure, Outcome, Voice};
+use crate::source::{Heads, OutputKind, Shape, Source};
+
+/// Write the network with its weights as an ONNX file
+///
+/// Standard operators only (opset 17), float32, fixed shapes; weights are initialisers under their checkpoint keys.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mnxc export-onnx s.toml --weights s.safetensors --patch 64,64,64 -o s.onnx
+  mnxc export-onnx s.toml --seed 1 --patch 64,64,64 --heads main -o s.onnx")]
+pub struct Args {
+    /// The network's config (.toml), or a graph (.mnx) of any stage
+    input: PathBuf,
+    /// The weights, a safetensors file with the network's keys
+    #[arg(long, value_name = "FILE", conflicts_with = "seed", required_unless_present = "seed")]
+    weights: Option<PathBuf>,
+    /// Fresh weights (default initialisation) instead of a file
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
+    #[arg(long, value_name = "EXTENTS")]
+    patch: Option<Extents>,
+    /// Samples per run [default for a config: 1]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Deep-supervision heads to keep
+    #[arg(long, default_value = "all")]
+    heads: Heads,
+    /// What the outputs hold [default: logits]
+    #[arg(long, value_name = "KIND")]
+    output: Option<OutputKind>,
+    /// Where to write
+    #[arg(long = "out", short = 'o', value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// A wrong config, patch or checkpoint, a network beyond 2 GiB; no file is written then.
+pub fn run(args: &Args, voice: Voice) -> Outcome {
+    if args.out == Path::new("-") {
+        return Err(Failure::Usage("-o -: an ONNX file is not text and goes to a file".into()));
+    }
+    check_output(&args.out)?;
+    let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
+    let source = Source::load(&args.input, &shape)?;
+    let mut graph = source.graph.clone();
+    if args.heads == Heads::Main {
+        run_passes("drop-training-heads{keep=out_0},dce", &mut graph, &source.header(), &mut |_, _| Ok(()))?;
+    }
+    let from = match (&args.weights, args.seed) {
+        (Some(path), _) => Origin::File(path),
+        (None, seed) => Origin::Seed(seed.unwrap_or(0)),
+    };
+    let weights = checkpoint::provide(from, source.origin.as_ref().map(|o| &o.config), &graph, voice)?;
+    let bytes = export(&graph, &weights)?;
+    write(&args.out, &bytes)?;
+    voice.note(&format!("{}: {} as ONNX, opset {OPSET}, {} bytes", args.out.display(), graph.name, bytes.len()));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! An explanation as one HTML page that needs nothing else: no network, no other file.
+
+use std::fmt::Write as _;
+
+use super::table::{machine, mib, summary};
+use super::{Explanation, Row};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+const COLUMNS: [&str; 11] =
+    ["dispatch", "strategy", "MFLOP", "M GELU", "MiB", "bound", "floor ms", "predicted ms", "measured ms", "% of floor", "% of time"];
+
+/// The page.
+pub fn page(e: &Explanation) -> String {
+    let title = escape(&format!("{} at {}", e.model, e.patch));
+    let threads = e.threads.map_or(String::new(), |n| format!(", {n} thread{}", if n == 1 { "" } else { "s" }));
+    let runs = e.runs.map_or(String::new(), |n| format!(", median of {n} runs"));
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>mnxc explain: {title}</title>\n<style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p>{}{threads}{runs}</p>\n",
+        escape(&e.target)
+    );
+    tiles(&mut out, e);
+    let _ = writeln!(out, "<p class=\"say\">{}.</p>", escape(&machine(e)));
+    for line in summary(e) {
+        let _ = writeln!(out, "<p class=\"say\">{}.</p>", escape(&line));
+    }
+    bars(&mut out, e);
+    table(&mut out, e);
+    let _ = write!(out, "<script>\n{SCRIPT}</script>\n</body></html>\n");
+    out
+}
+
+fn tiles(out: &mut String, e: &Explanation) {
+    let ms = |s: f64| format!("{:.2} ms", s * 1e3);
+    let t = &e.total;
+    let mut all: Vec<(String, &str)> = Vec::new();
+    if let Some(s) = t.measured_s {
+        all.push((ms(s), "measured"));
+    }
+    all.push((ms(t.floor_s), "floor"));
+    match t.measured_s.filter(|_| t.floor_s > 0.0) {
+        Some(s) => all.push((format!("{:.2}", s / t.floor_s), "times the floor")),
+        None => all.push((ms(t.predicted_s), "predicted")),
+    }
+    all.push((format!("{:.2} GFLOP", t.cost.flops as f64 / 1e9), "per run, GELU apart"));
+    all.push((format!("{:.0} MiB", mib(e.memory.arena)), "arena, by the plan"));
+    if let Some(peak) = e.memory.peak {
+        all.push((format!("{:.0} MiB", mib(peak)), "peak resident, measured"));
+    }
+    out.push_str("<div class=\"tiles\">");
+    for (value, what) in all {
+        let _ = write!(out, "<div class=\"tile\"><b>{value}</b><span>{what}</span></div>");
+    }
+    out.push_str("</div>\n");
+}
+
+/// Seconds that a dispatch's bar shows.
+fn shown(r: &Row) -> f64 {
+    r.measured_s.unwrap_or(r.predicted_s)
+}
+
+fn bars(out: &mut String, e: &Explanation) {
+    let longest = e.rows.iter().map(|r| shown(r).max(r.floor_s)).fold(f64::MIN_POSITIVE, f64::max);
+    let what = if e.total.measured_s.is_some() { "Measured" } else { "Predicted" };
+    let _ = write!(
+        out,
+        "<h2>{what} time per dispatch, in the order they run</h2>\n<div class=\"key\"><span><i class=\"compute\"></i>compute bound</span>\
+         <span><i class=\"memory\"></i>memory bound</span><span><i class=\"compute\" style=\"box-shadow:inset 9px 0 0 var(--floor)\"></i>\
+         darker: its floor, and per cent of the floor's speed</span></div>\n"
+    );
+    for r in &e.rows {
+        let width = 82.0 * shown(r) / longest;
+        let floor = 100.0 * (r.floor_s / shown(r).max(f64::MIN_POSITIVE)).min(1.0);
+        let percent = r.percent().map_or(String::new(), |p| format!(" &middot; {p:.0} %"));
+        let name = escape(&r.name);
+        let _ = writeln!(
+            out,
+            "<div class=\"bar\" title=\"{}\"><div class=\"name\">{name}</div><div class=\"track\"><div class=\"fill {}\" style=\"width:{width:.3}%\">\
+             <div class=\"floor\" style=\"width:{floor:.2}%\"></div></div><span class=\"value\">{:.3} ms{percent}</span></div></div>",
+            escape(&format!("{}: {}", r.name, r.strategy)),
+            r.bound().word(),
+            shown(r) * 1e3,
+        );
+    }
+}
+
+fn table(out: &mut String, e: &Explanation) {
+    out.push_str("<h2>Table</h2>\n<div class=\"wide\"><table><thead><tr>");
+    for name in COLUMNS {
+        let _ = write!(out, "<th scope=\"col\"><button title=\"sort\">{name}</button></th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    let measured: f64 = e.rows.iter().filter_map(|r| r.measured_s).sum();
+    e.rows.iter().for_each(|r| row(out, r, measured));
+    out.push_str("</tbody>\n<tfoot>\n");
+    row(out, &e.total, e.total.measured_s.unwrap_or(0.0));
+    out.push_str("</tfoot></table></div>\n");
+}
+
+fn row(out: &mut String, r: &Row, measured: f64) {
+    let word = |v: &str| format!("<td data-v=\"{0}\">{0}</td>", escape(v));
+    let number = |v: Option<f64>, digits: usize| match v {
+        Some(v) => format!("<td data-v=\"{v:e}\">{v:.digits$}</td>"),
+        None => "<td data-v=\"\">-</td>".to_string(),
+    };
+    let bound = r.bound().word();
+    let cells = [
+        word(&r.name),
+        word(&r.strategy),
+        number(Some(r.cost.flops as f64 / 1e6), 1),
+        number(Some(r.cost.gelus as f64 / 1e6), 2),
+        number(Some(mib(r.cost.bytes)), 2),
+        format!("<td data-v=\"{bound}\"><span class=\"dot {bound}\"></span>{bound}</td>"),
+        number(Some(r.floor_s * 1e3), 3),
+        number(Some(r.predicted_s * 1e3), 3),
+        number(r.measured_s.map(|s| s * 1e3), 3),
+        number(r.percent(), 0),
+        number(r.measured_s.filter(|_| measured > 0.0).map(|s| 100.0 * s / measured), 1),
+    ];
+    let _ = writeln!(out, "<tr>{}</tr>", cells.concat());
+}
+
+/// Text as HTML shows it, in elements and in quoted attributes.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,253 @@
+//! Where a run's time must go and where it goes: per dispatch, the floor that the machine's two ceilings set, a prediction, a measurement.
+//!
+//! Floor of a dispatch: the larger of its arithmetic at the machine's FMA peak and its bytes at the machine's copy bandwidth, where
+//! a GELU counts as the vector instructions it takes and every buffer moves once. Floors add up to the network's.
+
+pub mod html;
+pub mod table;
+
+use mnx_artifact::{Bundle, Command, Cost, Program};
+
+use crate::bundle::strategy_of;
+use crate::runner::Report;
+
+/// Vector instructions of one GELU (`mnx_codegen::math::gelu`), each as long as a multiply-add.
+pub const GELU_INSTRUCTIONS: f64 = 14.0;
+
+/// What starting a launch and waiting for its threads takes, in seconds; only the prediction knows it, the floor does not.
+pub const LAUNCH_SECONDS: f64 = 5e-6;
+
+/// A machine as two rates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Floating-point operations per second of multiply-adds (two each).
+    pub flops_per_s: f64,
+    /// Bytes read plus written per second.
+    pub bytes_per_s: f64,
+    /// Whether the rates were measured, not stated.
+    pub measured: bool,
+}
+
+/// Which ceiling a dispatch meets first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Multiply-adds and GELUs.
+    Compute,
+    /// Bytes.
+    Memory,
+}
+
+impl Bound {
+    /// The word in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// One dispatch, or the whole network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Name in the graph.
+    pub name: String,
+    /// Strategies of its launches, in order.
+    pub strategy: String,
+    /// Launches.
+    pub launches: usize,
+    /// Its cost, by the plan.
+    pub cost: Cost,
+    /// What the arithmetic takes at least, in seconds.
+    pub compute_s: f64,
+    /// What the bytes take at least, in seconds.
+    pub memory_s: f64,
+    /// The least time it can take, in seconds.
+    pub floor_s: f64,
+    /// What it should take, in seconds.
+    pub predicted_s: f64,
+    /// What it took (median), in seconds.
+    pub measured_s: Option<f64>,
+}
+
+impl Row {
+    /// The ceiling it meets first; of the whole network, the one that more of its floor comes from.
+    pub fn bound(&self) -> Bound {
+        if self.memory_s > self.compute_s { Bound::Memory } else { Bound::Compute }
+    }
+
+    /// Per cent of the floor's speed that was reached; over 100 where a cache kept the bytes.
+    pub fn percent(&self) -> Option<f64> {
+        self.measured_s.filter(|s| *s > 0.0).map(|s| 100.0 * self.floor_s / s)
+    }
+}
+
+/// Memory: the plan's figures and the measured one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// The arena, by the plan.
+    pub arena: u64,
+    /// Scratch of one thread, by the plan.
+    pub scratch: u64,
+    /// The weights section.
+    pub weights: u64,
+    /// Peak resident memory of the measuring process, which also holds the bundle's input and output.
+    pub peak: Option<u64>,
+}
+
+/// A bundle explained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The network's name.
+    pub model: String,
+    /// `64x64x64`, and the batch if it is not 1.
+    pub patch: String,
+    /// Code target.
+    pub target: String,
+    /// Threads that were measured.
+    pub threads: Option<usize>,
+    /// Timed runs.
+    pub runs: Option<usize>,
+    /// The fastest of them, in seconds: on a busy machine nearer to what the code can do than the median.
+    pub fastest_s: Option<f64>,
+    /// The machine that floors are drawn with.
+    pub machine: Machine,
+    /// Per dispatch.
+    pub rows: Vec<Row>,
+    /// All together; its measured time is that of whole runs.
+    pub total: Row,
+    /// Memory.
+    pub memory: Memory,
+}
+
+impl Explanation {
+    /// Explains a program of a bundle.
+    pub fn new(bundle: &Bundle, program: &Program, machine: Machine, report: Option<&Report>) -> Self {
+        let manifest = bundle.manifest();
+        let mut rows: Vec<Row> = Vec::new();
+        for command in &program.commands {
+            let (name, strategy, cost) = match command {
+                Command::Launch { dispatch, kernel, cost, .. } => {
+                    (dispatch.as_str(), strategy_of(kernel).unwrap_or(kernel.as_str()), *cost)
+                }
+                Command::Fill { dst, .. } => ("(fill)", "fill", Cost { bytes: dst.bytes, ..Cost::default() }),
+                Command::Copy { src, .. } => ("(copy)", "copy", Cost { bytes: src.bytes.saturating_mul(2), ..Cost::default() }),
+            };
+            add(&mut rows, name, strategy, cost);
+        }
+        for row in &mut rows {
+            floor(row, &machine);
+            row.measured_s = report.and_then(|r| r.dispatches.iter().find(|t| t.dispatch == row.name)).map(|t| t.median_s);
+        }
+        let total = total(&rows, report.map(|r| r.median_s));
+        let extents: Vec<String> = manifest.patch.iter().map(usize::to_string).collect();
+        let batch = if manifest.batch == 1 { String::new() } else { format!(", batch {}", manifest.batch) };
+        Self {
+            model: manifest.model.name.clone(),
+            patch: format!("{}{batch}", extents.join("x")),
+            target: program.target.clone(),
+            threads: report.map(|r| r.threads),
+            runs: report.map(|r| r.runs),
+            fastest_s: report.map(|r| r.min_s),
+            machine,
+            rows,
+            total,
+            memory: Memory {
+                arena: program.arena_bytes,
+                scratch: program.scratch_bytes,
+                weights: manifest.weights.iter().map(|w| w.bytes).sum(),
+                peak: report.and_then(|r| r.peak_bytes),
+            },
+        }
+    }
+}
+
+/// Adds a launch to its dispatch's row.
+fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost) {
+    let at = rows.iter().position(|r| r.name == name).unwrap_or_else(|| {
+        rows.push(Row {
+            name: name.to_string(),
+            strategy: String::new(),
+            launches: 0,
+            cost: Cost::default(),
+            compute_s: 0.0,
+            memory_s: 0.0,
+            floor_s: 0.0,
+            predicted_s: 0.0,
+            measured_s: None,
+        });
+        rows.len() - 1
+    });
+    let row = &mut rows[at];
+    row.launches += 1;
+    row.cost.flops = row.cost.flops.saturating_add(cost.flops);
+    row.cost.bytes = row.cost.bytes.saturating_add(cost.bytes);
+    row.cost.gelus = row.cost.gelus.saturating_add(cost.gelus);
+    if !row.strategy.split(" + ").any(|s| s == strategy) {
+        if !row.strategy.is_empty() {
+            row.strategy.push_str(" + ");
+        }
+        row.strategy.push_str(strategy);
+    }
+}
+
+/// An instruction of a GELU takes the place of a multiply-add, that is of two operations per lane.
+fn floor(row: &mut Row, machine: &Machine) {
+    row.compute_s = (row.cost.flops as f64 + 2.0 * GELU_INSTRUCTIONS * row.cost.gelus as f64) / machine.flops_per_s;
+    row.memory_s = row.cost.bytes as f64 / machine.bytes_per_s;
+    row.floor_s = row.compute_s.max(row.memory_s);
+    row.predicted_s = row.floor_s + LAUNCH_SECONDS * row.launches as f64;
+}
+
+fn total(rows: &[Row], measured_s: Option<f64>) -> Row {
+    let sum = |f: &dyn Fn(&Row) -> f64| rows.iter().map(f).sum::<f64>();
+    let part = |b: Bound| rows.iter().filter(|r| r.bound() == b).map(|r| r.floor_s).sum::<f64>();
+    let cost = rows.iter().fold(Cost::default(), |c, r| Cost {
+        flops: c.flops.saturating_add(r.cost.flops),
+        bytes: c.bytes.saturating_add(r.cost.bytes),
+        gelus: c.gelus.saturating_add(r.cost.gelus),
+    });
+    Row {
+        name: "network".to_string(),
+        strategy: String::new(),
+        launches: rows.iter().map(|r| r.launches).sum(),
+        cost,
+        compute_s: part(Bound::Compute),
+        memory_s: part(Bound::Memory),
+        floor_s: sum(&|r| r.floor_s),
+        predicted_s: sum(&|r| r.predicted_s),
+        measured_s,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-12 * b.abs()
+    }
+
+    #[test]
+    fn floors_are_the_slower_ceiling_and_add_up() {
+        let machine = Machine { flops_per_s: 1e9, bytes_per_s: 1e8, measured: false };
+        let mut rows = Vec::new();
+        add(&mut rows, "a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
+        add(&mut rows, "b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
+        add(&mut rows, "b", "merge.stats", Cost { flops: 10, bytes: 100, gelus: 0 });
+        rows.iter_mut().for_each(|r| floor(r, &machine));
+        assert_eq!(
+            rows.iter().map(|r| (r.strategy.as_str(), r.launches)).collect::<Vec<_>>(),
+            [("mlp.tile", 1), ("depthwise.ring + merge.stats", 2)]
+        );
+        // 3000 operations, and 50 GELUs of 14 instructions, each a multiply-add's two.
+        assert!(close(rows[0].floor_s, 4400e-9) && rows[0].bound() == Bound::Compute);
+        assert!(close(rows[1].floor_s, 1e-5) && rows[1].bound() == Bound::Memory);
+        let all = total(&rows, Some(2.88e-5));
+        assert!(close(all.floor_s, 1.44e-5) && close(all.percent().unwrap(), 50.0));
+        assert!(close(all.predicted_s, all.floor_s + 3.0 * LAUNCH_SECONDS));
+        assert_eq!(all.bound(), Bound::Memory);
+        assert_eq!(rows[0].percent(), None);
+    }
+}
