@@ -44,7 +44,7 @@ fn cases() -> Vec<(Depthwise, usize)> {
 /// Compiles the kernel (`group` 0) or the row engine with a body that stores its rows, and runs it on a ramp of numbers.
 fn run(k: &Depthwise, group: usize, target: &Target) -> Vec<f32> {
     let mut args = k.inputs();
-    args.push(Arg { name: "y", element: Element::F32, len: k.batch * voxels(k.output) * k.channels, written: true });
+    args.push(Arg { name: "y", element: Element::F32, len: k.batch * voxels(k.output) * k.channels, written: true, read: false });
     let mut carver = Carver::default();
     // The caller's own region stands first, so that the layout is not at 0.
     let line = k.output[2] * k.channels;
