@@ -4,6 +4,10 @@
 //! `void symbol(const void *const *buffers, uint64_t workgroup, void *scratch)`.
 //! `buffers` holds one pointer per entry of `Command::Launch::args`, in that order; `scratch` points to
 //! `Program::scratch_bytes` private to the calling thread, 64-byte aligned, contents undefined. Sizes are constants in the code.
+//!
+//! Kernel ABI (GPU): every kernel is an entry of the module, one 64-bit pointer parameter per entry of `Command::Launch::args`, in that order; it is launched
+//! with `Command::Launch::geometry`, of which `workgroups` is the number of blocks. There is no scratch.
+//!
 //! Workgroups of one launch are independent and may run in any order on any thread; a launch starts when all earlier ones ended.
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,45 @@ pub struct Program {
     pub outputs: Vec<BufferRef>,
     /// The commands, in order.
     pub commands: Vec<Command>,
+    /// Element type of stored activations and GEMM weights: `f32`, `bf16` or `f16`.
+    #[serde(default = "single")]
+    pub precision: String,
+    /// What a GPU must have; none for programs of CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuNeeds>,
+}
+
+fn single() -> String {
+    "f32".to_owned()
+}
+
+/// What the code of a GPU program needs. The code section is PTX text; a cubin for exactly this architecture may stand beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuNeeds {
+    /// Least compute capability, major and minor.
+    pub compute: [u32; 2],
+    /// Whether the code runs on that compute capability alone (`sm_90a`), else on all later ones too.
+    pub exact: bool,
+    /// PTX version, major and minor: the driver must know it where it compiles the PTX.
+    pub ptx: [u32; 2],
+}
+
+/// How a GPU kernel is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Geometry {
+    /// Blocks along x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y, z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+}
+
+impl Geometry {
+    /// Blocks of the launch.
+    pub fn workgroups(&self) -> u64 {
+        self.grid.iter().map(|&n| u64::from(n)).product()
+    }
 }
 
 /// Which memory a buffer lies in.
@@ -76,6 +119,9 @@ pub enum Command {
         workgroups: u64,
         /// Predicted cost.
         cost: Cost,
+        /// Grid and block, where the program is a GPU's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        geometry: Option<Geometry>,
     },
     /// Set bytes.
     Fill {

@@ -28,9 +28,12 @@ fn program(target: &str) -> Program {
                 args: vec![buffer(Space::Arena, 0, 96), buffer(Space::Weights, 64, 12), buffer(Space::Arena, 128, 192)],
                 workgroups: 3,
                 cost: Cost { flops: 10, bytes: 20, gelus: 5 },
+                geometry: None,
             },
             Command::Copy { src: buffer(Space::Arena, 512, 64), dst: buffer(Space::Arena, 576, 64) },
         ],
+        precision: "f32".into(),
+        gpu: None,
     }
 }
 

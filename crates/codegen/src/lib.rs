@@ -10,6 +10,7 @@
 
 mod error;
 mod gemm;
+mod gpu;
 pub mod kernels;
 mod math;
 pub mod mlir;

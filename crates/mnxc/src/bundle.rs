@@ -51,7 +51,7 @@ impl WeightLayout {
             None => {
                 let name = self.unique(name_of(recipe));
                 let shape = recipe.shape().map_err(|e| weights_failure(&name, e))?;
-                let bytes = 4 * shape.iter().product::<usize>() as u64;
+                let bytes = (recipe.element_bytes() * shape.iter().product::<usize>()) as u64;
                 let offset = self.end.next_multiple_of(ALIGNMENT);
                 self.end = offset + bytes;
                 self.entries.push((WeightEntry { name, offset, bytes, recipe: json }, recipe.clone()));
@@ -95,8 +95,8 @@ impl WeightLayout {
                 let message = format!("weight \"{}\": {bad} of {} values are NaN or infinite", entry.name, tensor.len());
                 problems.push(mnx_ir::Diagnostic::new("mnxc-0202", place, message));
             }
-            let bytes: &[u8] = bytemuck::cast_slice(&tensor.data);
-            section[entry.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+            let bytes = recipe.bytes_of(&tensor);
+            section[entry.offset as usize..][..bytes.len()].copy_from_slice(&bytes);
         }
         if problems.is_empty() { Ok(section) } else { Err(Failure::User(problems)) }
     }
@@ -113,6 +113,9 @@ fn name_of(recipe: &Recipe) -> String {
         Recipe::TransposeIo { weight } => format!("{}.transposed", name_of(weight)),
         Recipe::TapMajor { weight } => format!("{}.taps", name_of(weight)),
         Recipe::Panels { weight, .. } => format!("{}.panels", name_of(weight)),
+        Recipe::Rows { weight, .. } => format!("{}.rows", name_of(weight)),
+        Recipe::PadLast { weight, .. } => format!("{}.padded", name_of(weight)),
+        Recipe::Cast { weight, to } => format!("{}.{}", name_of(weight), to.as_str()),
     }
 }
 
@@ -138,6 +141,7 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
                 args,
                 workgroups: launch.kernel.workgroups() as u64,
                 cost: launch.cost,
+                geometry: launch.kernel.geometry(),
             });
         }
     }
@@ -149,6 +153,8 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.clone(),
         commands,
+        precision: plan.precision.as_str().to_string(),
+        gpu: plan.target.gpu.map(|g| g.needs()),
     })
 }
 

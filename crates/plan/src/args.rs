@@ -11,6 +11,10 @@ pub enum Element {
     F64,
     /// int32.
     I32,
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    F16,
 }
 
 impl Element {
@@ -19,6 +23,7 @@ impl Element {
         match self {
             Self::F32 | Self::I32 => 4,
             Self::F64 => 8,
+            Self::Bf16 | Self::F16 => 2,
         }
     }
 }
@@ -39,19 +44,19 @@ pub struct Arg {
 }
 
 impl Arg {
-    fn read(name: &'static str, len: usize) -> Self {
+    pub(crate) fn read(name: &'static str, len: usize) -> Self {
         Self { name, element: Element::F32, len, written: false, read: true }
     }
 
-    fn write(name: &'static str, len: usize) -> Self {
+    pub(crate) fn write(name: &'static str, len: usize) -> Self {
         Self { written: true, read: false, ..Self::read(name, len) }
     }
 
-    fn update(name: &'static str, len: usize) -> Self {
+    pub(crate) fn update(name: &'static str, len: usize) -> Self {
         Self { written: true, ..Self::read(name, len) }
     }
 
-    fn of(self, element: Element) -> Self {
+    pub(crate) fn of(self, element: Element) -> Self {
         Self { element, ..self }
     }
 
@@ -82,6 +87,7 @@ impl Kernel {
                 vec![Arg::read("partials", k.batch * k.parts * k.channels).of(Element::F64), Arg::write("ratio", k.batch * k.channels)]
             }
             Self::Mlp(k) => mlp(k),
+            Self::Gpu(k) => k.args(),
             Self::Pointwise(k) => {
                 let mut args =
                     vec![Arg::read("x", k.batch * voxels(k.input) * k.in_channels), Arg::read("w", k.out_channels * k.in_channels)];

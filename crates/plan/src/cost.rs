@@ -15,6 +15,7 @@ pub fn cost(kernel: &Kernel) -> Cost {
         Kernel::Mlp(k) => mlp(k),
         Kernel::Pointwise(k) => 2 * (k.batch * voxels(k.output) * k.in_channels * k.out_channels) as u64,
         Kernel::Classify(k) => (k.batch * k.space * k.classes) as u64,
+        Kernel::Gpu(k) => k.work().0,
     };
     Cost { flops, bytes, gelus: gelus(kernel) }
 }
@@ -23,11 +24,12 @@ pub fn cost(kernel: &Kernel) -> Cost {
 fn gelus(kernel: &Kernel) -> u64 {
     match kernel {
         Kernel::Mlp(k) => (k.batch * voxels(k.grid) * k.hidden) as u64,
+        Kernel::Gpu(k) => k.work().1,
         Kernel::Depthwise(_) | Kernel::MergeStats(_) | Kernel::MergeGrn(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => 0,
     }
 }
 
-fn depthwise(k: &Depthwise) -> u64 {
+pub(crate) fn depthwise(k: &Depthwise) -> u64 {
     // A transposed convolution multiplies each input voxel by every tap.
     let sites = if k.transposed { k.input } else { k.output };
     let conv = k.channels * voxels(sites) * voxels(k.taps);

@@ -51,6 +51,6 @@ pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step
 fn values(step: &Step) -> impl Iterator<Item = (&'static str, ValueId)> + '_ {
     step.operands.iter().filter_map(|(name, operand)| match operand {
         Operand::Value(v) => Some((*name, *v)),
-        Operand::Partials | Operand::Weight(_) => None,
+        Operand::Partials | Operand::Temp(_) | Operand::Weight(_) => None,
     })
 }

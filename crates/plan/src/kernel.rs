@@ -31,6 +31,8 @@ pub enum Kernel {
     Pointwise(Pointwise),
     /// Soft-max or arg-max over the classes.
     Classify(Classify),
+    /// Any kernel of a GPU target.
+    Gpu(crate::gpu::GpuKernel),
 }
 
 /// Depthwise convolution `y[n,o,c] = (bias[c]) + sum_q x[n, o*stride - pad + q, c] * w[q, c]`, zeros outside;
@@ -388,6 +390,15 @@ impl Kernel {
             Self::MergeGrn(k) => k.batch,
             Self::Pointwise(k) => k.workgroups(),
             Self::Classify(k) => k.workgroups(),
+            Self::Gpu(k) => k.geometry().workgroups() as usize,
+        }
+    }
+
+    /// Grid, block and shared memory, where the launch has them.
+    pub fn geometry(&self) -> Option<mnx_artifact::Geometry> {
+        match self {
+            Self::Gpu(k) => Some(k.geometry()),
+            Self::Depthwise(_) | Self::MergeStats(_) | Self::Mlp(_) | Self::MergeGrn(_) | Self::Pointwise(_) | Self::Classify(_) => None,
         }
     }
 
@@ -403,6 +414,7 @@ impl Kernel {
             Self::MergeGrn(_) => "merge.grn",
             Self::Pointwise(_) => "pointwise.tile",
             Self::Classify(_) => "classify.rows",
+            Self::Gpu(k) => k.strategy(),
         }
     }
 }

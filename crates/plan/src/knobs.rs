@@ -21,6 +21,7 @@ pub fn knobs(k: &Kernel) -> Vec<(&'static str, usize)> {
         },
         Kernel::Pointwise(k) => vec![("voxels", k.voxels), ("rows", k.rows)],
         Kernel::Classify(k) => vec![("voxels", k.voxels)],
+        Kernel::Gpu(k) => k.knobs(),
         Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Vec::new(),
     }
 }
@@ -62,6 +63,10 @@ pub fn set_knob(k: &mut Kernel, name: &str, value: usize) -> Result<(), String> 
             _ => return unknown(),
         },
         Kernel::Classify(k) if name == "voxels" => &mut k.voxels,
+        Kernel::Gpu(k) => match k.knob(name) {
+            Some(slot) => slot,
+            None => return unknown(),
+        },
         Kernel::Classify(_) | Kernel::MergeStats(_) | Kernel::MergeGrn(_) => return unknown(),
     };
     *slot = value;
@@ -80,6 +85,7 @@ pub fn choose(k: &mut Kernel, target: &Target) {
         }
         Kernel::Pointwise(k) => (k.voxels, k.rows) = k.choose_tile(target),
         Kernel::Classify(k) => k.voxels = k.choose_voxels(),
+        Kernel::Gpu(k) => k.choose(target),
         Kernel::MergeStats(_) | Kernel::MergeGrn(_) => {}
     }
 }
@@ -94,6 +100,7 @@ pub fn check(k: &Kernel, target: &Target) -> Result<(), String> {
         Kernel::Mlp(k) => k.legal(target),
         Kernel::Pointwise(k) => k.legal(),
         Kernel::Classify(k) => k.legal(),
+        Kernel::Gpu(k) => k.legal(target),
         Kernel::MergeStats(_) | Kernel::MergeGrn(_) => Ok(()),
     }
 }

@@ -10,6 +10,7 @@
 pub mod args;
 pub mod axis;
 pub mod cost;
+pub mod gpu;
 mod in_place;
 pub mod kernel;
 pub mod knobs;
@@ -22,5 +23,5 @@ pub mod target;
 pub mod text;
 pub mod tile;
 
-pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, plan};
+pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, plan, plan_as};
 pub use text::PlanText;

@@ -6,6 +6,7 @@ use mnx_weights::Recipe;
 
 use crate::args::Arg;
 use crate::cost::cost;
+use crate::gpu::{GpuKernel, Storage};
 use crate::in_place::{Places, settle};
 use crate::kernel::{Gelu, Kernel};
 use crate::knobs::{check, choose, set_knob};
@@ -61,6 +62,8 @@ pub struct ModulePlan {
     pub name: String,
     /// The target.
     pub target: &'static Target,
+    /// Element type of stored activations and GEMM weights.
+    pub precision: Storage,
     /// Dispatches, in order.
     pub dispatches: Vec<DispatchPlan>,
     /// Memory.
@@ -75,8 +78,11 @@ impl ModulePlan {
     /// Has every GELU computed as `gelu` says; tiles and memory stay as they are.
     pub fn set_gelu(&mut self, gelu: Gelu) {
         for launch in self.dispatches.iter_mut().flat_map(|d| &mut d.launches) {
-            if let Kernel::Mlp(k) = &mut launch.kernel {
-                k.gelu = gelu;
+            match &mut launch.kernel {
+                Kernel::Mlp(k) => k.gelu = gelu,
+                Kernel::Gpu(GpuKernel::Mlp(k)) => k.gelu = gelu,
+                Kernel::Gpu(GpuKernel::Gemm(k)) => k.gelu = k.gelu.map(|_| gelu),
+                _ => {}
             }
         }
     }
@@ -87,7 +93,19 @@ impl ModulePlan {
 /// # Errors
 /// Every dispatch that no strategy fits, every illegal tile, every name in `edited` that the graph lacks.
 pub fn plan(g: &Graph, target: &'static Target, edited: Option<&PlanText>) -> Result<ModulePlan, Vec<Diagnostic>> {
+    plan_as(g, target, if target.gpu.is_some() { Storage::Bf16 } else { Storage::F32 }, edited)
+}
+
+/// As [`plan`], with a say in the storage type; CPUs know float32 alone.
+///
+/// # Errors
+/// As [`plan`], and a storage type that the target does not have.
+pub fn plan_as(g: &Graph, target: &'static Target, precision: Storage, edited: Option<&PlanText>) -> Result<ModulePlan, Vec<Diagnostic>> {
     let mut errors = Vec::new();
+    if target.gpu.is_none() && precision != Storage::F32 {
+        let message = format!("{} stores float32 alone, {} was asked for", target.name, precision.as_str());
+        return Err(vec![Diagnostic::new("plan-0207", &g.name, message)]);
+    }
     if g.stage != Stage::Dispatch {
         return Err(vec![Diagnostic::new("plan-0200", &g.name, format!("a graph of stage dispatch is planned, this one is {}", g.stage))]);
     }
@@ -95,10 +113,7 @@ pub fn plan(g: &Graph, target: &'static Target, edited: Option<&PlanText>) -> Re
     for (d, ops) in g.boxes() {
         let name = &g.dispatch(d).name;
         match steps(g, name, &ops) {
-            Ok(mut steps) => {
-                tile(name, &mut steps, target, edited, &mut errors);
-                planned.push((name.clone(), steps));
-            }
+            Ok(steps) => planned.push((name.clone(), steps)),
             Err(e) => errors.push(e),
         }
     }
@@ -113,8 +128,44 @@ pub fn plan(g: &Graph, target: &'static Target, edited: Option<&PlanText>) -> Re
         return Err(errors);
     }
     let places = settle(g, planned.iter_mut().flat_map(|(_, steps)| steps));
-    bind(g, target, planned, &places).map_err(|e| vec![e])
+    if target.gpu.is_some() {
+        for (name, steps) in &mut planned {
+            if let Err(why) = lower_all(steps, precision) {
+                errors.push(Diagnostic::new("plan-0201", format!("@{name}"), format!("dispatch @{name}: {why}")));
+            }
+        }
+    }
+    for (name, steps) in &mut planned {
+        tile(name, steps, target, edited, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    bind(g, target, precision, planned, &places).map_err(|e| vec![e])
 }
+
+/// Replaces the steps of a box by a GPU's.
+fn lower_all(steps: &mut Vec<Step>, precision: Storage) -> Result<(), String> {
+    let mut out = Vec::new();
+    for (i, step) in std::mem::take(steps).into_iter().enumerate() {
+        let mut lowered = crate::gpu::lower(step, precision)?;
+        // Temporaries are numbered within a step; here they become the box's.
+        for (_, operand) in lowered.iter_mut().flat_map(|s| &mut s.operands) {
+            if let Operand::Temp(n) = operand {
+                *n += i * TEMPS;
+            }
+        }
+        out.extend(lowered);
+    }
+    *steps = out;
+    Ok(())
+}
+
+/// More than any step has temporaries.
+const TEMPS: usize = 1000;
+
+/// Parts that one workgroup of a GPU can sum without being the slowest of its launch.
+const SUMMED_PARTS: usize = 256;
 
 /// Chooses tiles and hands the number of partials from producer to merger.
 fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanText>, errors: &mut Vec<Diagnostic>) {
@@ -140,6 +191,18 @@ fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanTex
             Kernel::MergeStats(k) => k.parts = parts,
             Kernel::MergeGrn(k) => k.parts = parts,
             Kernel::Pointwise(_) | Kernel::Classify(_) => {}
+            Kernel::Gpu(k) => match k {
+                GpuKernel::Depthwise(k) => parts = k.parts(),
+                GpuKernel::Gemm(k) => parts = k.parts(),
+                GpuKernel::MergeStats(k) => k.parts = parts,
+                GpuKernel::SumParts(k) => {
+                    k.parts = parts;
+                    k.group = parts.div_ceil(SUMMED_PARTS).max(1);
+                    parts = parts.div_ceil(k.group);
+                }
+                GpuKernel::MergeGrn(k) => k.parts = parts,
+                GpuKernel::Fold(_) | GpuKernel::LayerNorm(_) | GpuKernel::Mlp(_) | GpuKernel::Pointwise(_) | GpuKernel::Classify(_) => {}
+            },
         }
         if let Err(why) = check(&step.kernel, target) {
             errors.push(Diagnostic::new("plan-0205", &place, format!("@{name}: {why}")));
@@ -152,9 +215,16 @@ fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanTex
 enum Buffer {
     Value(ValueId),
     Partials(usize),
+    Temp(usize, usize),
 }
 
-fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>, places: &Places) -> Result<ModulePlan, Diagnostic> {
+fn bind(
+    g: &Graph,
+    target: &'static Target,
+    precision: Storage,
+    planned: Vec<(String, Vec<Step>)>,
+    places: &Places,
+) -> Result<ModulePlan, Diagnostic> {
     let mut buffers: Vec<(Buffer, Interval)> = Vec::new();
     let launches = planned.iter().map(|(_, s)| s.len()).sum::<usize>();
     // Ports: inputs live from the start, outputs to the end.
@@ -171,14 +241,21 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>, p
                     Operand::Weight(_) => continue,
                     Operand::Value(v) => Buffer::Value(places.of(*v)),
                     Operand::Partials => Buffer::Partials(d),
+                    Operand::Temp(i) => Buffer::Temp(d, *i),
                 };
+                // A GPU's inner tensors have another element type and padded channels; ports are as the graph says everywhere.
                 if let Buffer::Value(v) = buffer
+                    && (target.gpu.is_none() || g.is_output(v) || g.inputs().iter().any(|(_, i)| *i == v))
                     && g.ty(v).bytes() != arg.bytes()
                 {
                     let message = format!("{} holds {} bytes, {} wants {}", g.ty(v), g.ty(v).bytes(), arg.name, arg.bytes());
                     return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
                 }
                 match buffers.iter_mut().find(|(b, _)| *b == buffer) {
+                    Some((_, i)) if i.bytes != arg.bytes() as u64 => {
+                        let message = format!("a buffer of {} bytes is bound to {}, which wants {}", i.bytes, arg.name, arg.bytes());
+                        return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
+                    }
                     Some((_, i)) => i.last = at,
                     None => buffers.push((buffer, Interval { bytes: arg.bytes() as u64, first: at, last: at })),
                 }
@@ -217,6 +294,7 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>, p
                     Operand::Weight(r) => LaunchArg::Weight(r.clone()),
                     Operand::Value(v) => LaunchArg::Arena(find(Buffer::Value(places.of(*v))).ok_or_else(missing)?),
                     Operand::Partials => LaunchArg::Arena(find(Buffer::Partials(d)).ok_or_else(missing)?),
+                    Operand::Temp(i) => LaunchArg::Arena(find(Buffer::Temp(d, *i)).ok_or_else(missing)?),
                 });
             }
             let cost = cost(&step.kernel);
@@ -225,7 +303,7 @@ fn bind(g: &Graph, target: &'static Target, planned: Vec<(String, Vec<Step>)>, p
         dispatches.push(DispatchPlan { name, launches: out });
     }
     let memory = MemoryPlan { arena_bytes: placed.bytes, scratch_bytes, live_bytes: placed.live };
-    Ok(ModulePlan { name: g.name.clone(), target, dispatches, memory, inputs, outputs })
+    Ok(ModulePlan { name: g.name.clone(), target, precision, dispatches, memory, inputs, outputs })
 }
 
 fn operand<'a>(name: &str, step: &'a Step, arg: &Arg) -> Result<&'a Operand, Diagnostic> {

@@ -18,7 +18,7 @@ pub fn shape(k: &Kernel) -> String {
         Kernel::MergeStats(m) => m.parts = 1,
         Kernel::MergeGrn(m) => m.parts = 1,
         Kernel::Mlp(m) => m.tile.voxels = 1,
-        Kernel::Depthwise(_) | Kernel::Pointwise(_) | Kernel::Classify(_) => {}
+        Kernel::Depthwise(_) | Kernel::Pointwise(_) | Kernel::Classify(_) | Kernel::Gpu(_) => {}
     }
     let mut text = format!("{bare:?}");
     // Tiles are all ones now and say nothing.
@@ -64,7 +64,8 @@ pub fn candidates(k: &Kernel, target: &Target) -> Vec<Kernel> {
                 space.offer(&[("voxels", v.next_multiple_of(64).min(c.space))]);
             }
         }
-        Kernel::MergeStats(_) | Kernel::MergeGrn(_) => {}
+        // The tuner measures on the host; GPU tiles are searched where there is a GPU.
+        Kernel::MergeStats(_) | Kernel::MergeGrn(_) | Kernel::Gpu(_) => {}
     }
     space.found
 }

@@ -22,6 +22,8 @@ pub enum Operand {
     Value(ValueId),
     /// Partial results that live between two launches of one box.
     Partials,
+    /// Another tensor that lives between launches of one box, numbered within its step.
+    Temp(usize),
     /// A weight, as it must lie in memory.
     Weight(Recipe),
 }
@@ -74,6 +76,32 @@ pub const STRATEGIES: &[StrategyInfo] = &[
         about: "pointwise convolution on its own: stem, heads, low-resolution residuals",
     },
     StrategyInfo { name: "classify.rows", knobs: &["voxels"], about: "soft-max or arg-max over the classes" },
+    StrategyInfo {
+        name: "gpu.depthwise",
+        knobs: &["channels", "depth", "height", "width", "run", "stages"],
+        about: "depthwise conv on a GPU: planes streamed along depth through shared memory, statistics in the same pass",
+    },
+    StrategyInfo {
+        name: "gpu.merge_stats",
+        knobs: &[],
+        about: "partial statistics to mean and reciprocal standard deviation, in fixed order",
+    },
+    StrategyInfo { name: "gpu.fold", knobs: &[], about: "normalisation or GRN folded into a pointwise weight, per sample" },
+    StrategyInfo { name: "gpu.layer_norm", knobs: &[], about: "layer norm over channels, in place" },
+    StrategyInfo {
+        name: "gpu.mlp",
+        knobs: &["warps", "m_tiles", "chunk", "stages", "tiles"],
+        about: "expand, GELU, compress, residual, skip, pad and head back to back, hidden values in registers",
+    },
+    StrategyInfo {
+        name: "gpu.gemm",
+        knobs: &["warps", "m_tiles", "columns", "depth", "stages"],
+        about: "one pointwise convolution: the halves of an MLP of many channels and few voxels, residual convolutions",
+    },
+    StrategyInfo { name: "gpu.sum_parts", knobs: &[], about: "partial sums, fewer of them, in fixed order" },
+    StrategyInfo { name: "gpu.merge_grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" },
+    StrategyInfo { name: "gpu.pointwise", knobs: &[], about: "pointwise convolution from or to a port: stem, heads" },
+    StrategyInfo { name: "gpu.classify", knobs: &[], about: "soft-max or arg-max over the classes" },
 ];
 
 /// The launches of one box, tiles not chosen yet.

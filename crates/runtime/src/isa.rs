@@ -84,6 +84,8 @@ mod tests {
             inputs: vec![],
             outputs: vec![],
             commands: vec![],
+            precision: "f32".into(),
+            gpu: None,
         }
     }
 

@@ -88,6 +88,29 @@ impl Recipe {
                 }
                 vec![elements(&shape)?]
             }
+            Self::Rows { weight, rows, columns } => {
+                let shape = weight.shape()?;
+                if !pointwise(&shape) || *rows < shape[0] || *columns < shape[1] {
+                    return Err(wrong(format!(
+                        "rows: shape {shape:?} in [{rows}, {columns}]; [Co, Ci, 1, ...] no larger than that expected"
+                    )));
+                }
+                vec![*rows, *columns]
+            }
+            Self::PadLast { weight, to } => {
+                let mut shape = weight.shape()?;
+                match shape.last_mut() {
+                    Some(last) if *last <= *to => *last = *to,
+                    _ => return Err(wrong(format!("pad-last: shape {shape:?} to {to}; a last axis no longer than that expected"))),
+                }
+                shape
+            }
+            Self::Cast { weight, .. } => {
+                if matches!(**weight, Self::Cast { .. }) {
+                    return Err(wrong("cast: of a cast".to_owned()));
+                }
+                weight.shape()?
+            }
         };
         elements(&shape)?;
         Ok(shape)
@@ -113,7 +136,12 @@ impl Recipe {
                 shift.collect(found);
                 bias.collect(found);
             }
-            Self::TransposeIo { weight } | Self::TapMajor { weight } | Self::Panels { weight, .. } => {
+            Self::TransposeIo { weight }
+            | Self::TapMajor { weight }
+            | Self::Panels { weight, .. }
+            | Self::Rows { weight, .. }
+            | Self::PadLast { weight, .. }
+            | Self::Cast { weight, .. } => {
                 weight.collect(found);
             }
         }
@@ -185,6 +213,24 @@ impl Recipe {
                 }
                 out
             }
+            Self::Rows { weight, columns, .. } => {
+                let weight = weight.wide(checkpoint)?;
+                let mut out = vec![0.0; elements(&shape)?];
+                for (to, from) in out.chunks_exact_mut((*columns).max(1)).zip(weight.data.chunks_exact(weight.shape[1].max(1))) {
+                    to[..from.len()].copy_from_slice(from);
+                }
+                out
+            }
+            Self::PadLast { weight, to } => {
+                let weight = weight.wide(checkpoint)?;
+                let run = weight.shape.last().copied().unwrap_or(1).max(1);
+                let mut out = vec![0.0; elements(&shape)?];
+                for (to, from) in out.chunks_exact_mut((*to).max(1)).zip(weight.data.chunks_exact(run)) {
+                    to[..from.len()].copy_from_slice(from);
+                }
+                out
+            }
+            Self::Cast { weight, .. } => weight.wide(checkpoint)?.data,
         };
         Ok(Wide { shape, data })
     }

@@ -16,6 +16,6 @@ pub mod tensor;
 
 pub use checkpoint::Checkpoint;
 pub use det::{det, det_input, fnv1a64, golden_weight, init_uniform};
-pub use recipe::Recipe;
+pub use recipe::{Half, Recipe};
 pub use signature::{Role, Signature, TensorRole};
 pub use tensor::{Tensor, WeightsError};

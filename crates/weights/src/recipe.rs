@@ -62,4 +62,63 @@ pub enum Recipe {
         /// Block width in channels.
         width: usize,
     },
+    /// Pointwise weight `[Co, Ci, 1, ...]` as a matrix `[rows, columns]`, row-major, zeros beyond Co and Ci.
+    Rows {
+        /// `[Co, Ci, 1, ...]`.
+        weight: Box<Recipe>,
+        /// At least Co.
+        rows: usize,
+        /// At least Ci.
+        columns: usize,
+    },
+    /// Zeros behind the last axis, up to `to` elements.
+    PadLast {
+        /// `[..., C]`.
+        weight: Box<Recipe>,
+        /// At least C.
+        to: usize,
+    },
+    /// Rounded (to nearest, ties to even) to another element type; only as the outermost node.
+    Cast {
+        /// Any shape.
+        weight: Box<Recipe>,
+        /// Element type in the weights section.
+        to: Half,
+    },
+}
+
+/// A 16-bit element type of the weights section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Half {
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+}
+
+impl Half {
+    /// `bf16` or `f16`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+impl Recipe {
+    /// Bytes of one element in the weights section.
+    pub fn element_bytes(&self) -> usize {
+        if matches!(self, Self::Cast { .. }) { 2 } else { 4 }
+    }
+
+    /// The evaluated tensor as it lies in the weights section, little-endian.
+    pub fn bytes_of(&self, tensor: &crate::Tensor) -> Vec<u8> {
+        match self {
+            Self::Cast { to: Half::Bf16, .. } => tensor.data.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+            Self::Cast { to: Half::F16, .. } => tensor.data.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+            _ => tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    }
 }

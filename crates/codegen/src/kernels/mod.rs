@@ -37,5 +37,6 @@ pub(crate) fn emit<'c>(
         Kernel::Mlp(k) => mlp::emit(k, target, builder, buffers, workgroup, scratch),
         Kernel::Pointwise(k) => pointwise::emit(k, target, builder, buffers, workgroup, scratch),
         Kernel::Classify(k) => classify::emit(k, target, builder, buffers, workgroup),
+        Kernel::Gpu(_) => unreachable!("check refuses GPU kernels on a CPU"),
     }
 }

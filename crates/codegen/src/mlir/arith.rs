@@ -114,17 +114,17 @@ impl<'c> Builder<'c> {
 
     /// Square root.
     pub fn sqrt(&self, a: Val<'c>) -> Val<'c> {
-        self.one("math.sqrt", &[a], a.ty, &[])
+        self.elementary("math.sqrt", "llvm.sqrt", a)
     }
 
     /// Magnitude of a float.
     pub fn abs(&self, a: Val<'c>) -> Val<'c> {
-        self.one("math.absf", &[a], a.ty, &[])
+        self.elementary("math.absf", "llvm.fabs", a)
     }
 
     /// Nearest integer, ties to even, as a float.
     pub fn round_even(&self, a: Val<'c>) -> Val<'c> {
-        self.one("math.roundeven", &[a], a.ty, &[])
+        self.elementary("math.roundeven", "llvm.roundeven", a)
     }
 
     /// `condition ? a : b`; the condition is a boolean or a vector of them.

@@ -2,7 +2,7 @@
 
 use super::{Scalar, Ty, Val};
 use melior::Context;
-use melior::ir::attribute::{DenseElementsAttribute, FloatAttribute, IntegerAttribute};
+use melior::ir::attribute::{DenseElementsAttribute, FloatAttribute, IntegerAttribute, StringAttribute};
 use melior::ir::operation::OperationBuilder;
 use melior::ir::r#type::IntegerType;
 use melior::ir::{Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, Type, Value, ValueLike};
@@ -15,11 +15,28 @@ pub struct Builder<'c> {
     pub(super) context: &'c Context,
     block: Cell<BlockRef<'c, 'c>>,
     location: Cell<Location<'c>>,
+    /// Writing a GPU kernel, where MLIR would make calls of NVIDIA's library out of elementary functions.
+    gpu: bool,
 }
 
 impl<'c> Builder<'c> {
     pub(super) fn new(context: &'c Context, block: &Block<'c>, location: Location<'c>) -> Self {
-        Self { context, block: Cell::new(borrow(block)), location: Cell::new(location) }
+        Self { context, block: Cell::new(borrow(block)), location: Cell::new(location), gpu: false }
+    }
+
+    pub(super) fn on_gpu(self) -> Self {
+        Self { gpu: true, ..self }
+    }
+
+    /// An elementary function of one operand, by its name in MLIR and in LLVM.
+    pub(super) fn elementary(&self, math: &str, llvm: &str, a: Val<'c>) -> Val<'c> {
+        if !self.gpu {
+            return self.one(math, &[a], a.ty, &[]);
+        }
+        let name = StringAttribute::new(self.context, llvm).into();
+        let segments = self.parsed_attribute("array<i32: 1, 0>");
+        let sizes = self.parsed_attribute("array<i32>");
+        self.one("llvm.call_intrinsic", &[a], a.ty, &[("intrin", name), ("operandSegmentSizes", segments), ("op_bundle_sizes", sizes)])
     }
 
     /// Names the phase that the following operations belong to (MLIR locations).
@@ -41,7 +58,17 @@ impl<'c> Builder<'c> {
             Scalar::Index => Type::index(self.context),
             Scalar::F32 => Type::float32(self.context),
             Scalar::F64 => Type::float64(self.context),
+            Scalar::Bf16 => self.parsed_type("bf16"),
+            Scalar::F16 => self.parsed_type("f16"),
         }
+    }
+
+    pub(super) fn parsed_type(&self, text: &str) -> Type<'c> {
+        Type::parse(self.context, text).unwrap_or_else(|| unreachable!("type {text}"))
+    }
+
+    pub(super) fn parsed_attribute(&self, text: &str) -> Attribute<'c> {
+        Attribute::parse(self.context, text).unwrap_or_else(|| unreachable!("attribute {text}"))
     }
 
     pub(super) fn ty(&self, ty: Ty) -> Type<'c> {

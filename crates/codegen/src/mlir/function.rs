@@ -35,7 +35,7 @@ impl Session {
         register_all_dialects(&registry);
         let context = Context::new_with_registry(&registry, false);
         register_all_llvm_translations(&context);
-        for dialect in ["func", "arith", "math", "memref", "vector", "scf", "llvm"] {
+        for dialect in ["func", "arith", "math", "memref", "vector", "scf", "llvm", "gpu", "nvvm", "cf"] {
             context.get_or_load_dialect(dialect);
         }
         Self { context }
@@ -80,7 +80,65 @@ impl Session {
             .build()
             .unwrap_or_else(|e| unreachable!("func.func: {e}"));
         module.body().append_operation(function);
-        Unit { context, module }
+        Unit { context, module, gpu: false }
+    }
+}
+
+/// From structured loops in a GPU module to the NVVM dialect. Elementary functions go first: later they would become calls of a library that is absent.
+const GPU_PIPELINE: &str = "builtin.module(canonicalize,cse,convert-scf-to-cf,convert-math-to-llvm,\
+gpu.module(convert-gpu-to-nvvm{use-bare-ptr-memref-call-conv=true}),convert-vector-to-llvm,convert-cf-to-llvm,\
+convert-arith-to-llvm,finalize-memref-to-llvm,canonicalize,cse,reconcile-unrealized-casts)";
+
+impl Session {
+    /// Builds a GPU kernel `name` over flat buffers in global memory, for blocks of `threads` threads.
+    pub fn build_gpu(
+        &self,
+        name: &str,
+        buffers: &[(Scalar, usize)],
+        threads: [u32; 3],
+        body: impl for<'c> FnOnce(&Builder<'c>, &[Buffer<'c>]),
+    ) -> Unit<'_> {
+        let context = &self.context;
+        let location = Location::name(context, name, Location::unknown(context));
+        let module = Module::new(location);
+        let outer = module.body();
+        let probe = Builder::new(context, &outer, location);
+        let types: Vec<_> = buffers.iter().map(|&(scalar, len)| probe.memref_type(scalar, len.max(1))).collect();
+        let block = Block::new(&types.iter().map(|&t| (t, location)).collect::<Vec<_>>());
+        let argument = |i: usize| match block.argument(i) {
+            Ok(a) => extend(a.into()),
+            Err(e) => unreachable!("kernel argument {i}: {e}"),
+        };
+        let views: Vec<_> = buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len)).collect();
+        let builder = Builder::new(context, &block, location).on_gpu();
+        body(&builder, &views);
+        builder.append("gpu.return", &[], &[], &[], vec![]);
+        let region = Region::new();
+        region.append_block(block);
+        let id = |name| Identifier::new(context, name);
+        let [x, y, z] = threads;
+        let kernel = OperationBuilder::new("gpu.func", location)
+            .add_attributes(&[
+                (id("sym_name"), StringAttribute::new(context, name).into()),
+                (id("function_type"), TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into()),
+                (id("known_block_size"), probe.parsed_attribute(&format!("array<i32: {x}, {y}, {z}>"))),
+                (id("gpu.kernel"), probe.parsed_attribute("unit")),
+                (id("workgroup_attributions"), probe.parsed_attribute("0 : i64")),
+            ])
+            .add_regions_vec(vec![region])
+            .build()
+            .unwrap_or_else(|e| unreachable!("gpu.func: {e}"));
+        let inside = Block::new(&[]);
+        inside.append_operation(kernel);
+        let region = Region::new();
+        region.append_block(inside);
+        let gpu = OperationBuilder::new("gpu.module", location)
+            .add_attributes(&[(id("sym_name"), StringAttribute::new(context, "kernels").into())])
+            .add_regions_vec(vec![region])
+            .build()
+            .unwrap_or_else(|e| unreachable!("gpu.module: {e}"));
+        module.body().append_operation(gpu);
+        Unit { context, module, gpu: true }
     }
 }
 
@@ -94,6 +152,7 @@ impl Default for Session {
 pub struct Unit<'s> {
     context: &'s Context,
     module: Module<'s>,
+    gpu: bool,
 }
 
 impl Unit<'_> {
@@ -117,7 +176,7 @@ impl Unit<'_> {
         let outcome = if self.module.as_operation().verify() {
             let manager = PassManager::new(self.context);
             manager.enable_verifier(cfg!(debug_assertions));
-            parse_pass_pipeline(manager.as_operation_pass_manager(), PIPELINE)
+            parse_pass_pipeline(manager.as_operation_pass_manager(), if self.gpu { GPU_PIPELINE } else { PIPELINE })
                 .and_then(|()| manager.run(&mut self.module))
                 .map_err(|e| e.to_string())
         } else {
@@ -135,7 +194,10 @@ impl Unit<'_> {
     pub fn translate<'l>(&self, llvm: &'l inkwell::context::Context) -> Result<inkwell::module::Module<'l>, CodegenError> {
         // SAFETY: both sides are the same libLLVM; the context outlives the module by its lifetime, the module is owned by the caller.
         unsafe {
-            let module = mlir_sys::mlirTranslateModuleToLLVMIR(self.module.as_operation().to_raw(), llvm.raw().cast());
+            // A GPU's code stands in a module within the module.
+            let inner = if self.gpu { self.module.body().first_operation().map(|o| o.to_raw()) } else { None };
+            let from = inner.unwrap_or_else(|| self.module.as_operation().to_raw());
+            let module = mlir_sys::mlirTranslateModuleToLLVMIR(from, llvm.raw().cast());
             if module.is_null() {
                 return Err(CodegenError::Mlir("the module could not be translated to LLVM IR".into()));
             }

@@ -12,11 +12,17 @@ pub struct Buffer<'c> {
     pub(super) scalar: Scalar,
     pub(super) len: usize,
     offset: Val<'c>,
+    /// In the shared memory of a GPU's workgroup.
+    pub(super) shared: bool,
 }
 
 impl<'c> Buffer<'c> {
     pub(super) fn whole(memref: Value<'c, 'c>, scalar: Scalar, len: usize) -> Self {
-        Self { memref, scalar, len, offset: 0usize.into() }
+        Self { memref, scalar, len, offset: 0usize.into(), shared: false }
+    }
+
+    pub(super) fn in_shared(memref: Value<'c, 'c>, scalar: Scalar, len: usize) -> Self {
+        Self { shared: true, ..Self::whole(memref, scalar, len) }
     }
 
     /// Element type.
@@ -49,8 +55,9 @@ impl<'c> Builder<'c> {
     pub fn view(&self, bytes: Buffer<'c>, byte: impl Into<Val<'c>>, scalar: Scalar, len: usize) -> Buffer<'c> {
         debug_assert_eq!(bytes.scalar, Scalar::I8);
         let byte = self.raw(self.add(bytes.offset, byte));
-        let memref = self.append("memref.view", &[bytes.memref, byte], &[self.memref_type(scalar, len)], &[], vec![])[0];
-        Buffer::whole(memref, scalar, len)
+        let ty = if bytes.shared { self.shared_type(scalar, len) } else { self.memref_type(scalar, len) };
+        let memref = self.append("memref.view", &[bytes.memref, byte], &[ty], &[], vec![])[0];
+        Buffer { shared: bytes.shared, ..Buffer::whole(memref, scalar, len) }
     }
 
     /// The element at `index`.
@@ -65,6 +72,27 @@ impl<'c> Builder<'c> {
         let ty = Ty::vec(buffer.scalar, lanes);
         let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[], vec![])[0];
         self.val(value, ty)
+    }
+
+    /// `lanes` consecutive elements from `index` on, whose address is a multiple of their size together (a power of two up to 16 bytes).
+    pub fn load_whole(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, lanes: usize) -> Val<'c> {
+        let ty = Ty::vec(buffer.scalar, lanes);
+        let align = self.alignment(buffer.scalar.bytes() * lanes);
+        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[("alignment", align)], vec![])[0];
+        self.val(value, ty)
+    }
+
+    /// Writes a vector to an address that is a multiple of its size (a power of two up to 16 bytes).
+    pub fn store_whole(&self, value: Val<'c>, buffer: Buffer<'c>, index: impl Into<Val<'c>>) {
+        debug_assert_eq!(value.ty.scalar, buffer.scalar);
+        let mut operands = vec![self.raw(value)];
+        operands.extend(self.address(buffer, index.into()));
+        let align = self.alignment(buffer.scalar.bytes() * value.lanes());
+        self.append("vector.store", &operands, &[], &[("alignment", align)], vec![]);
+    }
+
+    fn alignment(&self, bytes: usize) -> Attribute<'c> {
+        IntegerAttribute::new(IntegerType::new(self.context, 64).into(), bytes.min(16) as i64).into()
     }
 
     /// Writes a scalar, or a vector to consecutive elements, at `index`.
@@ -107,7 +135,7 @@ impl<'c> Builder<'c> {
         );
     }
 
-    fn address(&self, buffer: Buffer<'c>, index: Val<'c>) -> [Value<'c, 'c>; 2] {
+    pub(super) fn address(&self, buffer: Buffer<'c>, index: Val<'c>) -> [Value<'c, 'c>; 2] {
         let index = self.add(buffer.offset, index);
         [buffer.memref, self.raw(index)]
     }

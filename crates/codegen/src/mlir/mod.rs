@@ -6,11 +6,13 @@ mod arith;
 mod builder;
 mod control;
 mod function;
+mod gpu;
 mod memory;
 mod vector;
 
 pub use builder::Builder;
 pub use function::{Session, Unit};
+pub use gpu::{Multiplicand, Shuffle};
 pub use memory::Buffer;
 
 use melior::ir::Value;
@@ -32,6 +34,10 @@ pub enum Scalar {
     F32,
     /// IEEE double.
     F64,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
 }
 
 impl Scalar {
@@ -39,6 +45,7 @@ impl Scalar {
     pub fn bytes(self) -> usize {
         match self {
             Self::I1 | Self::I8 => 1,
+            Self::Bf16 | Self::F16 => 2,
             Self::I32 | Self::F32 => 4,
             Self::I64 | Self::Index | Self::F64 => 8,
         }
@@ -46,7 +53,7 @@ impl Scalar {
 
     /// Whether it is a floating-point type.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F64)
+        matches!(self, Self::F32 | Self::F64 | Self::Bf16 | Self::F16)
     }
 }
 

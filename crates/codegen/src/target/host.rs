@@ -108,8 +108,10 @@ pub(crate) fn compile_body(
     Ok(Product { object, shown, times })
 }
 
-fn scalar(element: Element) -> Scalar {
+pub(super) fn scalar(element: Element) -> Scalar {
     match element {
+        Element::Bf16 => Scalar::Bf16,
+        Element::F16 => Scalar::F16,
         Element::F32 => Scalar::F32,
         Element::F64 => Scalar::F64,
         Element::I32 => Scalar::I32,

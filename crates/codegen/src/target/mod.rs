@@ -2,6 +2,7 @@
 
 pub(crate) mod host;
 pub(crate) mod link;
+mod nvptx;
 mod symbols;
 
 use crate::CodegenError;
@@ -75,7 +76,7 @@ pub struct CompileTimes {
 /// A compiled target.
 #[derive(Debug)]
 pub struct Compiled {
-    /// The shared object.
+    /// The shared object, or a GPU's PTX text.
     pub library: Vec<u8>,
     /// What it took.
     pub times: CompileTimes,
@@ -117,7 +118,7 @@ pub(crate) fn compile(
         objects.push(product.object);
     }
     let start = Instant::now();
-    let library = link::shared_object(&objects)?;
+    let library = if target.gpu.is_some() { nvptx::join(&objects)? } else { link::shared_object(&objects)? };
     times.link = start.elapsed();
     Ok(Compiled { library, times })
 }
@@ -132,7 +133,10 @@ fn compile_each(kernels: &[(String, Kernel)], target: &Target, options: &Options
             let Some((symbol, kernel)) = kernels.get(i) else {
                 return;
             };
-            let product = host::compile(&session, symbol, kernel, target, &options.stages);
+            let product = match kernel {
+                Kernel::Gpu(kernel) => nvptx::compile(&session, symbol, kernel, target, &options.stages),
+                _ => host::compile(&session, symbol, kernel, target, &options.stages),
+            };
             let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
             results[i] = Some(product);
         }

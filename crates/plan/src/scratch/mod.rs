@@ -44,7 +44,7 @@ impl Kernel {
     /// Bytes of scratch that a thread running this kernel needs.
     pub fn scratch_bytes(&self) -> usize {
         match self {
-            Self::MergeStats(_) | Self::MergeGrn(_) | Self::Classify(_) => 0,
+            Self::MergeStats(_) | Self::MergeGrn(_) | Self::Classify(_) | Self::Gpu(_) => 0,
             Self::Depthwise(k) => k.scratch_bytes(),
             Self::Mlp(k) => MlpScratch::of(k).bytes,
             Self::Pointwise(k) => PointwiseScratch::of(k).bytes,

@@ -56,6 +56,7 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
         args,
         workgroups,
         cost: Cost { flops: 2 * workgroups * 7, bytes: 8 * workgroups * 7, gelus: 0 },
+        geometry: None,
     };
     Program {
         target: target.into(),
@@ -71,6 +72,8 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
             Command::Fill { dst: arena(3072, f), value: 0 },
             launch("head", "count", vec![arena(2048, 2 * f), arena(3072, f)], 15),
         ],
+        precision: "f32".into(),
+        gpu: None,
     }
 }
 

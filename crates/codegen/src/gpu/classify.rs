@@ -1,0 +1,39 @@
+//! Soft-max and arg-max over classes: a thread per voxel.
+
+use super::Args;
+use crate::math;
+use crate::mlir::{Buffer, Builder, Ty};
+use mnx_plan::gpu::Classify;
+use mnx_plan::gpu::small::THREADS;
+
+pub(super) fn emit<'c>(k: &Classify, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
+    let mut args = Args::new(buffers);
+    let (x, y) = (args.next(), args.next());
+    let voxel = b.at(b.thread(), b.block(0), THREADS);
+    let first = b.mul(b.block(1), k.classes * k.space);
+    let at = |class| b.add(b.at(first, class, k.space), voxel);
+    b.when(b.lt(voxel, k.space), || {
+        if k.argmax {
+            let start = b.load(x, at(0usize.into()));
+            let found = b.carry(1usize, k.classes, 1, &[start, b.int(Ty::I32, 0)], |class, best| {
+                let value = b.load(x, at(class));
+                let greater = b.gt(value, best[0]);
+                let number = b.index_cast(class, crate::mlir::Scalar::I32);
+                vec![b.select(greater, value, best[0]), b.select(greater, number, best[1])]
+            });
+            b.store(found[1], y, b.at(voxel, b.block(1), k.space));
+            return;
+        }
+        let start = b.load(x, at(0usize.into()));
+        let top = b.carry(1usize, k.classes, 1, &[start], |class, best| vec![b.max(best[0], b.load(x, at(class)))]);
+        let sum = b.carry(0usize, k.classes, 1, &[b.f32(0.0)], |class, sum| {
+            let e = math::exp(b, b.sub(b.load(x, at(class)), top[0]));
+            b.store(e, y, at(class));
+            vec![b.add(sum[0], e)]
+        });
+        b.each(0usize, k.classes, 1, |class| {
+            let e = b.load(y, at(class));
+            b.store(b.div(e, sum[0]), y, at(class));
+        });
+    });
+}

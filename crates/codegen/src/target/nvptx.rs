@@ -1,0 +1,153 @@
+//! NVIDIA GPUs: one kernel to PTX, and the PTX of many kernels to one module.
+
+use super::{CompileTimes, Product, Stage, host::scalar};
+use crate::CodegenError;
+use crate::gpu;
+use crate::mlir::Session;
+use inkwell::OptimizationLevel;
+use inkwell::attributes::AttributeLoc;
+use inkwell::context::Context;
+use inkwell::module::{Linkage, Module};
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
+use mnx_plan::gpu::GpuKernel;
+use mnx_plan::target::Target;
+use std::time::Instant;
+
+const TRIPLE: &str = "nvptx64-nvidia-cuda";
+
+/// Alignment of every buffer: offsets in the arena and in the weights are multiples of it.
+const BUFFER_ALIGNMENT: u64 = mnx_artifact::ALIGNMENT;
+
+pub(super) fn compile(
+    session: &Session,
+    symbol: &str,
+    kernel: &GpuKernel,
+    target: &Target,
+    stages: &[Stage],
+) -> Result<Product, CodegenError> {
+    kernel.legal(target).map_err(|reason| CodegenError::Illegal { symbol: symbol.into(), reason })?;
+    let mut times = CompileTimes::default();
+    let mut shown = Vec::new();
+    let args = kernel.args();
+    let geometry = kernel.geometry();
+
+    let start = Instant::now();
+    let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
+    let mut unit = session.build_gpu(symbol, &types, geometry.block, |builder, buffers| gpu::emit(kernel, target, builder, buffers));
+    times.emit = start.elapsed();
+    if stages.contains(&Stage::Mlir) {
+        shown.push((Stage::Mlir, unit.text().into_bytes()));
+    }
+
+    let start = Instant::now();
+    unit.lower().map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
+    let context = Context::create();
+    let module = unit.translate(&context)?;
+    times.lower = start.elapsed();
+
+    let start = Instant::now();
+    let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
+    let machine = machine(target)?;
+    module.set_triple(&TargetTriple::create(TRIPLE));
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    module.set_source_file_name(symbol);
+    let function = module.get_function(symbol).ok_or_else(|| llvm(&"the kernel is missing"))?;
+    for (i, arg) in args.iter().enumerate() {
+        let at = AttributeLoc::Param(i as u32);
+        let put = |name: &str, value: u64| {
+            function.add_attribute(at, context.create_enum_attribute(inkwell::attributes::Attribute::get_named_enum_kind_id(name), value));
+        };
+        put("noalias", 0);
+        put("align", BUFFER_ALIGNMENT);
+        if !arg.written {
+            put("readonly", 0);
+        }
+    }
+    // The size of dynamic shared memory is the launch's: `.extern .shared`, under a name of the kernel's own.
+    if let Some(shared) = module.get_globals().find(|g| g.get_name().to_string_lossy().contains("dynamic_shmem")) {
+        shared.set_linkage(Linkage::External);
+        // SAFETY: a null initialiser turns a definition into a declaration.
+        unsafe { llvm_declare(&shared) };
+        shared.set_name(&format!("{symbol}_shared"));
+    }
+    module.verify().map_err(|e| llvm(&e))?;
+    let passes = PassBuilderOptions::create();
+    passes.set_loop_vectorization(false);
+    passes.set_loop_slp_vectorization(false);
+    module.run_passes("default<O3>", &machine, passes).map_err(|e| llvm(&e))?;
+    times.optimise = start.elapsed();
+    if stages.contains(&Stage::Llvm) {
+        shown.push((Stage::Llvm, module.print_to_string().to_bytes().to_vec()));
+    }
+
+    let start = Instant::now();
+    let text = assembly(&machine, &module).map_err(|e| llvm(&e))?;
+    times.object = start.elapsed();
+    if stages.contains(&Stage::Asm) {
+        shown.push((Stage::Asm, text.clone()));
+    }
+    if let Some(call) = String::from_utf8_lossy(&text).lines().find(|l| l.trim_start().starts_with("call")) {
+        return Err(CodegenError::Callee { symbol: symbol.into(), callee: call.trim().into() });
+    }
+    Ok(Product { object: text, shown, times })
+}
+
+/// Takes a global's initialiser away.
+///
+/// # Safety
+/// The global is not used by anything that reads its initialiser.
+unsafe fn llvm_declare(global: &inkwell::values::GlobalValue<'_>) {
+    use inkwell::values::AsValueRef;
+    // SAFETY: LLVM documents a null value as "no initializer".
+    unsafe { inkwell::llvm_sys::core::LLVMSetInitializer(global.as_value_ref(), std::ptr::null_mut()) }
+}
+
+fn assembly(machine: &TargetMachine, module: &Module<'_>) -> Result<Vec<u8>, String> {
+    let mut text = machine.write_to_memory_buffer(module, FileType::Assembly).map_err(|e| e.to_string())?.as_slice().to_vec();
+    while text.last() == Some(&0) {
+        text.pop();
+    }
+    Ok(text)
+}
+
+fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
+    LlvmTarget::initialize_nvptx(&InitializationConfig::default());
+    let triple = TargetTriple::create(TRIPLE);
+    LlvmTarget::from_triple(&triple)
+        .map_err(|e| CodegenError::Llvm(e.to_string()))?
+        .create_target_machine(&triple, target.cpu, target.features, OptimizationLevel::Aggressive, RelocMode::Default, CodeModel::Default)
+        .ok_or_else(|| CodegenError::Llvm(format!("no code generator for {}", target.cpu)))
+}
+
+/// One PTX module of several: the header of the first, the bodies of all.
+pub(super) fn join(parts: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
+    let mut out = String::new();
+    let mut header: Option<Vec<String>> = None;
+    for part in parts {
+        let text = std::str::from_utf8(part).map_err(|e| CodegenError::Llvm(format!("PTX is not text: {e}")))?;
+        let mut own = Vec::new();
+        let mut body = String::new();
+        for line in text.lines() {
+            if [".version", ".target", ".address_size"].iter().any(|d| line.starts_with(d)) {
+                own.push(line.to_string());
+            } else if !(own.len() < 3 && (line.trim().is_empty() || line.starts_with("//"))) {
+                body.push_str(line);
+                body.push('\n');
+            }
+        }
+        match &header {
+            None => {
+                for line in &own {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+                header = Some(own);
+            }
+            Some(first) if *first == own => {}
+            Some(first) => return Err(CodegenError::Llvm(format!("PTX headers differ: {first:?} and {own:?}"))),
+        }
+        out.push_str(&body);
+    }
+    Ok(out.into_bytes())
+}

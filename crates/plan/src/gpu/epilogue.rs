@@ -1,0 +1,96 @@
+//! The end of a block: what is added to the compressed result and where it goes.
+
+use crate::args::Arg;
+use crate::gpu::Storage;
+use crate::kernel::{Extent, voxels};
+
+/// `out[m + pad_front] = skip[m + pad_front] + value[m] + residual[m]`; where `pad_front`, voxels of the output with any coordinate 0 are `skip`
+/// alone (0 without skip); with `in_place` they stay as they are. A head reads the result before it is rounded to the storage type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Epilogue {
+    /// What is added on the grid.
+    pub residual: Residual,
+    /// Zero planes put in front, per axis (0 or 1).
+    pub pad_front: Extent,
+    /// Whether an encoder skip is added (on the padded grid).
+    pub skip: bool,
+    /// Classes of a head that reads the result (never with `pad_front`; needs all output channels in one workgroup).
+    pub head: Option<usize>,
+    /// Whether the result is stored.
+    pub store: bool,
+    /// Whether `out` holds the skip (without one, the `Identity` residual) at the start; that buffer is then not among the args.
+    pub in_place: bool,
+}
+
+/// What is added to the compressed result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Residual {
+    /// Nothing.
+    None,
+    /// A stored tensor on the same grid.
+    Identity,
+    /// The stem, recomputed from the input port (its bias is within the other bias).
+    Stem {
+        /// Image channels.
+        channels: usize,
+    },
+    /// A low-resolution tensor added where every coordinate along a strided axis is even.
+    Scattered {
+        /// Its extent.
+        from: Extent,
+        /// Stride per axis.
+        stride: Extent,
+    },
+}
+
+impl Epilogue {
+    /// Store and nothing else.
+    pub const STORE: Self = Self { residual: Residual::None, pad_front: [0; 3], skip: false, head: None, store: true, in_place: false };
+
+    /// Extent of the output for this grid.
+    pub fn output(&self, grid: Extent) -> Extent {
+        [0, 1, 2].map(|a| grid[a] + self.pad_front[a])
+    }
+
+    /// Its buffers: `res` storage `[n, grid, c]` (or `input` f32 `[n, ci, grid]` and `stem_w` f32 `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
+    /// `head_w` f32 `[classes, c]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`, `out` storage `[n, output, c]`.
+    pub(crate) fn args(&self, batch: usize, grid: Extent, channels: usize, storage: Storage) -> Vec<Arg> {
+        let element = storage.element();
+        let output = batch * voxels(self.output(grid));
+        let replaced = self.store && self.in_place;
+        let mut args = Vec::new();
+        match self.residual {
+            Residual::None => {}
+            Residual::Identity if replaced && !self.skip => {}
+            Residual::Identity => args.push(Arg::read("res", batch * voxels(grid) * channels).of(element)),
+            Residual::Stem { channels: image } => {
+                args.push(Arg::read("input", batch * voxels(grid) * image));
+                args.push(Arg::read("stem_w", channels * image));
+            }
+            Residual::Scattered { from, .. } => args.push(Arg::read("res", batch * voxels(from) * channels).of(element)),
+        }
+        if self.skip && !replaced {
+            args.push(Arg::read("skip", output * channels).of(element));
+        }
+        if let Some(classes) = self.head {
+            args.push(Arg::read("head_w", classes * channels));
+            args.push(Arg::read("head_b", classes));
+            args.push(Arg::write("logits", output * classes));
+        }
+        if replaced {
+            args.push(Arg::update("out", output * channels).of(element));
+        } else if self.store {
+            args.push(Arg::write("out", output * channels).of(element));
+        }
+        args
+    }
+
+    /// Floating-point operations on `m` voxels of `channels`.
+    pub(crate) fn flops(&self, m: usize, channels: usize) -> u64 {
+        let stem = match self.residual {
+            Residual::Stem { channels: image } => image,
+            Residual::None | Residual::Identity | Residual::Scattered { .. } => 0,
+        };
+        2 * (m * channels * (stem + self.head.unwrap_or(0))) as u64
+    }
+}
