@@ -79,6 +79,7 @@ impl Data {
         match element {
             Element::F32 => Self::F32(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()),
             Element::F64 => Self::F64(bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect()),
+            Element::Bf16 | Element::F16 => unreachable!("a CPU stores float32"),
             Element::I32 => Self::I32(bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap())).collect()),
         }
     }
@@ -89,6 +90,7 @@ pub fn random(arg: &Arg, random: &mut Random) -> Data {
     match arg.element {
         Element::F32 => Data::F32(random.f32s(arg.len)),
         Element::F64 => Data::F64((0..arg.len).map(|_| random.float()).collect()),
+        Element::Bf16 | Element::F16 => unreachable!("a CPU stores float32"),
         Element::I32 => Data::I32((0..arg.len).map(|_| random.next() as i32).collect()),
     }
 }
