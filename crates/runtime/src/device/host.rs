@@ -18,6 +18,7 @@ use crate::device::{Binary, Buffer, Device, KernelSet, check, range};
 use crate::error::RuntimeError;
 use crate::isa;
 use crate::pool::{Pool, Work};
+use crate::roofline::Roofline;
 pub use fault::report_crashes;
 use library::Library;
 use memory::Memory;
@@ -272,5 +273,9 @@ impl Device for Host {
     fn wait(&mut self) -> Result<(), RuntimeError> {
         // `submit` returns when its commands have ended.
         Ok(())
+    }
+
+    fn roofline(&mut self, _precision: &str) -> Result<Option<Roofline>, RuntimeError> {
+        Ok(Some(Roofline::measure(self.threads())))
     }
 }

@@ -141,6 +141,11 @@ pub fn compile(dir: &Path, source: &str) -> Vec<u8> {
     std::fs::read(&so).unwrap()
 }
 
+/// The sample's kernels for the host.
+pub fn host_code(dir: &Path) -> Vec<u8> {
+    compile(dir, SOURCE)
+}
+
 /// Writes the bundle of a manifest, one code for all programs.
 pub fn bundle(dir: &Path, manifest: &Manifest, w: [f32; 2], b: [f32; 2]) -> PathBuf {
     let code = compile(dir, SOURCE);
