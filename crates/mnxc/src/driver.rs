@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mnx_artifact::{BundleError, BundleWriter, Manifest};
+use mnx_artifact::{BundleError, BundleWriter, Manifest, storage_tolerance};
 use mnx_ir::{Diagnostic, Graph, Stage};
 use mnx_passes::Changed;
+use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
 use mnx_plan::target::Target;
-use mnx_plan::{ModulePlan, PlanText, plan};
+use mnx_plan::{ModulePlan, PlanText, plan_as};
 
 use crate::bundle::{self, WeightLayout};
 use crate::checkpoint::{self, Origin};
@@ -44,6 +45,8 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Code targets, best first.
     pub targets: Vec<&'static Target>,
+    /// What GPU code stores activations and GEMM weights in.
+    pub precision: Storage,
     /// An edited plan.
     pub plan: Option<PathBuf>,
     /// A file of tuned tiles.
@@ -134,6 +137,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
                     let comment = match req.to {
                         Phase::Mlir => "//",
                         Phase::Llvm => ";",
+                        _ if plan.target.gpu.is_some() => "//",
                         _ => "#",
                     };
                     bytes.extend_from_slice(format!("{comment} target {}\n", plan.target.name).as_bytes());
@@ -191,7 +195,10 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
     let output = match (&req.output, req.to) {
         (Some(p), _) => Some(p.clone()),
         (None, Phase::Bundle) => Some(default_output(&req.input, "mnxa")),
-        (None, Phase::Binary) => Some(default_output(&req.input, "so")),
+        (None, Phase::Binary) => {
+            let gpu = req.targets.iter().any(|t| t.gpu.is_some());
+            Some(default_output(&req.input, if gpu { "ptx" } else { "so" }))
+        }
         (None, _) => None,
     };
     if let Some(path) = output.as_deref().filter(|p| *p != Path::new("-")) {
@@ -259,11 +266,16 @@ fn plan_all(req: &Request, graph: &Graph, edited: Option<&[PlanText]>, dump: &mu
     let mut plans = Vec::new();
     for target in &req.targets {
         let text = edited.and_then(|all| all.iter().find(|e| e.target == target.name));
-        let made = times.measure(format!("plan {}", target.name), || plan(graph, target, text))?;
+        let made = times.measure(format!("plan {}", target.name), || plan_as(graph, target, precision(req, target), text))?;
         dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
         plans.push(made);
     }
     Ok(plans)
+}
+
+/// What a target stores activations in: CPUs float32.
+fn precision(req: &Request, target: &Target) -> Storage {
+    if target.gpu.is_some() { req.precision } else { Storage::F32 }
 }
 
 /// Plans with the tiles of a cache; `notes` gets what it gave, for people and for the manifest.
@@ -279,6 +291,13 @@ fn plan_tuned(
     let file = req.tuned.as_deref().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut plans = Vec::new();
     for target in &req.targets {
+        if target.gpu.is_some() {
+            // The tuner measures on CPUs.
+            let made = times.measure(format!("plan {}", target.name), || plan_as(graph, target, req.precision, None))?;
+            dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
+            plans.push(made);
+            continue;
+        }
         let (made, applied) = times.measure(format!("plan {}", target.name), || cache.plan(graph, target))?;
         let mut note = format!("tuned tiles for {}: {} of {} kernel shapes are in {file}", target.name, applied.found, applied.shapes);
         if applied.foreign > 0 {
@@ -328,7 +347,7 @@ fn assemble(
         model: bundle::card(graph, config),
         batch: input.first().copied().unwrap_or(1),
         patch: input.get(2..).unwrap_or_default().to_vec(),
-        precision: "f32".to_string(),
+        precision: plans.first().map_or("f32", |p| p.precision.as_str()).to_string(),
         gelu: req.gelu.as_str().to_string(),
         inputs: bundle::ports(graph, graph.inputs()),
         outputs: bundle::ports(graph, graph.outputs()),
@@ -384,12 +403,13 @@ fn generate(req: &Request, plans: &[ModulePlan], dump: &mut Dump, times: &mut Ti
         for (step, time) in &code.times {
             times.add(format!("  {step} (cpu)"), *time);
         }
-        for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, "s")] {
+        let (asm, binary) = if plan.target.gpu.is_some() { ("kernels.ptx", "ptx") } else { ("s", "so") };
+        for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, asm)] {
             if let Some((_, text)) = code.texts.iter().find(|(p, _)| *p == phase) {
                 dump.stage(&format!("{name}.{extension}"), || text.clone())?;
             }
         }
-        dump.stage(&format!("{name}.so"), || code.library.clone())?;
+        dump.stage(&format!("{name}.{binary}"), || code.library.clone())?;
         codes.push(code);
     }
     Ok(codes)
@@ -421,7 +441,10 @@ fn vectors_for(
         return Ok(());
     }
     let place = req.input.display().to_string();
-    manifest.vectors = Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place, vectors::tolerance(req.gelu)))?);
+    let loosest = req.targets.iter().map(|t| storage_tolerance(precision(req, t).as_str())).fold(0.0, f64::max);
+    let margin = loosest.max(vectors::tolerance(req.gelu));
+    manifest.vectors =
+        Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place, vectors::tolerance(req.gelu), margin))?);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::report::{Failure, Outcome};
 /// What code generation makes for one target.
 #[derive(Debug, Default)]
 pub struct Code {
-    /// The shared object.
+    /// The shared object, or a GPU's PTX.
     pub library: Vec<u8>,
     /// MLIR, LLVM IR and assembly as far as they were asked for: the kernels' modules one after another.
     pub texts: Vec<(Phase, Vec<u8>)>,
@@ -81,6 +81,13 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
         }
         Err(e) => return Err(Failure::user("codegen-0400", target.name, e.to_string())),
     };
+    if target.gpu.is_some() {
+        // One module of all kernels, which assembles as it stands.
+        texts.retain(|(p, _)| *p != Phase::Asm);
+        if stages.contains(&Phase::Asm) {
+            texts.push((Phase::Asm, done.library.clone()));
+        }
+    }
     let t = done.times;
     let times =
         vec![("emit MLIR", t.emit), ("lower to LLVM", t.lower), ("optimise", t.optimise), ("emit object", t.object), ("link", t.link)];

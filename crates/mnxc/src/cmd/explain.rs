@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mnx_artifact::{Bundle, BundleError};
 
+use mnx_plan::target::GPU_TARGETS;
+
 use crate::explain::{Explanation, Machine, html, table};
 use crate::files::{check_output, write, write_or_emit};
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
@@ -81,13 +83,21 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         let Some(r) = report.roofline.filter(|r| r.flops_per_s > 0.0 && r.bytes_per_s > 0.0) else {
             return Err(Failure::user("mnxc-0503", args.bundle.display(), "`mnx bench` gave no roofline of this machine"));
         };
-        let machine = Machine { flops_per_s: r.flops_per_s, bytes_per_s: r.bytes_per_s, measured: true };
+        let machine = Machine { gpu: None, flops_per_s: r.flops_per_s, bytes_per_s: r.bytes_per_s, measured: true };
         Explanation::new(&bundle, program(&report.isa)?, machine, Some(&report))
     } else {
-        let machine =
-            Machine { flops_per_s: args.gflops.unwrap_or(350.0) * 1e9, bytes_per_s: args.gbs.unwrap_or(25.0) * 1e9, measured: false };
         let first = || Failure::user("mnxc-0504", args.bundle.display(), "the bundle holds no program");
         let program = chosen.or(programs.first()).ok_or_else(first)?;
+        let gpu = GPU_TARGETS.iter().find(|t| t.name == program.target).and_then(|t| t.gpu);
+        let machine = match gpu {
+            Some(gpu) => Machine::of_gpu(gpu),
+            None => Machine {
+                gpu: None,
+                flops_per_s: args.gflops.unwrap_or(350.0) * 1e9,
+                bytes_per_s: args.gbs.unwrap_or(25.0) * 1e9,
+                measured: false,
+            },
+        };
         Explanation::new(&bundle, program, machine, None)
     };
     if let Some(path) = &args.html {
