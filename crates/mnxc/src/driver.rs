@@ -43,6 +43,10 @@ pub struct Request {
     pub weights: Option<PathBuf>,
     /// Default initialisation instead of a file.
     pub seed: Option<u64>,
+    /// Weights by the test formula of this case instead of a file.
+    pub formula: Option<String>,
+    /// Zeros in place of the weights, for `mnx refit` to fill.
+    pub hollow: bool,
     /// Code targets, best first.
     pub targets: Vec<&'static Target>,
     /// What GPU code stores activations and GEMM weights in.
@@ -173,10 +177,10 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
 
 /// What can be seen to be wrong before any work; answers where to write.
 fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
-    if req.weights.is_some() && req.seed.is_some() {
-        return Err(Failure::Usage("--weights and --seed exclude each other".into()));
+    if usize::from(req.weights.is_some()) + usize::from(req.seed.is_some()) + usize::from(req.formula.is_some()) > 1 {
+        return Err(Failure::Usage("--weights, --seed and --formula exclude each other".into()));
     }
-    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() {
+    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() && req.formula.is_none() {
         let message = "a bundle holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string();
         return Err(Failure::Usage(message));
     }
@@ -326,9 +330,10 @@ fn assemble(
     voice: Voice,
 ) -> Outcome<(Manifest, Weights)> {
     let config = source.origin.as_ref().map(|o| &o.config);
-    let (from, place) = match (&req.weights, req.seed) {
-        (Some(path), _) => (Origin::File(path), path.display().to_string()),
-        (None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
+    let (from, place) = match (&req.weights, &req.formula, req.seed) {
+        (Some(path), ..) => (Origin::File(path), path.display().to_string()),
+        (None, Some(case), _) => (Origin::Formula(case), "--formula".to_string()),
+        (None, None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
     };
     let checkpoint = times.measure("load weights", || checkpoint::provide(from, config, graph, voice))?;
     let mut layout = WeightLayout::default();
@@ -336,10 +341,16 @@ fn assemble(
     for plan in plans {
         programs.push(bundle::program(plan, &bundle::symbols(plan), &mut layout)?);
     }
-    let section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+    let mut section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+    if req.hollow {
+        section.fill(0);
+    }
     let mut notes: Vec<String> = config.map(|c| c.notices.clone()).unwrap_or_default();
     if let Some(seed) = req.seed {
         notes.push(format!("weights are freshly initialised from seed {seed}"));
+    }
+    if req.hollow {
+        notes.push("hollow: the weights are zeros until `mnx refit` fills them".to_string());
     }
     let input = graph.inputs().first().map(|(_, v)| graph.ty(*v).shape.to_vec()).unwrap_or_default();
     let manifest = Manifest {
@@ -356,6 +367,7 @@ fn assemble(
         preprocess: config.and_then(bundle::preprocess),
         labels: config.map(bundle::labels).unwrap_or_default(),
         vectors: None,
+        formula: req.formula.clone(),
         source_digest: digest(config.map(|c| c.to_json()), graph, plans),
         notes,
     };

@@ -35,6 +35,12 @@ pub struct Args {
     /// Fresh weights (default initialisation) instead of a file
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Weights by the test formula of a case (`mnx_weights::golden_weight`), reproducible anywhere without a file
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["weights", "seed"])]
+    formula: Option<String>,
+    /// Write zeros in place of the weights: a bundle that packs to little more than its code, for `mnx refit` to fill
+    #[arg(long)]
+    hollow: bool,
     /// Code to make: host (all x86-64 levels, chosen at run time), one level, a GPU (sm_80, sm_86, sm_89, sm_90a, sm_100a, sm_120), or several joined by commas
     #[arg(long, default_value = "host", value_name = "TARGETS", value_parser = target_words)]
     target: String,
@@ -117,6 +123,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         pipeline: args.pipeline.clone(),
         weights: args.weights.clone(),
         seed: args.seed,
+        formula: args.formula.clone(),
+        hollow: args.hollow,
         targets,
         precision: Storage::parse(&args.precision).unwrap_or_default(),
         plan: args.plan.clone(),

@@ -118,6 +118,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         weights: args.weights.clone(),
         seed,
         targets,
+        formula: None,
+        hollow: false,
         precision: Storage::F32,
         plan: None,
         tuned: None,

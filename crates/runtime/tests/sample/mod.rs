@@ -113,6 +113,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         preprocess: None,
         labels: vec![],
         vectors: None,
+        formula: None,
         source_digest: String::new(),
         notes: vec![],
     }
