@@ -55,7 +55,7 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     }
     let mut writer = BundleWriter::new(&manifest).weights(&section);
     for index in 0..manifest.programs.len() {
-        writer = writer.code(bundle.code(index));
+        writer = writer.code(bundle.code(index)).cubin(bundle.cubin(index));
     }
     writer.write(&args.output)?;
     if quiet {
