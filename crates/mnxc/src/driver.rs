@@ -47,6 +47,8 @@ pub struct Request {
     pub formula: Option<String>,
     /// Zeros in place of the weights, for `mnx refit` to fill.
     pub hollow: bool,
+    /// Assemble GPU code ahead of time.
+    pub cubin: bool,
     /// Code targets, best first.
     pub targets: Vec<&'static Target>,
     /// What GPU code stores activations and GEMM weights in.
@@ -156,8 +158,9 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
     let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
     let mut writer = BundleWriter::new(&manifest).weights(&weights.section);
-    for code in &codes {
-        writer = writer.code(&code.library);
+    let cubins = assemble_all(req, &plans, &codes, times, voice)?;
+    for (code, cubin) in codes.iter().zip(&cubins) {
+        writer = writer.code(&code.library).cubin(cubin.as_deref());
     }
     times.measure("write bundle", || writer.write(&path)).map_err(bundle_failure)?;
     let code: usize = codes.iter().map(|c| c.library.len()).sum();
@@ -175,6 +178,24 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     Ok(())
 }
 
+/// The cubins of GPU targets, if they are wanted.
+fn assemble_all(req: &Request, plans: &[ModulePlan], codes: &[Code], times: &mut Times, voice: Voice) -> Outcome<Vec<Option<Vec<u8>>>> {
+    let mut cubins = Vec::new();
+    for (plan, code) in plans.iter().zip(codes) {
+        if !req.cubin || plan.target.gpu.is_none() {
+            cubins.push(None);
+            continue;
+        }
+        let name = plan.target.name;
+        let (cubin, resources) = times.measure(format!("ptxas {name}"), || emit::assemble(&code.library, name))?;
+        for k in resources.iter().filter(|k| k.spilled > 0) {
+            voice.warn(&format!("{name}: kernel {} spills {} bytes of registers per thread", k.kernel, k.spilled));
+        }
+        cubins.push(Some(cubin));
+    }
+    Ok(cubins)
+}
+
 /// What can be seen to be wrong before any work; answers where to write.
 fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
     if usize::from(req.weights.is_some()) + usize::from(req.seed.is_some()) + usize::from(req.formula.is_some()) > 1 {
@@ -188,6 +209,9 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
         let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
         let message = format!("--to binary writes the object of one target; choose it with --target ({})", names.join(" or "));
         return Err(Failure::Usage(message));
+    }
+    if req.cubin && !req.targets.iter().any(|t| t.gpu.is_some()) {
+        return Err(Failure::Usage("--cubin: no GPU among the targets".into()));
     }
     if req.to >= Phase::Binary && req.output.as_deref() == Some(Path::new("-")) {
         return Err(Failure::Usage(format!("-o -: {} is not text and goes to a file", req.to.name())));

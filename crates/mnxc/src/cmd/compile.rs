@@ -38,6 +38,10 @@ pub struct Args {
     /// Weights by the test formula of a case (`mnx_weights::golden_weight`), reproducible anywhere without a file
     #[arg(long, value_name = "CASE", conflicts_with_all = ["weights", "seed"])]
     formula: Option<String>,
+    /// Assemble GPU code ahead of time, beside its PTX, with NVIDIA's ptxas (MNX_PTXAS, PATH, or what scripts/get-ptxas.sh fetched); without it the driver
+    /// compiles the PTX once, at the first run on a machine
+    #[arg(long)]
+    cubin: bool,
     /// Write zeros in place of the weights: a bundle that packs to little more than its code, for `mnx refit` to fill
     #[arg(long)]
     hollow: bool,
@@ -125,6 +129,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         seed: args.seed,
         formula: args.formula.clone(),
         hollow: args.hollow,
+        cubin: args.cubin,
         targets,
         precision: Storage::parse(&args.precision).unwrap_or_default(),
         plan: args.plan.clone(),

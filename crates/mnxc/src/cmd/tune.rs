@@ -120,6 +120,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         targets,
         formula: None,
         hollow: false,
+        cubin: false,
         precision: Storage::F32,
         plan: None,
         tuned: None,

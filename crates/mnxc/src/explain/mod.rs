@@ -3,6 +3,7 @@
 //! Floor of a dispatch: the larger of its arithmetic at the machine's FMA peak and its bytes at the machine's copy bandwidth, where
 //! a GELU counts as the vector instructions it takes and every buffer moves once. Floors add up to the network's.
 
+pub mod gpu;
 pub mod html;
 pub mod table;
 
