@@ -52,7 +52,7 @@ fn bf16_all_values_and_ties() {
         }
     }
     // 1 + 2^-8 is the tie between 1 and 1 + 2^-7; f32::MAX lies above the tie of the largest bf16 and infinity.
-    assert_eq!(f32_to_bf16_rn(1.003_906_25), 0x3f80);
+    assert_eq!(f32_to_bf16_rn(1.0 + 2f32.powi(-8)), 0x3f80);
     assert_eq!(f32_to_bf16_rn(f32::MAX), 0x7f80);
     assert_eq!(f32_to_bf16(f32::MAX, Rz), 0x7f7f);
     assert_eq!(f32_to_bf16(1.0 + f32::EPSILON, Rp), 0x3f81);
