@@ -100,10 +100,11 @@ fn dense(kind: (MmaShape, MmaType, bool), a: &[Vec<f32>], b: &[Vec<f32>], c: &[V
     let rd = mma(shape, ab, acc_f32, &ra, &rb, &rc, model).unwrap();
     assert_eq!(rd.len(), rc.len());
     let mut d = vec![vec![0.0; 8]; 16];
-    for lane in 0..32 {
-        for i in 0..4 {
+    for i in 0..4 {
+        let register = &rd[if acc_f32 { i } else { i / 2 }];
+        for (lane, &word) in register.iter().enumerate() {
             let (row, column) = c_element(lane, i);
-            d[row][column] = if acc_f32 { f32::from_bits(rd[i][lane]) } else { f16_to_f32((rd[i / 2][lane] >> (16 * (i % 2))) as u16) };
+            d[row][column] = if acc_f32 { f32::from_bits(word) } else { f16_to_f32((word >> (16 * (i % 2))) as u16) };
         }
     }
     d
