@@ -42,13 +42,11 @@ pub fn f32_to_bf16_rn(x: f32) -> u16 {
 #[inline]
 pub fn f16_to_f32(x: u16) -> f32 {
     let sign = u32::from(x >> 15) << 31;
-    let (exponent, fraction) = (u32::from(x >> 10 & 31), u32::from(x & 1023));
-    match exponent {
-        0 => f32::from_bits(sign | (fraction as f32 * (1.0 / 16_777_216.0)).to_bits()),
-        31 if fraction != 0 => f32::from_bits(0x7fff_ffff),
-        31 => f32::from_bits(sign | 0x7f80_0000),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
+    let shifted = u32::from(x & 0x7fff) << 13;
+    // The exponents' biases differ by 112; the product is exact, of subnormals too.
+    let finite = (f32::from_bits(shifted) * f32::from_bits(0x7780_0000)).to_bits() | sign;
+    let special = if x & 0x3ff != 0 { 0x7fff_ffff } else { sign | 0x7f80_0000 };
+    f32::from_bits(if x & 0x7c00 == 0x7c00 { special } else { finite })
 }
 
 /// f32 to f16 with the given rounding; NaN gives 0x7fff.

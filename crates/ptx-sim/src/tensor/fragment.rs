@@ -69,92 +69,94 @@ impl Fragments {
         Ok(())
     }
 
-    /// Row and column in A of half `e` (0 for tf32) of register `r` of `lane`.
-    #[inline(always)]
-    pub fn a(self, lane: usize, r: usize, e: usize) -> (usize, usize) {
-        let (g, t) = (lane / 4, lane % 4);
-        match self.ab {
-            MmaType::Tf32 => (g + 8 * (r & 1), t + 4 * (r >> 1)),
-            MmaType::Bf16 | MmaType::F16 => (g + 8 * (r & 1), 2 * t + e + 8 * (r >> 1)),
-        }
-    }
-
-    /// Row and column in B of half `e` (0 for tf32) of register `r` of `lane`.
-    #[inline(always)]
-    pub fn b(self, lane: usize, r: usize, e: usize) -> (usize, usize) {
-        let (g, t) = (lane / 4, lane % 4);
-        match self.ab {
-            MmaType::Tf32 => (t + 4 * r, g),
-            MmaType::Bf16 | MmaType::F16 => (2 * t + e + 8 * r, g),
-        }
-    }
-
-    /// Row and column in C or D of half `e` (0 for f32) of register `i` of `lane`.
-    #[inline(always)]
-    pub fn c(self, lane: usize, i: usize, e: usize) -> (usize, usize) {
-        let (g, t) = (lane / 4, lane % 4);
-        if self.acc_f32 { (g + 8 * (i >> 1), 2 * t + (i & 1)) } else { (g + 8 * i, 2 * t + e) }
-    }
-
-    /// The value of half `e` of a register of A or B.
-    #[inline(always)]
-    fn operand(self, register: u32, e: usize) -> f32 {
-        match self.ab {
-            MmaType::Bf16 => f32::from_bits(register >> (16 * e) << 16),
-            MmaType::F16 => f16_to_f32((register >> (16 * e)) as u16),
-            MmaType::Tf32 => f32::from_bits(register & !0x1fff),
-        }
-    }
-
     /// The values of all registers.
     #[inline(always)]
     pub(crate) fn unpack<const K: usize>(self, a: &[Row], b: &[Row], c: &[Row]) -> Matrices<K> {
-        let halves = if self.ab == MmaType::Tf32 { 1 } else { 2 };
-        let (mut out_a, mut out_b, mut out_c) = ([[0.0; K]; M], [[0.0; N]; K], [[0.0; N]; M]);
-        for (r, row) in a.iter().enumerate() {
-            for (lane, &register) in row.iter().enumerate() {
-                for e in 0..halves {
-                    let (i, k) = self.a(lane, r, e);
-                    out_a[i][k] = self.operand(register, e);
-                }
-            }
-        }
-        for (r, row) in b.iter().enumerate() {
-            for (lane, &register) in row.iter().enumerate() {
-                for e in 0..halves {
-                    let (k, j) = self.b(lane, r, e);
-                    out_b[k][j] = self.operand(register, e);
-                }
-            }
+        let mut out = Matrices { a: [[0.0; K]; M], b: [[0.0; N]; K], c: [[0.0; N]; M] };
+        match self.ab {
+            MmaType::Bf16 => unpack_halves(&mut out, a, b, |half| f32::from_bits(half << 16)),
+            MmaType::F16 => unpack_halves(&mut out, a, b, |half| f16_to_f32(half as u16)),
+            MmaType::Tf32 => unpack_words(&mut out, a, b, |word| f32::from_bits(word & !0x1fff)),
         }
         for (r, row) in c.iter().enumerate() {
-            for (lane, &register) in row.iter().enumerate() {
+            for (g, quad) in row.as_chunks::<4>().0.iter().enumerate() {
                 if self.acc_f32 {
-                    let (i, j) = self.c(lane, r, 0);
-                    out_c[i][j] = f32::from_bits(register);
+                    let to = &mut out.c[g + 8 * (r >> 1)];
+                    for t in 0..4 {
+                        to[2 * t + (r & 1)] = f32::from_bits(quad[t]);
+                    }
                 } else {
-                    for e in 0..2 {
-                        let (i, j) = self.c(lane, r, e);
-                        out_c[i][j] = f16_to_f32((register >> (16 * e)) as u16);
+                    let to = &mut out.c[g + 8 * r];
+                    for t in 0..4 {
+                        to[2 * t] = f16_to_f32(quad[t] as u16);
+                        to[2 * t + 1] = f16_to_f32((quad[t] >> 16) as u16);
                     }
                 }
             }
         }
-        Matrices { a: out_a, b: out_b, c: out_c }
+        out
     }
 
     /// The registers of D from its bits by rows (f32, or f16 in the low half).
     #[inline(always)]
     pub(crate) fn pack(self, bits: &[[u32; N]; M], d: &mut [Row]) {
         for (r, row) in d.iter_mut().enumerate() {
-            for (lane, register) in row.iter_mut().enumerate() {
-                *register = if self.acc_f32 {
-                    let (i, j) = self.c(lane, r, 0);
-                    bits[i][j]
+            for (g, quad) in row.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                if self.acc_f32 {
+                    let from = &bits[g + 8 * (r >> 1)];
+                    for t in 0..4 {
+                        quad[t] = from[2 * t + (r & 1)];
+                    }
                 } else {
-                    let ((i, j), (_, high)) = (self.c(lane, r, 0), self.c(lane, r, 1));
-                    bits[i][j] | bits[i][high] << 16
-                };
+                    let from = &bits[g + 8 * r];
+                    for t in 0..4 {
+                        quad[t] = from[2 * t] | from[2 * t + 1] << 16;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A and B of a 16-bit type.
+#[inline(always)]
+fn unpack_halves<const K: usize>(out: &mut Matrices<K>, a: &[Row], b: &[Row], value: impl Fn(u32) -> f32) {
+    for (r, row) in a.iter().enumerate() {
+        for (g, quad) in row.as_chunks::<4>().0.iter().enumerate() {
+            let to = &mut out.a[g + 8 * (r & 1)][8 * (r >> 1)..][..8];
+            for t in 0..4 {
+                to[2 * t] = value(quad[t] & 0xffff);
+                to[2 * t + 1] = value(quad[t] >> 16);
+            }
+        }
+    }
+    for (r, row) in b.iter().enumerate() {
+        let to = &mut out.b[8 * r..][..8];
+        for (g, quad) in row.as_chunks::<4>().0.iter().enumerate() {
+            for t in 0..4 {
+                to[2 * t][g] = value(quad[t] & 0xffff);
+                to[2 * t + 1][g] = value(quad[t] >> 16);
+            }
+        }
+    }
+}
+
+/// A and B of tf32.
+#[inline(always)]
+fn unpack_words<const K: usize>(out: &mut Matrices<K>, a: &[Row], b: &[Row], value: impl Fn(u32) -> f32) {
+    for (r, row) in a.iter().enumerate() {
+        for (g, quad) in row.as_chunks::<4>().0.iter().enumerate() {
+            let to = &mut out.a[g + 8 * (r & 1)][4 * (r >> 1)..][..4];
+            for t in 0..4 {
+                to[t] = value(quad[t]);
+            }
+        }
+    }
+    for (r, row) in b.iter().enumerate() {
+        let to = &mut out.b[4 * r..][..4];
+        for (g, quad) in row.as_chunks::<4>().0.iter().enumerate() {
+            for t in 0..4 {
+                to[t][g] = value(quad[t]);
             }
         }
     }

@@ -17,33 +17,62 @@ static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 ///
 /// In f64 first, with a bound on its error; where the bound does not settle the rounding, exactly.
 pub(crate) fn exact<const K: usize>(fragments: Fragments, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
-    ARCH.dispatch(
-        #[inline(always)]
-        || {
-            let Matrices { a, b, c } = fragments.unpack::<K>(a, b, c);
-            let wide = b.map(|row| row.map(f64::from));
-            let mut bits = [[0; N]; M];
-            for (i, out) in bits.iter_mut().enumerate() {
-                let mut sum = c[i].map(f64::from);
-                let mut size = sum.map(f64::abs);
-                for (k, row) in wide.iter().enumerate() {
-                    let x = f64::from(a[i][k]);
-                    for j in 0..N {
-                        let product = x * row[j];
-                        sum[j] += product;
-                        size[j] += product.abs();
-                    }
-                }
+    ARCH.dispatch(ExactProduct::<K> { fragments, a, b, c, d });
+}
+
+/// Arguments of [`exact`], so that its body is compiled once per instruction set.
+struct ExactProduct<'a, const K: usize> {
+    fragments: Fragments,
+    a: &'a [Row],
+    b: &'a [Row],
+    c: &'a [Row],
+    d: &'a mut [Row],
+}
+
+impl<const K: usize> pulp::WithSimd for ExactProduct<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let fragments = self.fragments;
+        let Matrices { a, b, c } = fragments.unpack::<K>(self.a, self.b, self.c);
+        let mut wide = [[0.0f64; N]; K];
+        for (to, from) in wide.iter_mut().zip(&b) {
+            for j in 0..N {
+                to[j] = f64::from(from[j]);
+            }
+        }
+        let mut bits = [[0; N]; M];
+        for i in 0..M {
+            let (mut sum, mut size) = ([0.0f64; N], [0.0f64; N]);
+            for j in 0..N {
+                sum[j] = f64::from(c[i][j]);
+                size[j] = sum[j].abs();
+            }
+            for k in 0..K {
+                let x = f64::from(a[i][k]);
                 for j in 0..N {
-                    // K + 1 terms, each addition wrong by at most 2^-53 of the sizes so far: 17 * 2^-53 < 2^-48.
-                    let error = size[j] * (1.0 / (1u64 << 48) as f64);
-                    let (low, high) = (fragments.nearest(sum[j] - error), fragments.nearest(sum[j] + error));
-                    out[j] = if low == high && sum[j].is_finite() { low } else { fragments.unsettled(&a[i], &b, j, c[i][j], sum[j]) };
+                    let product = x * wide[k][j];
+                    sum[j] += product;
+                    size[j] += product.abs();
                 }
             }
-            fragments.pack(&bits, d);
-        },
-    );
+            let mut settled = true;
+            for j in 0..N {
+                // K + 1 terms, each addition wrong by at most 2^-53 of the sizes so far: 17 * 2^-53 < 2^-48.
+                let error = size[j] * (1.0 / (1u64 << 48) as f64);
+                let (low, high) = (fragments.nearest(sum[j] - error), fragments.nearest(sum[j] + error));
+                bits[i][j] = low;
+                settled &= low == high && sum[j].is_finite();
+            }
+            if !settled {
+                for j in 0..N {
+                    bits[i][j] = fragments.settled(&a[i], &b, j, c[i][j], sum[j]);
+                }
+            }
+        }
+        fragments.pack(&bits, self.d);
+    }
 }
 
 impl Fragments {
@@ -61,9 +90,10 @@ impl Fragments {
         }
     }
 
+    /// One element of D, exactly; `nearly` is its f64 sum, right where an operand is not finite.
     #[cold]
     #[inline(never)]
-    fn unsettled<const K: usize>(self, a: &[f32; K], b: &[[f32; N]; K], column: usize, c: f32, nearly: f64) -> u32 {
+    fn settled<const K: usize>(self, a: &[f32; K], b: &[[f32; N]; K], column: usize, c: f32, nearly: f64) -> u32 {
         if !nearly.is_finite() {
             return self.special(nearly);
         }
