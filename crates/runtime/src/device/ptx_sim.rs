@@ -93,7 +93,7 @@ impl PtxSim {
                 for (i, arg) in args.iter().enumerate() {
                     let from = &self.buffers[of(arg.space)];
                     let at = range(arg.offset, arg.bytes, from.data.len() as u64)?;
-                    let address = memory.alloc(arg.bytes, mnx_artifact::ALIGNMENT).map_err(|e| failure(e.to_string()))?;
+                    let address = memory.alloc(arg.bytes, mnx_artifact::ALIGNMENT);
                     put(&mut memory, address, &from.data[at.clone()], &from.written[at])?;
                     if !writes.iter().any(|w| w.arg == i) {
                         memory.protect(address).map_err(|e| failure(e.to_string()))?;
