@@ -8,8 +8,33 @@
 //! Start reading at: `module.rs`, then `launch.rs`, `cta.rs`, `exec/mod.rs`.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod counters;
+mod cta;
+mod dataflow;
+mod decode;
+mod error;
+mod exec;
+pub mod launch;
+mod lex;
+pub mod memory;
+pub mod module;
 pub mod numeric;
+mod parse;
+mod program;
+mod syntax;
 pub mod tensor;
+mod ty;
+mod warp;
+
+pub use check::{Checks, Finding, FindingKind};
+pub use counters::Counters;
+pub use error::{LaunchError, MemoryError, PtxError};
+pub use launch::{Launch, Options, Report, launch};
+pub use memory::Memory;
+pub use module::{Kernel, Module, Param};
+pub use syntax::Space;
+pub use tensor::MmaModel;
 
 /// One 32-bit register over the 32 lanes of a warp.
 pub type Row = [u32; 32];

@@ -35,7 +35,7 @@ impl Bench {
     }
 
     fn put(&mut self, bytes: &[u8]) -> u64 {
-        let at = self.memory.alloc(bytes.len() as u64, 256).unwrap();
+        let at = self.memory.alloc(bytes.len() as u64, 256);
         self.memory.write(at, bytes).unwrap();
         at
     }
@@ -46,7 +46,7 @@ impl Bench {
 
     /// Memory that nobody has written.
     fn room(&mut self, words: usize) -> u64 {
-        self.memory.alloc(4 * words as u64, 256).unwrap()
+        self.memory.alloc(4 * words as u64, 256)
     }
 
     fn words(&self, at: u64, n: usize) -> Vec<u32> {
