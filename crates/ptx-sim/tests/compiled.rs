@@ -90,7 +90,8 @@ fn depthwise_convolution() {
         for c in 0..channels {
             for p in 0..(n * n * n) as i64 {
                 let (z, y, x_) = (p / (n * n) as i64, p / n as i64 % n as i64, p % n as i64);
-                let taps = (0..27).map(|t: i64| at(c, z + t / 9 - 1, y + t / 3 % 3 - 1, x_ + t % 3 - 1) * f64::from(k[27 * c + t as usize]));
+                let taps =
+                    (0..27).map(|t: i64| at(c, z + t / 9 - 1, y + t / 3 % 3 - 1, x_ + t % 3 - 1) * f64::from(k[27 * c + t as usize]));
                 want.push(f64::from(b[c]) + taps.sum::<f64>());
             }
         }

@@ -112,13 +112,12 @@ impl Draw {
             (Kind::Bits, 1) => any % 16,
             (Kind::Bits, 2) => 1 << (any % 64),
             (Kind::Bits, 3) => any | 0xffff_ff00,
-            (Kind::F32, 0) => {
-                [0, 1 << 31, 1, 0x807f_ffff, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xff80_0001, 0x3f80_0000][any as usize % 10]
-            }
+            (Kind::F32, 0) => [0, 1 << 31, 1, 0x807f_ffff, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xff80_0001, 0x3f80_0000]
+                [any as usize % 10],
             (Kind::F32, 1..=4) => (any & 0x807f_ffff) | (118 + self.below(20)) << 23,
-            (Kind::F64, 0) => {
-                [0.0, -0.0, f64::from_bits(1), f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1.0, -2.5, 1e300][any as usize % 10].to_bits()
-            }
+            (Kind::F64, 0) => [0.0, -0.0, f64::from_bits(1), f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1.0, -2.5, 1e300]
+                [any as usize % 10]
+                .to_bits(),
             (Kind::F64, 1..=4) => (any & !(0x7ff << 52)) | (1000 + self.below(60)) << 52,
             (Kind::F16, 0..=2) => (any & 0x83ff_83ff) | (12 + self.below(6)) << 10 | (12 + self.below(6)) << 26,
             (Kind::F16, 3) => [0x7c00, 0xfc00_7e01, 0x8000_0001, 0x03ff_8400, 0x3c00_bc00, 0x7bff][any as usize % 6],
@@ -235,7 +234,8 @@ fn ptxas() -> Option<PathBuf> {
         return Some(PathBuf::from(named)).filter(is_file);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
     let cached = cache.map(|c| c.join("mnx/ptxas-13.0.88/ptxas"));
     std::env::split_paths(&path).map(|f| f.join("ptxas")).find(is_file).or_else(|| cached.filter(is_file))
 }
@@ -249,7 +249,8 @@ pub fn accepted_by_ptxas(family: &str, text: &str) {
     let folder = std::env::temp_dir().join(format!("mnx-isa-{}-{family}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("kernels.ptx"), text).unwrap();
-    let run = Command::new(program).current_dir(&folder).args(["-arch", "sm_90", "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
+    let run =
+        Command::new(program).current_dir(&folder).args(["-arch", "sm_90", "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
     let lines: Vec<&str> = text.lines().collect();
