@@ -35,7 +35,7 @@ impl Bench {
     }
 
     fn put(&mut self, bytes: &[u8]) -> u64 {
-        let at = self.memory.alloc(bytes.len() as u64, 256).unwrap();
+        let at = self.memory.alloc(bytes.len() as u64, 256);
         self.memory.write(at, bytes).unwrap();
         at
     }
@@ -46,7 +46,7 @@ impl Bench {
 
     /// Memory that nobody has written.
     fn room(&mut self, words: usize) -> u64 {
-        self.memory.alloc(4 * words as u64, 256).unwrap()
+        self.memory.alloc(4 * words as u64, 256)
     }
 
     fn words(&self, at: u64, n: usize) -> Vec<u32> {
@@ -90,7 +90,8 @@ fn depthwise_convolution() {
         for c in 0..channels {
             for p in 0..(n * n * n) as i64 {
                 let (z, y, x_) = (p / (n * n) as i64, p / n as i64 % n as i64, p % n as i64);
-                let taps = (0..27).map(|t: i64| at(c, z + t / 9 - 1, y + t / 3 % 3 - 1, x_ + t % 3 - 1) * f64::from(k[27 * c + t as usize]));
+                let taps =
+                    (0..27).map(|t: i64| at(c, z + t / 9 - 1, y + t / 3 % 3 - 1, x_ + t % 3 - 1) * f64::from(k[27 * c + t as usize]));
                 want.push(f64::from(b[c]) + taps.sum::<f64>());
             }
         }

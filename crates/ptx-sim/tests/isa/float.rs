@@ -17,8 +17,20 @@ fn greater(a: f32, b: f32) -> f32 {
     match (a.is_nan(), b.is_nan()) {
         (true, _) => b,
         (_, true) => a,
-        _ if a == b => if a.is_sign_positive() { a } else { b },
-        _ => if a > b { a } else { b },
+        _ if a == b => {
+            if a.is_sign_positive() {
+                a
+            } else {
+                b
+            }
+        }
+        _ => {
+            if a > b {
+                a
+            } else {
+                b
+            }
+        }
     }
 }
 
@@ -33,44 +45,52 @@ fn nan_or(a: f32, b: f32, v: f32) -> f32 {
 #[test]
 fn nearest_even() {
     let k = [F32; 3];
-    check("f32", "8.0", &[
-        f("add.f32 %w9, %w0, %w1;", k, |a, b, _| a + b),
-        f("add.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a + b),
-        f("sub.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a - b),
-        f("mul.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a * b),
-        f("mul.f32 %w9, %w0, 0f3F000000;", k, |a, _, _| a * 0.5),
-        f("fma.rn.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| a.mul_add(b, c)),
-        f("mad.rn.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| a.mul_add(b, c)),
-        f("div.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a / b),
-        f("sqrt.rn.f32 %w9, %w0;", k, |a, _, _| a.sqrt()),
-        f("rcp.rn.f32 %w9, %w0;", k, |a, _, _| 1.0 / a),
-        f("min.f32 %w9, %w0, %w1;", k, |a, b, _| less(a, b)),
-        f("max.f32 %w9, %w0, %w1;", k, |a, b, _| greater(a, b)),
-        f("min.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, less(a, b))),
-        f("max.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, greater(a, b))),
-        // Signs are bits: of a NaN too.
-        crate::rig::w("xor.b32 %w8, %w0, 0; neg.f32 %w9, %w8;", [Near; 3], |a, _, _| a ^ 0x8000_0000),
-        crate::rig::w("abs.f32 %w9, %w0;", [Near; 3], |a, _, _| a & 0x7fff_ffff),
-        crate::rig::w("copysign.f32 %w9, %w0, %w1;", [Near; 3], |a, b, _| (a & 0x8000_0000) | (b & 0x7fff_ffff)),
-    ]);
+    check(
+        "f32",
+        "8.0",
+        &[
+            f("add.f32 %w9, %w0, %w1;", k, |a, b, _| a + b),
+            f("add.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a + b),
+            f("sub.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a - b),
+            f("mul.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a * b),
+            f("mul.f32 %w9, %w0, 0f3F000000;", k, |a, _, _| a * 0.5),
+            f("fma.rn.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| a.mul_add(b, c)),
+            f("mad.rn.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| a.mul_add(b, c)),
+            f("div.rn.f32 %w9, %w0, %w1;", k, |a, b, _| a / b),
+            f("sqrt.rn.f32 %w9, %w0;", k, |a, _, _| a.sqrt()),
+            f("rcp.rn.f32 %w9, %w0;", k, |a, _, _| 1.0 / a),
+            f("min.f32 %w9, %w0, %w1;", k, |a, b, _| less(a, b)),
+            f("max.f32 %w9, %w0, %w1;", k, |a, b, _| greater(a, b)),
+            f("min.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, less(a, b))),
+            f("max.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, greater(a, b))),
+            // Signs are bits: of a NaN too.
+            crate::rig::w("xor.b32 %w8, %w0, 0; neg.f32 %w9, %w8;", [Near; 3], |a, _, _| a ^ 0x8000_0000),
+            crate::rig::w("abs.f32 %w9, %w0;", [Near; 3], |a, _, _| a & 0x7fff_ffff),
+            crate::rig::w("copysign.f32 %w9, %w0, %w1;", [Near; 3], |a, b, _| (a & 0x8000_0000) | (b & 0x7fff_ffff)),
+        ],
+    );
 }
 
 #[test]
 fn modifiers() {
     let k = [F32; 3];
-    check("f32-modifiers", "8.0", &[
-        f("add.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) + flush(b))),
-        f("sub.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) - flush(b))),
-        f("mul.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) * flush(b))),
-        f("fma.rn.ftz.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| flush(flush(a).mul_add(flush(b), flush(c)))),
-        f("add.rn.sat.f32 %w9, %w0, %w1;", k, |a, b, _| sat(a + b)),
-        f("mul.rn.sat.f32 %w9, %w0, %w1;", k, |a, b, _| sat(a * b)),
-        f("fma.rn.sat.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| sat(a.mul_add(b, c))),
-        f("fma.rn.ftz.sat.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| sat(flush(flush(a).mul_add(flush(b), flush(c))))),
-        f("div.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) / flush(b))),
-        f("min.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| less(flush(a), flush(b))),
-        f("max.ftz.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, greater(flush(a), flush(b)))),
-    ]);
+    check(
+        "f32-modifiers",
+        "8.0",
+        &[
+            f("add.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) + flush(b))),
+            f("sub.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) - flush(b))),
+            f("mul.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) * flush(b))),
+            f("fma.rn.ftz.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| flush(flush(a).mul_add(flush(b), flush(c)))),
+            f("add.rn.sat.f32 %w9, %w0, %w1;", k, |a, b, _| sat(a + b)),
+            f("mul.rn.sat.f32 %w9, %w0, %w1;", k, |a, b, _| sat(a * b)),
+            f("fma.rn.sat.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| sat(a.mul_add(b, c))),
+            f("fma.rn.ftz.sat.f32 %w9, %w0, %w1, %w2;", k, |a, b, c| sat(flush(flush(a).mul_add(flush(b), flush(c))))),
+            f("div.rn.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| flush(flush(a) / flush(b))),
+            f("min.ftz.f32 %w9, %w0, %w1;", k, |a, b, _| less(flush(a), flush(b))),
+            f("max.ftz.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, greater(flush(a), flush(b)))),
+        ],
+    );
 }
 
 /// The roundings themselves are held to their definition in `tests/numeric.rs`; here the text must reach them.
@@ -108,22 +128,28 @@ fn approximations() {
     }
     let k = [F32; 3];
     let near = [Near; 3];
-    check("approx", "8.0", &[
-        f("ex2.approx.f32 %w9, %w0;", k, |a, _, _| g(a).exp2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
-        f("ex2.approx.ftz.f32 %w9, %w0;", near, |a, _, _| g(flush(a)).exp2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
-        f("lg2.approx.f32 %w9, %w0;", k, |a, _, _| g(a).log2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
-        f("rsqrt.approx.f32 %w9, %w0;", k, |a, _, _| (1.0 / g(a).sqrt()) as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
-        f("rcp.approx.f32 %w9, %w0;", k, |a, _, _| (1.0 / g(a)) as f32).within(|x, y| relative(x, y, 2f64.powi(-23))),
-        f("rcp.approx.ftz.f32 %w9, %w0;", k, |a, _, _| flush((1.0 / g(flush(a))) as f32)).within(|x, y| relative(x, y, 2f64.powi(-23))),
-        f("sqrt.approx.f32 %w9, %w0;", k, |a, _, _| g(a).sqrt() as f32).within(|x, y| relative(x, y, 2f64.powi(-23))),
-        f("sin.approx.f32 %w9, %w0;", near, |a, _, _| g(a).sin() as f32).within(|x, y| (f32::from_bits(x as u32) - f32::from_bits(y as u32)).abs() < 1e-6),
-        f("cos.approx.f32 %w9, %w0;", near, |a, _, _| g(a).cos() as f32).within(|x, y| (f32::from_bits(x as u32) - f32::from_bits(y as u32)).abs() < 1e-6),
-        f("tanh.approx.f32 %w9, %w0;", k, |a, _, _| g(a).tanh() as f32).within(|x, y| relative(x, y, 2f64.powi(-11))),
-        f("div.full.f32 %w9, %w0, %w1;", k, |a, b, _| a / b).within(|x, y| relative(x, y, 2f64.powi(-22))),
-        f("div.approx.f32 %w9, %w0, %w1;", k, |a, b, _| {
-            // Divisors beyond 2^126 have a reciprocal of zero.
-            if b.is_finite() && b.abs() > 2f32.powi(126) { a * 0f32.copysign(b) } else { a / b }
-        })
-        .within(|x, y| relative(x, y, 2f64.powi(-22))),
-    ]);
+    check(
+        "approx",
+        "8.0",
+        &[
+            f("ex2.approx.f32 %w9, %w0;", k, |a, _, _| g(a).exp2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
+            f("ex2.approx.ftz.f32 %w9, %w0;", near, |a, _, _| g(flush(a)).exp2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
+            f("lg2.approx.f32 %w9, %w0;", k, |a, _, _| g(a).log2() as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
+            f("rsqrt.approx.f32 %w9, %w0;", k, |a, _, _| (1.0 / g(a).sqrt()) as f32).within(|x, y| relative(x, y, 2f64.powi(-22))),
+            f("rcp.approx.f32 %w9, %w0;", k, |a, _, _| (1.0 / g(a)) as f32).within(|x, y| relative(x, y, 2f64.powi(-23))),
+            f("rcp.approx.ftz.f32 %w9, %w0;", k, |a, _, _| flush((1.0 / g(flush(a))) as f32)).within(|x, y| relative(x, y, 2f64.powi(-23))),
+            f("sqrt.approx.f32 %w9, %w0;", k, |a, _, _| g(a).sqrt() as f32).within(|x, y| relative(x, y, 2f64.powi(-23))),
+            f("sin.approx.f32 %w9, %w0;", near, |a, _, _| g(a).sin() as f32)
+                .within(|x, y| (f32::from_bits(x as u32) - f32::from_bits(y as u32)).abs() < 1e-6),
+            f("cos.approx.f32 %w9, %w0;", near, |a, _, _| g(a).cos() as f32)
+                .within(|x, y| (f32::from_bits(x as u32) - f32::from_bits(y as u32)).abs() < 1e-6),
+            f("tanh.approx.f32 %w9, %w0;", k, |a, _, _| g(a).tanh() as f32).within(|x, y| relative(x, y, 2f64.powi(-11))),
+            f("div.full.f32 %w9, %w0, %w1;", k, |a, b, _| a / b).within(|x, y| relative(x, y, 2f64.powi(-22))),
+            f("div.approx.f32 %w9, %w0, %w1;", k, |a, b, _| {
+                // Divisors beyond 2^126 have a reciprocal of zero.
+                if b.is_finite() && b.abs() > 2f32.powi(126) { a * 0f32.copysign(b) } else { a / b }
+            })
+            .within(|x, y| relative(x, y, 2f64.powi(-22))),
+        ],
+    );
 }

@@ -26,8 +26,20 @@ fn greater(ty: Half, a: u16, b: u16) -> u16 {
         (true, true) => 0x7fff,
         (true, _) => b,
         (_, true) => a,
-        _ if wide(ty, a) == wide(ty, b) => if a & 0x8000 == 0 { a } else { b },
-        _ => if wide(ty, a) > wide(ty, b) { a } else { b },
+        _ if wide(ty, a) == wide(ty, b) => {
+            if a & 0x8000 == 0 {
+                a
+            } else {
+                b
+            }
+        }
+        _ => {
+            if wide(ty, a) > wide(ty, b) {
+                a
+            } else {
+                b
+            }
+        }
     }
 }
 
@@ -107,7 +119,9 @@ fn flush_and_saturate() {
     both(&mut cases, Half::F16, "add.rn.ftz", 2, || {
         Box::new(move |a, b, _| flush(narrow(Half::F16, wide(Half::F16, flush(a)) + wide(Half::F16, flush(b)))))
     });
-    both(&mut cases, Half::F16, "mul.rn.sat", 2, || Box::new(move |a, b, _| sat(narrow(Half::F16, wide(Half::F16, a) * wide(Half::F16, b)))));
+    both(&mut cases, Half::F16, "mul.rn.sat", 2, || {
+        Box::new(move |a, b, _| sat(narrow(Half::F16, wide(Half::F16, a) * wide(Half::F16, b))))
+    });
     both(&mut cases, Half::F16, "fma.rn.ftz.sat", 3, || {
         Box::new(move |a, b, c| sat(flush(n::fma_half(Half::F16, flush(a), flush(b), flush(c), false))))
     });

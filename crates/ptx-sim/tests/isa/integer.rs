@@ -16,74 +16,86 @@ fn q(v: u16) -> i16 {
 #[test]
 fn arithmetic_of_32_bits() {
     let b = [Bits; 3];
-    check("int32", "8.0", &[
-        w("add.u32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_add(b)),
-        w("add.s32 %w9, %w0, -5;", b, |a, _, _| a.wrapping_sub(5)),
-        w("sub.s32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_sub(b)),
-        w("add.sat.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).saturating_add(s(b)) as u32),
-        w("sub.sat.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).saturating_sub(s(b)) as u32),
-        w("mul.lo.s32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_mul(b)),
-        w("mul.hi.s32 %w9, %w0, %w1;", b, |a, b, _| ((i64::from(s(a)) * i64::from(s(b))) >> 32) as u32),
-        w("mul.hi.u32 %w9, %w0, %w1;", b, |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32),
-        w("mad.lo.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        w("mad.hi.u32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c)),
-        w("mad.hi.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((i64::from(s(a)) * i64::from(s(b))) >> 32) as u32).wrapping_add(c)),
-        w("or.b32 %w1, %w1, 1; div.u32 %w9, %w0, %w1;", b, |a, b, _| a / (b | 1)),
-        w("or.b32 %w1, %w1, 1; div.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).wrapping_div(s(b | 1)) as u32),
-        w("or.b32 %w1, %w1, 1; rem.u32 %w9, %w0, %w1;", b, |a, b, _| a % (b | 1)),
-        w("or.b32 %w1, %w1, 1; rem.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).wrapping_rem(s(b | 1)) as u32),
-        w("min.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).min(s(b)) as u32),
-        w("max.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).max(s(b)) as u32),
-        w("min.u32 %w9, %w0, %w1;", b, |a, b, _| a.min(b)),
-        w("max.u32 %w9, %w0, %w1;", b, |a, b, _| a.max(b)),
-        w("neg.s32 %w9, %w0;", b, |a, _, _| a.wrapping_neg()),
-        w("abs.s32 %w9, %w0;", b, |a, _, _| s(a).unsigned_abs()),
-        w("sad.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| c.wrapping_add(s(a).abs_diff(s(b)))),
-        w("sad.u32 %w9, %w0, %w1, %w2;", b, |a, b, c| c.wrapping_add(a.abs_diff(b))),
-    ]);
+    check(
+        "int32",
+        "8.0",
+        &[
+            w("add.u32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_add(b)),
+            w("add.s32 %w9, %w0, -5;", b, |a, _, _| a.wrapping_sub(5)),
+            w("sub.s32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_sub(b)),
+            w("add.sat.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).saturating_add(s(b)) as u32),
+            w("sub.sat.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).saturating_sub(s(b)) as u32),
+            w("mul.lo.s32 %w9, %w0, %w1;", b, |a, b, _| a.wrapping_mul(b)),
+            w("mul.hi.s32 %w9, %w0, %w1;", b, |a, b, _| ((i64::from(s(a)) * i64::from(s(b))) >> 32) as u32),
+            w("mul.hi.u32 %w9, %w0, %w1;", b, |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32),
+            w("mad.lo.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
+            w("mad.hi.u32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c)),
+            w("mad.hi.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((i64::from(s(a)) * i64::from(s(b))) >> 32) as u32).wrapping_add(c)),
+            w("or.b32 %w1, %w1, 1; div.u32 %w9, %w0, %w1;", b, |a, b, _| a / (b | 1)),
+            w("or.b32 %w1, %w1, 1; div.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).wrapping_div(s(b | 1)) as u32),
+            w("or.b32 %w1, %w1, 1; rem.u32 %w9, %w0, %w1;", b, |a, b, _| a % (b | 1)),
+            w("or.b32 %w1, %w1, 1; rem.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).wrapping_rem(s(b | 1)) as u32),
+            w("min.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).min(s(b)) as u32),
+            w("max.s32 %w9, %w0, %w1;", b, |a, b, _| s(a).max(s(b)) as u32),
+            w("min.u32 %w9, %w0, %w1;", b, |a, b, _| a.min(b)),
+            w("max.u32 %w9, %w0, %w1;", b, |a, b, _| a.max(b)),
+            w("neg.s32 %w9, %w0;", b, |a, _, _| a.wrapping_neg()),
+            w("abs.s32 %w9, %w0;", b, |a, _, _| s(a).unsigned_abs()),
+            w("sad.s32 %w9, %w0, %w1, %w2;", b, |a, b, c| c.wrapping_add(s(a).abs_diff(s(b)))),
+            w("sad.u32 %w9, %w0, %w1, %w2;", b, |a, b, c| c.wrapping_add(a.abs_diff(b))),
+        ],
+    );
 }
 
 #[test]
 fn bits_of_32() {
     let b = [Bits; 3];
     let shift = [Bits, Small, Bits];
-    check("bits32", "8.0", &[
-        w("and.b32 %w9, %w0, %w1;", b, |a, b, _| a & b),
-        w("or.b32 %w9, %w0, %w1;", b, |a, b, _| a | b),
-        w("xor.b32 %w9, %w0, %w1;", b, |a, b, _| a ^ b),
-        w("not.b32 %w9, %w0;", b, |a, _, _| !a),
-        w("cnot.b32 %w9, %w0;", b, |a, _, _| u32::from(a == 0)),
-        // Amounts beyond the width shift everything out; an arithmetic shift leaves the sign.
-        w("shl.b32 %w9, %w0, %w1;", shift, |a, b, _| a.checked_shl(b).unwrap_or(0)),
-        w("shr.u32 %w9, %w0, %w1;", shift, |a, b, _| a.checked_shr(b).unwrap_or(0)),
-        w("shr.s32 %w9, %w0, %w1;", shift, |a, b, _| (s(a) >> b.min(31)) as u32),
-        w("shl.b32 %w9, %w0, %w1;", b, |a, b, _| a.checked_shl(b).unwrap_or(0)),
-        w("shf.l.wrap.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(b) << 32) | u64::from(a)) << (c & 31) >> 32) as u32),
-        w("shf.r.wrap.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(b) << 32) | u64::from(a)) >> (c & 31)) as u32),
-        w("shf.l.clamp.b32 %w9, %w0, %w1, %w2;", [Bits, Bits, Small], |a, b, c| (((u64::from(b) << 32) | u64::from(a)) << c.min(32) >> 32) as u32),
-        w("shf.r.clamp.b32 %w9, %w0, %w1, %w2;", [Bits, Bits, Small], |a, b, c| (((u64::from(b) << 32) | u64::from(a)) >> c.min(32)) as u32),
-        w("lop3.b32 %w9, %w0, %w1, %w2, 0x80;", b, |a, b, c| a & b & c),
-        w("lop3.b32 %w9, %w0, %w1, %w2, 0x96;", b, |a, b, c| a ^ b ^ c),
-        w("lop3.b32 %w9, %w0, %w1, %w2, 0x1a;", b, |a, b, c| ((a & b) | c) ^ a),
-        w("lop3.b32 %w9, %w0, %w1, %w2, 0x2d;", b, |a, b, c| {
-            (0..32).fold(0, |d, i| d | (0x2du32 >> ((a >> i & 1) << 2 | (b >> i & 1) << 1 | (c >> i & 1)) & 1) << i)
-        }),
-        w("popc.b32 %w9, %w0;", b, |a, _, _| a.count_ones()),
-        w("clz.b32 %w9, %w0;", b, |a, _, _| a.leading_zeros()),
-        w("brev.b32 %w9, %w0;", b, |a, _, _| a.reverse_bits()),
-        w("bfind.u32 %w9, %w0;", b, |a, _, _| a.checked_ilog2().unwrap_or(u32::MAX)),
-        w("bfind.s32 %w9, %w0;", b, |a, _, _| (if s(a) < 0 { !a } else { a }).checked_ilog2().unwrap_or(u32::MAX)),
-        w("bfind.shiftamt.u32 %w9, %w0;", b, |a, _, _| a.checked_ilog2().map_or(u32::MAX, |n| 31 - n)),
-        w("prmt.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| {
-            let bytes: Vec<u8> = a.to_le_bytes().into_iter().chain(b.to_le_bytes()).collect();
-            u32::from_le_bytes(std::array::from_fn(|i| {
-                let selector = c >> (4 * i) & 15;
-                let byte = bytes[selector as usize & 7];
-                if selector & 8 == 0 { byte } else { (byte as i8 >> 7) as u8 }
-            }))
-        }),
-        w("prmt.b32 %w9, %w0, %w1, 0x5410;", b, |a, b, _| (a & 0xffff) | b << 16),
-    ]);
+    check(
+        "bits32",
+        "8.0",
+        &[
+            w("and.b32 %w9, %w0, %w1;", b, |a, b, _| a & b),
+            w("or.b32 %w9, %w0, %w1;", b, |a, b, _| a | b),
+            w("xor.b32 %w9, %w0, %w1;", b, |a, b, _| a ^ b),
+            w("not.b32 %w9, %w0;", b, |a, _, _| !a),
+            w("cnot.b32 %w9, %w0;", b, |a, _, _| u32::from(a == 0)),
+            // Amounts beyond the width shift everything out; an arithmetic shift leaves the sign.
+            w("shl.b32 %w9, %w0, %w1;", shift, |a, b, _| a.checked_shl(b).unwrap_or(0)),
+            w("shr.u32 %w9, %w0, %w1;", shift, |a, b, _| a.checked_shr(b).unwrap_or(0)),
+            w("shr.s32 %w9, %w0, %w1;", shift, |a, b, _| (s(a) >> b.min(31)) as u32),
+            w("shl.b32 %w9, %w0, %w1;", b, |a, b, _| a.checked_shl(b).unwrap_or(0)),
+            w("shf.l.wrap.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(b) << 32) | u64::from(a)) << (c & 31) >> 32) as u32),
+            w("shf.r.wrap.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| (((u64::from(b) << 32) | u64::from(a)) >> (c & 31)) as u32),
+            w("shf.l.clamp.b32 %w9, %w0, %w1, %w2;", [Bits, Bits, Small], |a, b, c| {
+                (((u64::from(b) << 32) | u64::from(a)) << c.min(32) >> 32) as u32
+            }),
+            w("shf.r.clamp.b32 %w9, %w0, %w1, %w2;", [Bits, Bits, Small], |a, b, c| {
+                (((u64::from(b) << 32) | u64::from(a)) >> c.min(32)) as u32
+            }),
+            w("lop3.b32 %w9, %w0, %w1, %w2, 0x80;", b, |a, b, c| a & b & c),
+            w("lop3.b32 %w9, %w0, %w1, %w2, 0x96;", b, |a, b, c| a ^ b ^ c),
+            w("lop3.b32 %w9, %w0, %w1, %w2, 0x1a;", b, |a, b, c| ((a & b) | c) ^ a),
+            w("lop3.b32 %w9, %w0, %w1, %w2, 0x2d;", b, |a, b, c| {
+                (0..32).fold(0, |d, i| d | (0x2du32 >> ((a >> i & 1) << 2 | (b >> i & 1) << 1 | (c >> i & 1)) & 1) << i)
+            }),
+            w("popc.b32 %w9, %w0;", b, |a, _, _| a.count_ones()),
+            w("clz.b32 %w9, %w0;", b, |a, _, _| a.leading_zeros()),
+            w("brev.b32 %w9, %w0;", b, |a, _, _| a.reverse_bits()),
+            w("bfind.u32 %w9, %w0;", b, |a, _, _| a.checked_ilog2().unwrap_or(u32::MAX)),
+            w("bfind.s32 %w9, %w0;", b, |a, _, _| (if s(a) < 0 { !a } else { a }).checked_ilog2().unwrap_or(u32::MAX)),
+            w("bfind.shiftamt.u32 %w9, %w0;", b, |a, _, _| a.checked_ilog2().map_or(u32::MAX, |n| 31 - n)),
+            w("prmt.b32 %w9, %w0, %w1, %w2;", b, |a, b, c| {
+                let bytes: Vec<u8> = a.to_le_bytes().into_iter().chain(b.to_le_bytes()).collect();
+                u32::from_le_bytes(std::array::from_fn(|i| {
+                    let selector = c >> (4 * i) & 15;
+                    let byte = bytes[selector as usize & 7];
+                    if selector & 8 == 0 { byte } else { (byte as i8 >> 7) as u8 }
+                }))
+            }),
+            w("prmt.b32 %w9, %w0, %w1, 0x5410;", b, |a, b, _| (a & 0xffff) | b << 16),
+        ],
+    );
 }
 
 /// The modes of `prmt`, by the ISA's table: rows are selectors 0 to 3, entries the source bytes from the highest.
@@ -145,59 +157,69 @@ fn bit_fields() {
 #[test]
 fn arithmetic_of_64_bits() {
     let b = [Bits; 3];
-    check("int64", "8.0", &[
-        x("add.s64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_add(b)),
-        x("sub.u64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_sub(b)),
-        x("mul.lo.s64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_mul(b)),
-        x("mul.hi.u64 %x9, %x0, %x1;", b, |a, b, _| ((u128::from(a) * u128::from(b)) >> 64) as u64),
-        x("mul.hi.s64 %x9, %x0, %x1;", b, |a, b, _| ((i128::from(l(a)) * i128::from(l(b))) >> 64) as u64),
-        x("mad.lo.s64 %x9, %x0, %x1, %x2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        x("mul.wide.s32 %x9, %w0, %w1;", b, |a, b, _| (i64::from(a as i32) * i64::from(b as i32)) as u64),
-        x("mul.wide.u32 %x9, %w0, %w1;", b, |a, b, _| u64::from(a as u32) * u64::from(b as u32)),
-        x("mad.wide.s32 %x9, %w0, %w1, %x2;", b, |a, b, c| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c)),
-        x("mad.wide.u32 %x9, %w0, %w1, %x2;", b, |a, b, c| (u64::from(a as u32) * u64::from(b as u32)).wrapping_add(c)),
-        x("or.b64 %x1, %x1, 1; div.u64 %x9, %x0, %x1;", b, |a, b, _| a / (b | 1)),
-        x("or.b64 %x1, %x1, 1; div.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).wrapping_div(l(b | 1)) as u64),
-        x("or.b64 %x1, %x1, 1; rem.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).wrapping_rem(l(b | 1)) as u64),
-        x("or.b64 %x1, %x1, 1; rem.u64 %x9, %x0, %x1;", b, |a, b, _| a % (b | 1)),
-        x("min.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).min(l(b)) as u64),
-        x("max.u64 %x9, %x0, %x1;", b, |a, b, _| a.max(b)),
-        x("neg.s64 %x9, %x0;", b, |a, _, _| a.wrapping_neg()),
-        x("abs.s64 %x9, %x0;", b, |a, _, _| l(a).unsigned_abs()),
-        x("and.b64 %x9, %x0, %x1;", b, |a, b, _| a & b),
-        x("or.b64 %x9, %x0, %x1;", b, |a, b, _| a | b),
-        x("xor.b64 %x9, %x0, %x1;", b, |a, b, _| a ^ b),
-        x("not.b64 %x9, %x0;", b, |a, _, _| !a),
-        x("shl.b64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shl(b as u32).unwrap_or(0)),
-        x("shr.u64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shr(b as u32).unwrap_or(0)),
-        x("shr.s64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| (l(a) >> b.min(63)) as u64),
-        x("brev.b64 %x9, %x0;", b, |a, _, _| a.reverse_bits()),
-        Case::new("popc.b64 %w9, %x0;", b, Out::W, |[a, ..]| a.count_ones().into()),
-        Case::new("clz.b64 %w9, %x0;", b, Out::W, |[a, ..]| a.leading_zeros().into()),
-        Case::new("bfind.s64 %w9, %x0;", b, Out::W, |[a, ..]| (if l(a) < 0 { !a } else { a }).checked_ilog2().unwrap_or(u32::MAX).into()),
-    ]);
+    check(
+        "int64",
+        "8.0",
+        &[
+            x("add.s64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_add(b)),
+            x("sub.u64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_sub(b)),
+            x("mul.lo.s64 %x9, %x0, %x1;", b, |a, b, _| a.wrapping_mul(b)),
+            x("mul.hi.u64 %x9, %x0, %x1;", b, |a, b, _| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+            x("mul.hi.s64 %x9, %x0, %x1;", b, |a, b, _| ((i128::from(l(a)) * i128::from(l(b))) >> 64) as u64),
+            x("mad.lo.s64 %x9, %x0, %x1, %x2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
+            x("mul.wide.s32 %x9, %w0, %w1;", b, |a, b, _| (i64::from(a as i32) * i64::from(b as i32)) as u64),
+            x("mul.wide.u32 %x9, %w0, %w1;", b, |a, b, _| u64::from(a as u32) * u64::from(b as u32)),
+            x("mad.wide.s32 %x9, %w0, %w1, %x2;", b, |a, b, c| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c)),
+            x("mad.wide.u32 %x9, %w0, %w1, %x2;", b, |a, b, c| (u64::from(a as u32) * u64::from(b as u32)).wrapping_add(c)),
+            x("or.b64 %x1, %x1, 1; div.u64 %x9, %x0, %x1;", b, |a, b, _| a / (b | 1)),
+            x("or.b64 %x1, %x1, 1; div.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).wrapping_div(l(b | 1)) as u64),
+            x("or.b64 %x1, %x1, 1; rem.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).wrapping_rem(l(b | 1)) as u64),
+            x("or.b64 %x1, %x1, 1; rem.u64 %x9, %x0, %x1;", b, |a, b, _| a % (b | 1)),
+            x("min.s64 %x9, %x0, %x1;", b, |a, b, _| l(a).min(l(b)) as u64),
+            x("max.u64 %x9, %x0, %x1;", b, |a, b, _| a.max(b)),
+            x("neg.s64 %x9, %x0;", b, |a, _, _| a.wrapping_neg()),
+            x("abs.s64 %x9, %x0;", b, |a, _, _| l(a).unsigned_abs()),
+            x("and.b64 %x9, %x0, %x1;", b, |a, b, _| a & b),
+            x("or.b64 %x9, %x0, %x1;", b, |a, b, _| a | b),
+            x("xor.b64 %x9, %x0, %x1;", b, |a, b, _| a ^ b),
+            x("not.b64 %x9, %x0;", b, |a, _, _| !a),
+            x("shl.b64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shl(b as u32).unwrap_or(0)),
+            x("shr.u64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shr(b as u32).unwrap_or(0)),
+            x("shr.s64 %x9, %x0, %w1;", [Bits, Small, Bits], |a, b, _| (l(a) >> b.min(63)) as u64),
+            x("brev.b64 %x9, %x0;", b, |a, _, _| a.reverse_bits()),
+            Case::new("popc.b64 %w9, %x0;", b, Out::W, |[a, ..]| a.count_ones().into()),
+            Case::new("clz.b64 %w9, %x0;", b, Out::W, |[a, ..]| a.leading_zeros().into()),
+            Case::new("bfind.s64 %w9, %x0;", b, Out::W, |[a, ..]| {
+                (if l(a) < 0 { !a } else { a }).checked_ilog2().unwrap_or(u32::MAX).into()
+            }),
+        ],
+    );
 }
 
 #[test]
 fn arithmetic_of_16_bits() {
     let b = [Bits; 3];
-    check("int16", "8.0", &[
-        h("add.u16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_add(b)),
-        h("sub.s16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_sub(b)),
-        h("mul.lo.u16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_mul(b)),
-        h("mul.hi.s16 %h9, %h0, %h1;", b, |a, b, _| ((i32::from(q(a)) * i32::from(q(b))) >> 16) as u16),
-        h("mad.lo.s16 %h9, %h0, %h1, %h2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        h("min.s16 %h9, %h0, %h1;", b, |a, b, _| q(a).min(q(b)) as u16),
-        h("max.u16 %h9, %h0, %h1;", b, |a, b, _| a.max(b)),
-        h("neg.s16 %h9, %h0;", b, |a, _, _| a.wrapping_neg()),
-        h("abs.s16 %h9, %h0;", b, |a, _, _| q(a).unsigned_abs()),
-        h("and.b16 %h9, %h0, %h1;", b, |a, b, _| a & b),
-        h("xor.b16 %h9, %h0, %h1;", b, |a, b, _| a ^ b),
-        h("not.b16 %h9, %h0;", b, |a, _, _| !a),
-        h("shl.b16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shl(b.into()).unwrap_or(0)),
-        h("shr.s16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| (q(a) >> b.min(15)) as u16),
-        h("shr.u16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shr(b.into()).unwrap_or(0)),
-        w("mul.wide.s16 %w9, %h0, %h1;", b, |a, b, _| (i32::from(a as i16) * i32::from(b as i16)) as u32),
-        w("mul.wide.u16 %w9, %h0, %h1;", b, |a, b, _| (a & 0xffff) * (b & 0xffff)),
-    ]);
+    check(
+        "int16",
+        "8.0",
+        &[
+            h("add.u16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_add(b)),
+            h("sub.s16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_sub(b)),
+            h("mul.lo.u16 %h9, %h0, %h1;", b, |a, b, _| a.wrapping_mul(b)),
+            h("mul.hi.s16 %h9, %h0, %h1;", b, |a, b, _| ((i32::from(q(a)) * i32::from(q(b))) >> 16) as u16),
+            h("mad.lo.s16 %h9, %h0, %h1, %h2;", b, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
+            h("min.s16 %h9, %h0, %h1;", b, |a, b, _| q(a).min(q(b)) as u16),
+            h("max.u16 %h9, %h0, %h1;", b, |a, b, _| a.max(b)),
+            h("neg.s16 %h9, %h0;", b, |a, _, _| a.wrapping_neg()),
+            h("abs.s16 %h9, %h0;", b, |a, _, _| q(a).unsigned_abs()),
+            h("and.b16 %h9, %h0, %h1;", b, |a, b, _| a & b),
+            h("xor.b16 %h9, %h0, %h1;", b, |a, b, _| a ^ b),
+            h("not.b16 %h9, %h0;", b, |a, _, _| !a),
+            h("shl.b16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shl(b.into()).unwrap_or(0)),
+            h("shr.s16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| (q(a) >> b.min(15)) as u16),
+            h("shr.u16 %h9, %h0, %w1;", [Bits, Small, Bits], |a, b, _| a.checked_shr(b.into()).unwrap_or(0)),
+            w("mul.wide.s16 %w9, %h0, %h1;", b, |a, b, _| (i32::from(a as i16) * i32::from(b as i16)) as u32),
+            w("mul.wide.u16 %w9, %h0, %h1;", b, |a, b, _| (a & 0xffff) * (b & 0xffff)),
+        ],
+    );
 }

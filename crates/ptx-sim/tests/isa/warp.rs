@@ -99,27 +99,15 @@ fn votes_matches_reductions() {
         (format!("{set} vote.sync.all.pred %p9, %p1, -1;"), Box::new(move |l| all(0, negative(l).iter().all(|&b| b)))),
         (format!("{set} vote.sync.any.pred %p9, %p1, -1;"), Box::new(move |l| all(0, negative(l).iter().any(|&b| b)))),
         (format!("{set} vote.sync.any.pred %p9, !%p1, -1;"), Box::new(move |l| all(0, negative(l).iter().any(|&b| !b)))),
-        (
-            "and.b32 %w5, %w0, 0; setp.eq.u32 %p1, %w5, 0; vote.sync.uni.pred %p9, %p1, -1;".into(),
-            Box::new(move |_| all(0, true)),
-        ),
-        (
-            format!("{set} vote.sync.uni.pred %p9, %p1, -1;"),
-            Box::new(move |l| all(0, negative(l).windows(2).all(|w| w[0] == w[1]))),
-        ),
+        ("and.b32 %w5, %w0, 0; setp.eq.u32 %p1, %w5, 0; vote.sync.uni.pred %p9, %p1, -1;".into(), Box::new(move |_| all(0, true))),
+        (format!("{set} vote.sync.uni.pred %p9, %p1, -1;"), Box::new(move |l| all(0, negative(l).windows(2).all(|w| w[0] == w[1])))),
         (format!("{set} vote.sync.ballot.b32 %w9, %p1, -1;"), Box::new(move |l| all(ballot(&negative(l)), false))),
         (
             "and.b32 %w5, %w0, 3; match.any.sync.b32 %w9, %w5, -1;".into(),
             Box::new(move |l| l.iter().map(|a| (ballot(&l.iter().map(|b| a.0 & 3 == b.0 & 3).collect::<Vec<bool>>()), false)).collect()),
         ),
-        (
-            "and.b32 %w5, %w0, 0; match.all.sync.b32 %w9|%p9, %w5, -1;".into(),
-            Box::new(move |_| all(u32::MAX, true)),
-        ),
-        (
-            "mov.u32 %w5, %laneid; match.all.sync.b32 %w9|%p9, %w5, -1;".into(),
-            Box::new(move |_| all(0, false)),
-        ),
+        ("and.b32 %w5, %w0, 0; match.all.sync.b32 %w9|%p9, %w5, -1;".into(), Box::new(move |_| all(u32::MAX, true))),
+        ("mov.u32 %w5, %laneid; match.all.sync.b32 %w9|%p9, %w5, -1;".into(), Box::new(move |_| all(0, false))),
         ("redux.sync.add.u32 %w9, %w0, -1;".into(), fold(u32::wrapping_add)),
         ("redux.sync.min.u32 %w9, %w0, -1;".into(), fold(u32::min)),
         ("redux.sync.max.s32 %w9, %w0, -1;".into(), fold(|a, b| (a as i32).max(b as i32) as u32)),
