@@ -4,6 +4,7 @@
 //! wherever a row is whole.
 
 mod classify;
+mod depthwise;
 mod fold;
 mod merge;
 mod pointwise;
@@ -22,7 +23,8 @@ pub(crate) fn emit<'c>(kernel: &GpuKernel, _target: &Target, builder: &Builder<'
         GpuKernel::MergeGrn(k) => merge::grn(k, builder, buffers),
         GpuKernel::Pointwise(k) => pointwise::emit(k, builder, buffers),
         GpuKernel::Classify(k) => classify::emit(k, builder, buffers),
-        GpuKernel::Depthwise(_) | GpuKernel::Mlp(_) | GpuKernel::Gemm(_) => {}
+        GpuKernel::Depthwise(k) => depthwise::emit(k, builder, buffers),
+        GpuKernel::Mlp(_) | GpuKernel::Gemm(_) => {}
     }
 }
 
