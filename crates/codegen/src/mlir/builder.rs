@@ -149,6 +149,11 @@ impl<'c> Builder<'c> {
         value.into()
     }
 
+    /// A constant index as an SSA value, to be carried by a loop that changes it.
+    pub fn index_value(&self, value: usize) -> Val<'c> {
+        self.val(self.raw(value.into()), Ty::INDEX)
+    }
+
     /// A float constant of type `f32` or `f64`, splat over lanes if `ty` is a vector.
     pub fn float(&self, ty: Ty, value: f64) -> Val<'c> {
         let element = FloatAttribute::new(self.context, self.scalar_type(ty.scalar), value).into();
