@@ -28,6 +28,10 @@ impl<'c> Builder<'c> {
         Self { gpu: true, ..self }
     }
 
+    pub(super) fn on_a_gpu(&self) -> bool {
+        self.gpu
+    }
+
     /// An elementary function of one operand, by its name in MLIR and in LLVM.
     pub(super) fn elementary(&self, math: &str, llvm: &str, a: Val<'c>) -> Val<'c> {
         if !self.gpu {
