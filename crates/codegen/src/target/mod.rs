@@ -2,6 +2,7 @@
 
 pub(crate) mod host;
 pub(crate) mod link;
+pub mod ptxas;
 mod symbols;
 
 use crate::CodegenError;

@@ -1,16 +1,28 @@
 //! Warp matrix instructions as pure functions of register rows.
 
+mod exact_sum;
+mod fragment;
+mod matrix;
+mod product;
+
 use crate::Row;
 
+pub use fragment::Fragments;
+pub use matrix::{ldmatrix_source, movmatrix};
+
 /// How the tensor core rounds its sums.
+///
+/// The truncating models are those of MMA-Sim (arXiv 2511.10909, measured on hardware): products are exact; the products of a step and the
+/// accumulator are aligned to their largest exponent, cut there after some fractional bits, and added exactly. The f32 result is truncated,
+/// the f16 result rounded to nearest even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MmaModel {
     /// The exact sum, rounded once to nearest.
     #[default]
     Exact,
-    /// 24 fractional bits, k16 in two k8 steps, truncated.
+    /// 24 fractional bits; k16 of 16-bit types and k8 of tf32 in two steps of half.
     Ampere,
-    /// 25 fractional bits, truncated.
+    /// 25 fractional bits, one step.
     Hopper,
 }
 
@@ -21,6 +33,17 @@ pub enum MmaShape {
     M16N8K16,
     M16N8K8,
     M16N8K4,
+}
+
+impl MmaShape {
+    /// The summed extent.
+    pub fn k(self) -> usize {
+        match self {
+            Self::M16N8K16 => 16,
+            Self::M16N8K8 => 8,
+            Self::M16N8K4 => 4,
+        }
+    }
 }
 
 /// Type of A and B.
@@ -34,34 +57,27 @@ pub enum MmaType {
 
 /// `mma.sync.aligned.SHAPE.row.col`: the registers of D, as many as there are in C.
 ///
+/// Every NaN of the result is 0x7fff_ffff (f16: 0x7fff). Of a tf32 operand the low 13 bits are ignored.
+///
 /// # Errors
 /// Names the shape and type where PTX has no such instruction or the numbers of registers do not fit.
 pub fn mma(shape: MmaShape, ab: MmaType, acc_f32: bool, a: &[Row], b: &[Row], c: &[Row], model: MmaModel) -> Result<Vec<Row>, String> {
-    let _ = (a, b, c, model);
-    Err(format!("mma.sync {shape:?} {ab:?} acc_f32={acc_f32} has no implementation"))
-}
-
-/// The two b16 elements (low half first) of result register `reg` of `lane` of `ldmatrix.xCOUNT[.trans]`: for each, the lane whose address
-/// points to its row and the byte offset in that 16-byte row. `stmatrix` is the inverse.
-pub fn ldmatrix_source(count: usize, trans: bool, lane: usize, reg: usize) -> [(usize, usize); 2] {
-    debug_assert!(reg < count);
-    let element = |e: usize| {
-        let (row, column) = (lane / 4, 2 * (lane % 4) + e);
-        let (row, column) = if trans { (column, row) } else { (row, column) };
-        (8 * reg + row, 2 * column)
-    };
-    [element(0), element(1)]
-}
-
-/// `movmatrix.sync.aligned.m8n8.trans.b16`.
-pub fn movmatrix(a: &Row) -> Row {
-    let mut out = [0; 32];
-    for (lane, d) in out.iter_mut().enumerate() {
-        for e in 0..2 {
-            let (row, column) = (2 * (lane % 4) + e, lane / 4);
-            let half = a[4 * row + column / 2] >> (16 * (column % 2)) & 0xffff;
-            *d |= half << (16 * e);
+    let fragments = Fragments::of(shape, ab, acc_f32)?;
+    fragments.check(a.len(), b.len(), c.len())?;
+    let mut d = vec![[0; 32]; c.len()];
+    let k = shape.k();
+    match (model, k) {
+        (MmaModel::Exact, 16) => product::exact::<16>(fragments, a, b, c, &mut d),
+        (MmaModel::Exact, 8) => product::exact::<8>(fragments, a, b, c, &mut d),
+        (MmaModel::Exact, _) => product::exact::<4>(fragments, a, b, c, &mut d),
+        (MmaModel::Hopper, _) => product::aligned(fragments, a, b, c, &mut d, 25, k),
+        (MmaModel::Ampere, _) => {
+            let step = match ab {
+                MmaType::Bf16 | MmaType::F16 => 8,
+                MmaType::Tf32 => 4,
+            };
+            product::aligned(fragments, a, b, c, &mut d, 24, step);
         }
     }
-    out
+    Ok(d)
 }
