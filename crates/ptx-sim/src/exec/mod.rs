@@ -49,11 +49,24 @@ impl Simd {
 pub(crate) fn run(simd: Simd, cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::V3(v3) => v3.vectorize(
-            #[inline(always)]
-            || slice(cta, warp, steps),
-        ),
+        Simd::V3(v3) => v3.vectorize(Slice { cta, warp, steps }),
         Simd::Plain => slice(cta, warp, steps),
+    }
+}
+
+/// A call of `slice`. A closure would do, but its call shim is no `inline(always)` function and would lose the vector unit.
+struct Slice<'s, 'a> {
+    cta: &'s mut Cta<'a>,
+    warp: &'s mut Warp,
+    steps: u32,
+}
+
+impl pulp::NullaryFnOnce for Slice<'_, '_> {
+    type Output = (Stop, u32);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        slice(self.cta, self.warp, self.steps)
     }
 }
 
