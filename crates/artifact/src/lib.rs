@@ -17,7 +17,7 @@ pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
 pub use manifest::{Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry};
-pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write};
+pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write, storage_tolerance};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.
 pub const FORMAT_VERSION: u32 = 1;

@@ -42,6 +42,16 @@ fn single() -> String {
     "f32".to_owned()
 }
 
+/// What outputs may differ by from the exact ones because of the storage type alone, relative to 1 plus the largest: rounding steps of the type
+/// (2^-8, 2^-11) through the depth of a network.
+pub fn storage_tolerance(precision: &str) -> f64 {
+    match precision {
+        "bf16" => 2e-2,
+        "f16" => 4e-3,
+        _ => 0.0,
+    }
+}
+
 /// What the code of a GPU program needs. The code section is PTX text; a cubin for exactly this architecture may stand beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuNeeds {

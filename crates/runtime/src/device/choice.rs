@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use mnx_artifact::Bundle;
 
-use crate::device::{Device, cuda, host, null};
+use crate::device::{Device, cuda, host, null, ptx_sim};
 use crate::error::RuntimeError;
 use crate::pick::any_gpu_program;
 
@@ -21,6 +21,8 @@ pub enum DeviceChoice {
     Cuda(usize),
     /// Every NVIDIA GPU that the driver shows.
     CudaAll,
+    /// GPU programs in the PTX interpreter on this machine's CPU.
+    PtxSim,
     /// Accepts everything, computes nothing.
     Null,
 }
@@ -30,7 +32,7 @@ pub type Opened = (Vec<Box<dyn Device>>, Option<String>);
 
 impl DeviceChoice {
     /// Every form that `--device` takes.
-    pub const NAMES: [&'static str; 6] = ["auto", "host", "cuda", "cuda:N", "cuda:all", "null"];
+    pub const NAMES: [&'static str; 7] = ["auto", "host", "cuda", "cuda:N", "cuda:all", "ptx-sim", "null"];
 
     /// Opens the devices for a bundle: one, or every GPU for `cuda:all`. `threads` is for the host. `isa` is the target that the user wants.
     ///
@@ -43,6 +45,7 @@ impl DeviceChoice {
         match self {
             Self::Auto => auto(bundle, threads, isa),
             Self::Host => one(Box::new(host::Host::new(threads)?)),
+            Self::PtxSim => one(Box::new(ptx_sim::PtxSim::new(threads))),
             Self::Null => one(Box::<null::Null>::default()),
             Self::Cuda(index) => one(Box::new(cuda::Cuda::new(index)?)),
             Self::CudaAll => {
@@ -88,6 +91,7 @@ impl fmt::Display for DeviceChoice {
             Self::Host => f.write_str("host"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::CudaAll => f.write_str("cuda:all"),
+            Self::PtxSim => f.write_str(ptx_sim::NAME),
             Self::Null => f.write_str("null"),
         }
     }
@@ -102,6 +106,7 @@ impl FromStr for DeviceChoice {
             "host" => Ok(Self::Host),
             "cuda" => Ok(Self::Cuda(0)),
             "cuda:all" => Ok(Self::CudaAll),
+            ptx_sim::NAME => Ok(Self::PtxSim),
             "null" => Ok(Self::Null),
             _ => {
                 let number = s.strip_prefix("cuda:").and_then(|n| n.parse().ok());
@@ -124,6 +129,7 @@ mod tests {
             ("cuda:0", DeviceChoice::Cuda(0)),
             ("cuda:13", DeviceChoice::Cuda(13)),
             ("cuda:all", DeviceChoice::CudaAll),
+            ("ptx-sim", DeviceChoice::PtxSim),
             ("null", DeviceChoice::Null),
         ] {
             assert_eq!(text.parse::<DeviceChoice>().unwrap(), choice);

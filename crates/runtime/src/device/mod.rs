@@ -4,6 +4,7 @@ mod choice;
 pub mod cuda;
 pub mod host;
 pub mod null;
+pub mod ptx_sim;
 
 use std::fmt;
 use std::ops::Range;

@@ -114,6 +114,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         preprocess: None,
         labels: vec![],
         vectors: None,
+        formula: None,
         source_digest: String::new(),
         notes: vec![],
     }

@@ -1,0 +1,4 @@
+//! GPU kernels against plain references.
+#![allow(clippy::unwrap_used)]
+
+mod ptx;

@@ -1,0 +1,106 @@
+//! The default tile: of a few hundred candidates, the one with the least predicted time.
+
+use super::{Depthwise, Tile};
+use crate::gpu::{Family, GpuKernel};
+use crate::kernel::voxels;
+use crate::target::Gpu;
+
+/// Warp instructions per output pair of channels beside multiply-adds and reads: statistics, rounding, storing.
+const FINISH: usize = 9;
+
+/// Instructions per staged 16-byte piece.
+const PIECE: usize = 14;
+
+/// Instructions of a step that do not depend on the tile: waiting, barrier, addresses.
+const STEP: usize = 60;
+
+/// What a workgroup waits at its start and end, in instruction slots of a multiprocessor.
+const LAUNCH: f64 = 6000.0;
+
+impl Depthwise {
+    /// The best tile for a device.
+    pub(super) fn best(&self, gpu: &Gpu) -> Tile {
+        let mut best: Option<(f64, Tile)> = None;
+        for tile in self.candidates() {
+            let k = Self { tile, ..self.clone() };
+            if !k.possible(gpu) {
+                continue;
+            }
+            let time = k.predicted(gpu);
+            if best.is_none_or(|(least, _)| time < least) {
+                best = Some((time, tile));
+            }
+        }
+        best.map_or_else(Tile::default, |(_, tile)| tile)
+    }
+
+    fn possible(&self, gpu: &Gpu) -> bool {
+        let threads = self.threads();
+        self.legal(gpu).is_ok()
+            && threads.is_multiple_of(32)
+            && (32..=512).contains(&threads)
+            && self.layout().bytes <= gpu.shared_block
+            && GpuKernel::Depthwise(self.clone()).geometry().grid[1] <= 65_535
+    }
+
+    fn candidates(&self) -> Vec<Tile> {
+        let [r_d, r_h, r_w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
+        let [d, h, w] = self.conv.output;
+        let mut tiles = Vec::new();
+        for channels in [16, 32, 64].into_iter().filter(|c| self.conv.channels.is_multiple_of(*c)) {
+            for run in [1, 2, 4, 8].into_iter().filter(|run| run % r_w == 0) {
+                for segments in [1, 2, 4, 8, 16].into_iter().filter(|s| s * run < 2 * w.max(run)) {
+                    for groups in [1, 2, 4, 8, 16, 32].into_iter().filter(|g| g * r_h < 2 * h.max(r_h) || *g <= 8) {
+                        let mut depth = d.next_multiple_of(r_d);
+                        loop {
+                            tiles.push(Tile { channels, depth, height: groups * r_h, width: segments * run, run, stages: 2 });
+                            tiles.push(Tile { channels, depth, height: groups * r_h, width: segments * run, run, stages: 3 });
+                            if depth <= 2 * r_d {
+                                break;
+                            }
+                            depth = depth.div_ceil(2).next_multiple_of(r_d);
+                        }
+                    }
+                }
+            }
+        }
+        tiles
+    }
+
+    /// Seconds, roughly: instructions issued or bytes moved, whichever takes longer, with what is left idle.
+    fn predicted(&self, gpu: &Gpu) -> f64 {
+        let t = &self.tile;
+        let walk = self.walk();
+        let (threads, columns, layout) = (self.threads(), self.columns(), self.layout());
+        let [depth, _, _] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
+        let steps = t.depth.min(self.conv.output[0]).div_ceil(depth) + walk.groups - 1;
+        let per_row = columns.iter().map(|c| c.uses.len()).sum::<usize>();
+        let rows = self.rows();
+        let pairs: usize = walk.planes.iter().map(|p| p.uses.len()).sum::<usize>() * rows.iter().map(|r| r.uses.len()).sum::<usize>();
+        let unpack = if self.storage.bytes() == 4 { 1 } else { 3 };
+        let taps = if self.held() { 0 } else { voxels(self.conv.taps) };
+        let multiply = 2 * pairs * per_row + walk.planes.len() * rows.len() * columns.len() * unpack + taps / 2;
+        let [r, c] = self.staged();
+        let pieces = walk.planes.len() * r * c * t.channels * self.storage.bytes() / 16;
+        let copies = pieces.div_ceil(threads) * if self.conv.stem.is_some() { 4 * PIECE } else { PIECE };
+        let outputs = self.conv.axis(0).out_step() * self.conv.axis(1).out_step() * t.run;
+        let warps = threads / 32;
+        let block = (warps * (steps * (multiply + copies + STEP) + t.depth.div_ceil(depth) * outputs * FINISH)) as f64;
+        let blocks = self.geometry().grid.iter().map(|&g| g as usize).product::<usize>();
+        let resident = self
+            .resident_by_registers()
+            .min(gpu.threads_sm / threads)
+            .min(gpu.shared_sm / (layout.bytes + 1024))
+            .max(1)
+            .min(blocks.div_ceil(gpu.sms));
+        // A multiprocessor issues four instructions at a time if it has warps enough to choose from.
+        let busy = (warps * resident) as f64;
+        let rate = 4.0 * busy / (busy + 5.0);
+        let clock = gpu.lane_rate / (gpu.sms * 128) as f64;
+        let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
+        let issue = waves * (resident as f64 * block / rate + LAUNCH) / clock;
+        // Staged planes come from the second-level cache at about twice the memory's rate.
+        let staged = blocks as f64 * (steps * pieces * 16) as f64 / (2.0 * gpu.memory_rate);
+        issue.max(staged)
+    }
+}

@@ -1,0 +1,97 @@
+//! What a workgroup holds in shared memory, and a thread in registers.
+
+use super::Depthwise;
+use crate::kernel::voxels;
+
+/// Byte offsets in the workgroup's shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes from one staged plane to the next; planes stand at the start.
+    pub plane: usize,
+    /// Elements from one staged row to the next.
+    pub pitch: usize,
+    /// Where the taps stand, unless they are in registers.
+    pub weights: Option<usize>,
+    /// Where the port's planes stand (as many as staged planes), with a stem.
+    pub raw: usize,
+    /// Bytes of one plane of the port.
+    pub raw_plane: usize,
+    /// Where the stem's bias and then its weights by image channel stand, float32 of the workgroup's channels.
+    pub stem: usize,
+    /// All of it.
+    pub bytes: usize,
+}
+
+/// Registers of a thread beside sums, inputs and taps: addresses, statistics, what the loop needs.
+const OTHER_REGISTERS: usize = 44;
+
+/// Registers per multiprocessor.
+const REGISTERS: usize = 65_536;
+
+/// Taps that a thread may hold in registers (of two channels each).
+const HELD_TAPS: usize = 27;
+
+/// Sums beside which it may.
+const HELD_BESIDE: usize = 36;
+
+impl Depthwise {
+    /// Rows and columns of a staged plane.
+    pub fn staged(&self) -> [usize; 2] {
+        [self.touched(1, self.tile.height), self.touched(2, self.tile.width)]
+    }
+
+    /// Whether taps stay in registers all the time; else they stand in shared memory as float32 pairs, two taps to 16 bytes.
+    pub fn held(&self) -> bool {
+        voxels(self.conv.taps) <= HELD_TAPS && 2 * voxels(self.sums()) <= HELD_BESIDE
+    }
+
+    /// Float32 values of the taps of one row, of all planes, per channel of the workgroup: rounded up to a whole pair of taps.
+    pub fn row_taps(&self) -> usize {
+        (self.conv.taps[0] * self.conv.taps[2]).next_multiple_of(2)
+    }
+
+    /// Where things stand.
+    pub fn layout(&self) -> Layout {
+        let element = self.storage.bytes();
+        let t = &self.tile;
+        let [rows, columns] = self.staged();
+        // Lanes of a warp go on from row to row where the channels do not fill it: rows are so far apart that they meet different banks.
+        let voxel = t.channels * element;
+        let apart = (voxel / self.conv.axis(1).in_step()).max(16);
+        let mut pitch = columns * voxel;
+        if voxel < 128 {
+            while pitch % (2 * apart) != apart {
+                pitch += 16;
+            }
+        }
+        let plane = (rows * pitch).next_multiple_of(128);
+        let planes = self.walk().planes.len() * t.stages;
+        let mut end = plane * planes;
+        let weights = (!self.held()).then_some(end);
+        if weights.is_some() {
+            end += 4 * self.row_taps() * self.conv.taps[1] * t.channels;
+        }
+        let raw = end.next_multiple_of(16);
+        let raw_plane = (4 * rows * columns * self.conv.stem.unwrap_or(0)).next_multiple_of(16);
+        let stem = raw + raw_plane * planes;
+        let bytes = stem + self.conv.stem.map_or(0, |image| 4 * (image + 1) * t.channels);
+        let merged = if self.conv.stats { 20 * self.threads() } else { 0 };
+        Layout { plane, pitch: pitch / element, weights, raw, raw_plane, stem, bytes: bytes.max(merged) }
+    }
+
+    /// Registers per thread, as a bound from above on what the assembler takes.
+    pub fn registers(&self) -> usize {
+        let taps = if self.held() { 2 * voxels(self.conv.taps) } else { 8 };
+        2 * voxels(self.sums()) + 2 * self.columns().len() + taps + OTHER_REGISTERS
+    }
+
+    /// Registers that a thread may have.
+    pub fn register_limit(&self) -> usize {
+        (REGISTERS / self.threads().max(1) / 8 * 8).min(255)
+    }
+
+    /// Workgroups that reside on a multiprocessor at a time, by registers.
+    pub(super) fn resident_by_registers(&self) -> usize {
+        REGISTERS / (self.registers().next_multiple_of(8) * self.threads().max(1))
+    }
+}
