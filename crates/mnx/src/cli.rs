@@ -36,6 +36,8 @@ pub enum Command {
     Predict(Predict),
     /// Measure how fast the network runs here.
     Bench(Bench),
+    /// List what bundles can run on here.
+    Devices(Devices),
     /// Show what a bundle holds.
     Inspect(Inspect),
     /// Put other weights into a bundle, without compiling.
@@ -49,13 +51,14 @@ pub enum Command {
 /// Where and how a bundle runs.
 #[derive(Debug, Args)]
 pub struct Where {
-    /// Device: auto, host (this CPU) or null (computes nothing).
-    #[arg(long, default_value = "auto", value_parser = device)]
+    /// Device: auto (the first GPU that runs the bundle, else the host), host (this CPU), cuda or cuda:N (an NVIDIA GPU, see mnx devices), cuda:all (predict:
+    /// all of them share the patches), ptx-sim (GPU code interpreted on the CPU, very slow) or null (computes nothing).
+    #[arg(long, env = "MNX_DEVICE", default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: DeviceChoice,
-    /// Threads [default: the cores this process may use].
+    /// Threads of the host [default: the cores this process may use].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Code target to use, for example x86-64-v3 [default: the best this CPU runs].
+    /// Code target to use, for example x86-64-v3 or sm_80 [default: the best that the device runs].
     #[arg(long, value_name = "TARGET")]
     pub isa: Option<String>,
 }
@@ -102,6 +105,9 @@ pub struct Run {
     /// safetensors file to write.
     #[arg(long, short, value_name = "Y.safetensors")]
     pub output: PathBuf,
+    /// Look for NaN and infinities after every dispatch and name the first that has any (slow).
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub place: Where,
 }
@@ -142,6 +148,9 @@ pub struct Predict {
     /// Print the result's numbers as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Look for NaN and infinities after every dispatch of every patch and name the first that has any (slow).
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub place: Where,
 }
@@ -152,11 +161,15 @@ pub struct Predict {
 Examples:
   mnx bench m.mnxa --runs 20 --per-dispatch
   mnx bench m.mnxa --json - > bench.json
+  mnx bench m.mnxa --device cuda --per-dispatch --trace-json run.json      for chrome://tracing or Perfetto
   printf '\\n\\n' | mnx bench m.mnxa --paced                     two runs, when another program says so
 
 JSON keys: median_s, min_s, max_s, peak_bytes, gflops, bytes, percent_of_roofline, ... and dispatches[] with the same per dispatch.
-The roofline is this machine's: a measured FMA peak and copy bandwidth with the same number of threads. Small dispatches may pass
-100 %, because their data stays in the caches.")]
+The roofline is the device's. Host: a measured FMA peak and copy bandwidth with the same number of threads. GPU: a measured copy within
+its memory, and the arithmetic rate that clock and multiprocessors promise (not measured). Small dispatches may pass 100 %, because
+their data stays in the caches.
+On a GPU median_s includes the copies from and to the host; compute_s is the launches alone, by the GPU's clock, and rates and
+percentages are of it. Dispatches are timed by CUDA events.")]
 pub struct Bench {
     /// The bundle.
     pub bundle: PathBuf,
@@ -169,11 +182,31 @@ pub struct Bench {
     /// Write JSON to a file, or to standard output (-) instead of the table.
     #[arg(long, value_name = "F|-")]
     pub json: Option<PathBuf>,
+    /// Write the last traced run in the format of chrome://tracing.
+    #[arg(long, value_name = "F")]
+    pub trace_json: Option<PathBuf>,
+    /// Before timing, look for NaN and infinities after every dispatch and stop at the first that has any.
+    #[arg(long)]
+    pub check: bool,
     /// Load and warm up, then run once for every line on standard input and answer with the seconds on a line.
-    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json"])]
+    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json", "trace_json", "check"])]
     pub paced: bool,
     #[command(flatten)]
     pub place: Where,
+}
+
+/// `mnx devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx devices
+  mnx devices --json
+
+The host with its instruction sets, and every NVIDIA GPU that the driver shows (CUDA_VISIBLE_DEVICES chooses), or why there is none.")]
+pub struct Devices {
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mnx inspect`

@@ -223,6 +223,8 @@ impl Session {
     pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [PortData]) -> Result<(), RuntimeError> {
         self.idle()?;
         self.check_outputs(outputs)?;
+        // Single runs keep to slot 0, which `replay` goes back to.
+        self.collected = 0;
         self.enqueue(inputs)?;
         self.collect(outputs)
     }
@@ -344,6 +346,16 @@ impl Session {
         }
         trace.total_s = start.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// Seconds by the device's own clock for one more run over the inputs of the last, without copies to or from the host; none where the device has no clock
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`].
+    pub fn replay(&mut self) -> Result<Option<f64>, RuntimeError> {
+        self.idle()?;
+        self.device.pipeline().map(|pipeline| pipeline.replay(self.kernels)).transpose()
     }
 
     /// Runs once, command by command, and looks for NaN and infinities in the inputs and in everything that each launch writes. Stops at the first buffer that

@@ -139,6 +139,11 @@ fn commands_are_timed_by_events_and_the_results_are_right() {
         assert!(trace.seconds.iter().sum::<f64>() > 0.0);
     }
     assert_eq!(trace.seconds.len(), 5);
+    let x = input("replayed");
+    assert_eq!(session.run(&[&x]).unwrap(), right(&x));
+    assert!(session.replay().unwrap().unwrap() > 0.0);
+    // A replay leaves the next run's numbers alone.
+    assert_eq!(session.run(&[&x]).unwrap(), right(&x));
     let roofline = session.roofline().unwrap().unwrap();
     assert!(roofline.bytes_per_s > 1e6 && (roofline.flops_per_s - 4.0 * 1e9 * 256.0).abs() < 1.0, "{roofline:?}");
     assert!(roofline.about.contains("measured now") && roofline.about.contains("float32 FMA"), "{}", roofline.about);

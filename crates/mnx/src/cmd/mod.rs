@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod devices;
 pub mod inspect;
 pub mod predict;
 pub mod refit;
@@ -12,19 +13,44 @@ use std::io::Write;
 use std::path::Path;
 
 use mnx_artifact::Bundle;
-use mnx_runtime::Session;
+use mnx_runtime::{CodeForm, RuntimeError, Session};
 
 use crate::cli::Where;
 use crate::failure::Failure;
+use crate::text;
 
-/// Opens a bundle's program where the user asked for it.
+/// Opens a bundle's program where the user asked for it, and says what was chosen.
 fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
-    Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|error| match Failure::from(error) {
+    let session = Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
+    session.notes().iter().for_each(|n| text::note(n));
+    Ok(session)
+}
+
+/// The same on every device that the user asked for.
+fn open_sessions(bundle: &Bundle, place: &Where) -> Result<Vec<Session>, Failure> {
+    let sessions = Session::open_all(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
+    sessions.iter().flat_map(Session::notes).for_each(|n| text::note(n));
+    Ok(sessions)
+}
+
+/// A session's failure with the bundle's name before it.
+fn of_bundle(bundle: &Bundle, error: RuntimeError) -> Failure {
+    match Failure::from(error) {
         Failure::User(m) if !m.starts_with(&bundle.path().display().to_string()) => {
             Failure::User(format!("{}: {m}", bundle.path().display()))
         }
         other => other,
-    })
+    }
+}
+
+/// Where a session runs, for people: `host, x86-64-v3, 2 threads` or `cuda:0 NVIDIA H100, sm_90a cubin`.
+fn machine(session: &Session) -> String {
+    let (device, target) = (session.device(), &session.program().target);
+    match (session.program().gpu.is_some(), session.form()) {
+        (true, CodeForm::Cubin) => format!("{device}, {target} cubin"),
+        (true, CodeForm::Code) => format!("{device}, {target} PTX"),
+        (false, _) => format!("{device}, {target}, {}", text::threads(session.threads())),
+    }
 }
 
 /// Refuses an output that could not be written or would replace an input, before any work is done.

@@ -74,6 +74,12 @@ pub trait Pipeline {
     /// `Range` for a slot that was not started, `Device` if the run failed.
     fn finish(&mut self, kernels: KernelSet, slot: usize, outputs: &mut [&mut [u8]]) -> Result<(), RuntimeError>;
 
+    /// Seconds of the device's own clock for one whole run over the inputs of slot 0's last run, which are there already. Nothing may be in flight.
+    ///
+    /// # Errors
+    /// `Device` if the run failed.
+    fn replay(&mut self, kernels: KernelSet) -> Result<f64, RuntimeError>;
+
     /// One run, with the seconds that the device took for each command. Nothing may be in flight.
     ///
     /// # Errors
