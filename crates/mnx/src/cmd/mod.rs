@@ -53,6 +53,28 @@ fn machine(session: &Session) -> String {
     }
 }
 
+/// Where a prediction runs, for reports.
+struct Place {
+    /// The device's name, the code's target and the threads of the first session.
+    device: &'static str,
+    target: String,
+    threads: usize,
+    /// Every device, for people.
+    machines: Vec<String>,
+}
+
+impl Place {
+    fn of(sessions: &[Session]) -> Self {
+        let first = sessions.first();
+        Self {
+            device: first.map_or("none", Session::device_name),
+            target: first.map_or_else(String::new, |s| s.program().target.clone()),
+            threads: first.map_or(0, Session::threads),
+            machines: sessions.iter().map(machine).collect(),
+        }
+    }
+}
+
 /// Refuses an output that could not be written or would replace an input, before any work is done.
 fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let shown = output.display();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mnx_artifact::{Bundle, Manifest, Normalization, Preprocess};
-use mnx_runtime::{DeviceChoice, PortData, Session, session::default_threads};
+use mnx_runtime::{DeviceChoice, Patches, session::default_threads};
 use mnx_volume::{
     LabelRestorer, ReadOptions, SlidingWindow, Volume, VolumeError, picture, preprocess, read_channels, restore_labels,
     restore_probabilities, write_f32, write_labels,
@@ -14,7 +14,7 @@ use mnx_volume::{
 use serde_json::json;
 
 use crate::cli::Predict;
-use crate::cmd::{check_output, open_session};
+use crate::cmd::{Place, check_output, open_sessions};
 use crate::failure::Failure;
 use crate::text;
 
@@ -60,7 +60,9 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
     if args.picture.is_none() {
         volume.data = Vec::new();
     }
-    let mut session = times.step("load", || open_session(&bundle, &args.place))?;
+    let sessions = times.step("load", || open_sessions(&bundle, &args.place))?;
+    let place = Place::of(&sessions);
+    let mut patches = Patches::new(sessions, args.check)?;
     let mut window = SlidingWindow::new(&manifest.patch)?;
     window.overlap = args.overlap;
     let flat = manifest.model.spatial_dims == 2;
@@ -80,7 +82,7 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
 
     let progress = Progress::new(tiles, quiet);
     let mut report = |done: usize, _all: usize| progress.at(done);
-    let mut network = network(&mut session, manifest.batch);
+    let mut network = network(&mut patches);
     let start = Instant::now();
     let (mut labels, probabilities) = if args.probabilities.is_some() {
         let logits = window.run::<Failure>(&ready.data, ready.shape, n_classes, mirrors, &mut network, &mut report)?;
@@ -110,7 +112,7 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    report_result(args, quiet, &volume, &labels, &classes, &times, (tiles, mirrors.len(), &session))
+    report_result(args, quiet, &volume, &labels, &classes, &times, (tiles, mirrors.len(), &place))
 }
 
 /// Refuses names that the writers would, before hours of work.
@@ -230,25 +232,11 @@ fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
     Ok(settings)
 }
 
-/// The session as a function of one patch. A batch is filled with copies of it: samples do not influence each other.
-fn network(session: &mut Session, batch: usize) -> impl FnMut(&[f32], &mut [f32]) -> Result<(), Failure> {
-    let mut outputs = session.new_outputs();
-    let mut input = Vec::new();
+/// The queue as a function of one patch: in and out again.
+fn network(patches: &mut Patches) -> impl FnMut(&[f32], &mut [f32]) -> Result<(), Failure> {
     move |patch, logits| {
-        if batch == 1 {
-            session.run_into(&[patch], &mut outputs)?;
-        } else {
-            input.clear();
-            (0..batch).for_each(|_| input.extend_from_slice(patch));
-            session.run_into(&[&input], &mut outputs)?;
-        }
-        match outputs.first() {
-            Some(PortData::F32(values)) if values.len() == batch * logits.len() => {
-                logits.copy_from_slice(&values[..logits.len()]);
-                Ok(())
-            }
-            _ => Err(Failure::Bug("the first output is not the logits that were checked for".to_owned())),
-        }
+        patches.push(patch)?;
+        Ok(patches.pop(logits)?)
     }
 }
 
@@ -301,7 +289,7 @@ fn report_result(
     labels: &[u16],
     classes: &Classes,
     times: &Times,
-    (tiles, mirrored_axes, session): (usize, usize, &Session),
+    (tiles, mirrored_axes, place): (usize, usize, &Place),
 ) -> Result<(), Failure> {
     let mut counts = vec![0u64; classes.names.len()];
     for &label in labels {
@@ -327,7 +315,7 @@ fn report_result(
             "labels": each,
             "patches": tiles, "mirrorings": 1usize << mirrored_axes,
             "seconds": seconds,
-            "device": session.device_name(), "isa": session.program().target, "threads": session.threads(),
+            "device": place.device, "isa": place.target, "threads": place.threads, "devices": place.machines,
         });
         return text::print(&format!("{report:#}\n"));
     }
@@ -344,12 +332,10 @@ fn report_result(
     let steps: Vec<String> = times.0.iter().map(|(name, s)| format!("{name} {}", text::seconds(*s))).collect();
     let mut report = text::table(&["label", "voxels", "ml"], &rows);
     report.push_str(&format!(
-        "{} patches x {} on {} ({}, {}): {}\n",
+        "{} patches x {} on {}: {}\n",
         tiles,
         1usize << mirrored_axes,
-        session.device_name(),
-        session.program().target,
-        text::threads(session.threads()),
+        place.machines.join(" and "),
         steps.join(", ")
     ));
     report.push_str(&format!("segmentation   {}\n", args.output.display()));
