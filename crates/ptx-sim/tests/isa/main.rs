@@ -8,6 +8,7 @@ mod float;
 mod half;
 mod integer;
 mod matrix;
+mod memory;
 mod rig;
 mod select;
 mod warp;
