@@ -11,6 +11,7 @@ pub(crate) use async_copy::land;
 
 use crate::check::FindingKind;
 use crate::cta::Cta;
+use crate::dataflow::is_watched;
 use crate::program::{Inst, NO_GUARD, Op, Program, Reg};
 use crate::warp::{Group, State, Warp};
 
@@ -162,7 +163,7 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
 fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u32) {
     let inst = &program.code[pc as usize];
     if inst.watch && cta.checks.uninitialised {
-        for &r in &program.uses[pc as usize] {
+        for &r in program.uses[pc as usize].iter().filter(|r| is_watched(program, **r)) {
             let reading = if r == Reg::P(inst.guard) { warp.mask } else { mask };
             let missing = warp.unwritten(r, reading);
             if missing != 0 {
