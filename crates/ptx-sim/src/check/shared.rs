@@ -99,10 +99,17 @@ impl SharedWatch {
     }
 
     /// Records an access of `width` aligned bytes and says what is wrong with it.
+    #[inline]
     pub(crate) fn touch(&mut self, at: usize, width: usize, warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
         let mut worst = None;
         let (now, start) = (self.now, self.start);
         let synced = &self.synced[warp];
+        if width == 4 && self.uniform[at / 4] {
+            let cell = &mut self.cells[at];
+            let p = judge(cell, start, synced, warp, lane, kind);
+            record(cell, now, start, synced, warp, lane, kind);
+            return p;
+        }
         if width >= 4 {
             for word in at / 4..(at + width) / 4 {
                 if self.uniform[word] {

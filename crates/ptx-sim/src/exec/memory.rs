@@ -89,6 +89,10 @@ pub(super) fn by_space(space: Space, addresses: [u64; 32], mask: u32, mut f: imp
 
 /// Drops lanes whose address is no multiple of `bytes`.
 pub(super) fn aligned(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
+    // Nearly always all lanes are good: one look at all of them together.
+    if a.iter().enumerate().fold(0, |all, (i, a)| all | if mask >> i & 1 == 1 { *a } else { 0 }) & (bytes - 1) == 0 {
+        return mask;
+    }
     let mut good = mask;
     for lane in lanes(mask) {
         if a[lane] & (bytes - 1) != 0 {
@@ -103,6 +107,10 @@ pub(super) fn aligned(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], 
 
 /// Drops lanes that leave a space of `size` bytes.
 fn bounded(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, bytes: u64, size: u64, space: Space) -> u32 {
+    let highest = a.iter().enumerate().fold(0, |most, (i, a)| if mask >> i & 1 == 1 { most.max(*a) } else { most });
+    if highest.saturating_add(bytes) <= size {
+        return mask;
+    }
     let mut good = mask;
     for lane in lanes(mask) {
         if a[lane].saturating_add(bytes) > size {
@@ -203,9 +211,44 @@ fn touch_global(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, address:
 }
 
 fn from_bytes(bytes: &[u8], at: usize, width: usize) -> u64 {
-    let mut v = [0; 8];
-    v[..width].copy_from_slice(&bytes[at..at + width]);
-    u64::from_le_bytes(v)
+    bytes[at..at + width].iter().rev().fold(0, |v, b| v << 8 | u64::from(*b))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn load_shared(
+    cta: &mut Cta<'_>,
+    warp: &mut Warp,
+    line: u32,
+    a: &[u64; 32],
+    good: u32,
+    width: u64,
+    extend: &impl Fn(u64) -> u64,
+    d: &[Option<Reg>],
+) {
+    for (k, d) in d.iter().enumerate() {
+        let step = k as u64 * width;
+        for lane in lanes(good) {
+            touch_shared(cta, warp, line, lane, a[lane] + step, width, Touch::Read);
+        }
+        match d {
+            None => {}
+            Some(Reg::W(d)) if width == 4 => {
+                let row = &mut warp.w[*d as usize];
+                for lane in lanes(good) {
+                    let at = (a[lane] + step) as usize;
+                    if let Some(bytes) = cta.shared[at..].first_chunk() {
+                        row[lane] = u32::from_le_bytes(*bytes);
+                    }
+                }
+            }
+            Some(d) => {
+                for lane in lanes(good) {
+                    let v = from_bytes(&cta.shared, (a[lane] + step) as usize, width as usize);
+                    warp.set(*d, lane, extend(v));
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, access: &Access, sign: u8, d: &[Option<Reg>]) {
@@ -245,7 +288,10 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
         cta.tally.rest.read.add(space, bytes * u64::from(good.count_ones()));
         let mut zero = mask & !good;
         let memory = cta.memory;
-        for lane in lanes(good) {
+        if space == Space::Shared {
+            load_shared(cta, warp, line, a, good, width, &extend, d);
+        }
+        for lane in lanes(if space == Space::Shared { 0 } else { good }) {
             let at = a[lane];
             match space {
                 Space::Global | Space::Generic => match memory.find(at, bytes, false) {
@@ -270,15 +316,7 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
                         }
                     }
                 },
-                Space::Shared => {
-                    for (k, d) in d.iter().enumerate() {
-                        let at = at + k as u64 * width;
-                        touch_shared(cta, warp, line, lane, at, width, Touch::Read);
-                        if let Some(d) = d {
-                            warp.set(*d, lane, extend(from_bytes(&cta.shared, at as usize, width as usize)));
-                        }
-                    }
-                }
+                Space::Shared => {}
                 Space::Local => {
                     let frame = lane * cta.program.local_bytes as usize + at as usize;
                     if cta.checks.uninitialised && !warp.local_written[frame..frame + bytes as usize].iter().all(|w| *w) {
