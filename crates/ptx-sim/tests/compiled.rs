@@ -128,13 +128,13 @@ fn doubles_wide_integers_and_local_arrays() {
     for (i, got) in got.iter().enumerate() {
         let mut acc: [f64; 8] = std::array::from_fn(|k| f64::from(x[(i + k) % n]) * 0.25);
         for k in 0..20 {
-            acc[(x[(i + k) % n] & 7) as usize] += acc[k * 3 & 7] / (k as f64 + 1.5);
+            acc[(x[(i + k) % n] & 7) as usize] += acc[(k * 3) & 7] / (k as f64 + 1.5);
         }
         let mut h = 1_469_598_103_934_665_603i64;
         for k in 0..5 {
             h ^= i64::from(x[(i * 7 + k) % n]);
             h = h.wrapping_mul(1_099_511_628_211);
-            h = (h >> 7) | (h << 57);
+            h = (h >> 7) | h.wrapping_mul(1 << 57);
         }
         let want = acc.iter().sum::<f64>() + (h % 1000) as f64 + h as u64 as f64 / 1e18;
         assert!((got - want).abs() <= 1e-12 * want.abs(), "{i}: {got} for {want}");
