@@ -5,8 +5,10 @@
 
 /// A reader or writer that stands for several lanes.
 const MANY: u8 = 0xff;
-/// A writer that used an atomic.
-const ATOMIC: u8 = 0xfe;
+/// Beside a writer's lane: it used an atomic.
+const ATOMIC: u8 = 0x40;
+/// Atomics of several lanes.
+const ATOMIC_MANY: u8 = 0x7f;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Cell {
@@ -205,6 +207,11 @@ fn synced_of(all: &[[u32; 32]], warp: usize) -> &[u32; 32] {
 }
 
 #[inline(always)]
+fn wrote_itself(c: &Cell, warp: usize, lane: usize) -> bool {
+    usize::from(c.writer_warp) == warp && usize::from(c.writer_lane & !ATOMIC) == lane
+}
+
+#[inline(always)]
 fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
     if c.pending > 0 {
         return Some(Problem::Pending);
@@ -212,8 +219,8 @@ fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kin
     let has_write = c.written >= start;
     if has_write {
         let w = usize::from(c.writer_warp);
-        let ordered = c.written < synced[w] || (w == warp && usize::from(c.writer_lane) == lane);
-        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane == ATOMIC);
+        let ordered = c.written < synced[w] || wrote_itself(c, warp, lane);
+        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane & ATOMIC != 0);
         if !ordered && !harmless {
             let lane = (c.writer_lane < 32).then_some(c.writer_lane);
             return Some(Problem::Race { warp: c.writer_warp, lane, wrote: true });
@@ -237,9 +244,15 @@ fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kin
 #[inline(always)]
 fn record(c: &mut Cell, now: u32, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) {
     if kind != Touch::Read {
+        // Atomics of other lanes that no barrier orders before this one stay in mind: nobody may read plainly what they left.
+        let alone = c.written < start || c.written < synced[usize::from(c.writer_warp)] || wrote_itself(c, warp, lane);
+        c.writer_lane = match (kind == Touch::Atomic, alone) {
+            (false, _) => lane as u8,
+            (true, true) => ATOMIC | lane as u8,
+            (true, false) => ATOMIC_MANY,
+        };
         c.written = now;
         c.writer_warp = warp as u8;
-        c.writer_lane = if kind == Touch::Atomic { ATOMIC } else { lane as u8 };
         c.read = 0;
         c.readers = 0;
         return;
