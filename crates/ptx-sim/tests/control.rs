@@ -199,7 +199,7 @@ fn warp_instructions() {
         let up = if l >= 2 { l - 2 } else { l };
         // Width 8: segments of eight lanes.
         let down = if l % 8 < 7 { l + 1 } else { l };
-        let parity = if l % 2 == 0 { 0x5555_5555 } else { 0xaaaa_aaaa };
+        let parity = if l.is_multiple_of(2) { 0x5555_5555 } else { 0xaaaa_aaaa };
         let want = [l ^ 3, up, down, 5, u32::from(l >= 2), u32::from(l % 8 < 7), 0xffe0_0000, 1, 0, 496, parity, u32::MAX];
         assert_eq!(v, want, "lane {lane}");
     }

@@ -11,7 +11,7 @@ use mnx_ptx_sim::Module;
 
 /// Every PTX file under `tests`.
 fn fixtures() -> Vec<String> {
-    let folders = ["ptx", "compiled"].map(|f| format!("{}/tests/{f}", env!("CARGO_MANIFEST_DIR")));
+    let folders = ["ptx", "clang_kernels"].map(|f| format!("{}/tests/{f}", env!("CARGO_MANIFEST_DIR")));
     let files = folders.iter().flat_map(|f| std::fs::read_dir(f).unwrap()).map(|e| e.unwrap().path());
     let texts: Vec<String> =
         files.filter(|p| p.extension().is_some_and(|e| e == "ptx")).map(|p| std::fs::read_to_string(p).unwrap()).collect();

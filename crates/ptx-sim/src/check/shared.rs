@@ -135,6 +135,38 @@ impl SharedWatch {
         worst
     }
 
+    /// A load of one element by each lane of `mask`, at its address plus `step`; what is wrong, by lane and address.
+    pub(crate) fn read_lanes(&mut self, a: &[u64; 32], mask: u32, step: u64, width: usize, warp: usize) -> Vec<(usize, u64, Problem)> {
+        let mut found = Vec::new();
+        let full = self.synced[warp].iter().take(self.synced.len()).copied().min().unwrap_or(0);
+        for (lane, &address) in a.iter().enumerate() {
+            if mask >> lane & 1 == 0 {
+                continue;
+            }
+            let at = address + step;
+            let word = at as usize / 4;
+            if width == 4 && self.uniform[word] {
+                // The usual case: written before a barrier of the whole CTA, read by this warp only since then, or by nobody.
+                let cell = &mut self.cells[4 * word];
+                let settled = cell.pending == 0
+                    && cell.written >= self.start
+                    && cell.written < full
+                    && (cell.read < full || cell.readers == 1 << warp);
+                if settled {
+                    let fresh = cell.read < full || cell.read < self.synced[warp][warp];
+                    cell.reader_lane = if fresh || usize::from(cell.reader_lane) == lane { lane as u8 } else { MANY };
+                    cell.readers = 1 << warp;
+                    cell.read = self.now;
+                    continue;
+                }
+            }
+            if let Some(p) = self.touch(at as usize, width, warp, lane, Touch::Read) {
+                found.push((lane, at, p));
+            }
+        }
+        found
+    }
+
     fn split(&mut self, word: usize) {
         if self.uniform[word] {
             self.uniform[word] = false;

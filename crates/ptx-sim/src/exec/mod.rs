@@ -75,10 +75,10 @@ impl pulp::NullaryFnOnce for Slice<'_, '_> {
 fn slice(cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
     let program: &Program = cta.program;
     for step in 0..steps {
-        if warp.mask == 0 {
-            if let Some(stop) = next_group(cta, warp) {
-                return (stop, step);
-            }
+        if warp.mask == 0
+            && let Some(stop) = next_group(cta, warp)
+        {
+            return (stop, step);
         }
         let mut pc = warp.pc;
         if pc >= warp.next_stop {

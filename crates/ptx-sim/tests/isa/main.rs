@@ -16,7 +16,7 @@ mod warp;
 /// The compiled kernels that other tests run are PTX to ptxas too.
 #[test]
 fn fixtures_are_ptx() {
-    for folder in ["ptx", "compiled"] {
+    for folder in ["ptx", "clang_kernels"] {
         for entry in std::fs::read_dir(format!("{}/tests/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "ptx") {
