@@ -1,11 +1,16 @@
-//! Patch by patch over a volume: nnU-Net v2's tiles, Gaussian weights and mirroring.
+//! Patch by patch over a volume: nnU-Net's tiles, Gaussian weights and mirroring.
 
+use half::f16;
+use mnx_artifact::Gaussian;
 use rayon::prelude::*;
 
 use crate::error::{VolumeError, try_filled};
 
-/// Peak of the Gaussian weights (nnU-Net v2's, which keeps half precision away from zero).
+/// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
+
+/// Planes handed on at a time, per thread: enough for all to share, few enough to cost no memory.
+const PLANES_PER_THREAD: usize = 4;
 
 /// Where tiles of length `patch` begin on an axis of `n` voxels: `ceil((n - patch) / (patch step)) + 1`
 /// of them, spread evenly, rounded half to even. An axis no longer than the patch has one tile; a
@@ -22,9 +27,14 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (stride * i as f64).round_ties_even() as usize).collect()
 }
 
-/// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, peak
-/// 10, zeros replaced by the smallest positive weight.
-pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
+/// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, of the kind's peak and number format,
+/// zeros replaced by the smallest positive weight.
+pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
+    let peak = match kind {
+        Gaussian::None => return vec![1.0; patch.iter().product()],
+        Gaussian::NnunetV1 => 1.0,
+        Gaussian::Peak10 | Gaussian::NnunetV2 => PEAK,
+    };
     let axis = |p: usize| -> Vec<f64> {
         let (centre, sigma) = ((p / 2) as f64, p as f64 / 8.0);
         (0..p).map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp()).collect()
@@ -33,8 +43,11 @@ pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
     let mut out = Vec::with_capacity(gz.len() * gy.len() * gx.len());
     for z in &gz {
         for y in &gy {
-            let zy = PEAK * z * y;
-            out.extend(gx.iter().map(|x| (zy * x) as f32));
+            let zy = peak * z * y;
+            out.extend(gx.iter().map(|x| match kind {
+                Gaussian::NnunetV2 => f16::from_f64(zy * x).to_f32(),
+                Gaussian::Peak10 | Gaussian::NnunetV1 | Gaussian::None => (zy * x) as f32,
+            }));
         }
     }
     let smallest = out.iter().copied().filter(|w| *w > 0.0).fold(f32::INFINITY, f32::min);
@@ -62,10 +75,10 @@ pub struct Band<'a> {
 pub struct SlidingWindow {
     /// Patch size z, y, x.
     pub patch: [usize; 3],
-    /// Overlap of neighbouring tiles as a fraction of the patch, from 0 to below 1.
-    pub overlap: f64,
-    /// Weigh tiles with a Gaussian (else all voxels alike).
-    pub gaussian: bool,
+    /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
+    pub step: f64,
+    /// Weights of a tile's voxels.
+    pub gaussian: Gaussian,
 }
 
 /// A network: one patch `[c, pz, py, px]` in, its logits `[k, pz, py, px]` out.
@@ -83,7 +96,7 @@ struct Grid {
 }
 
 impl SlidingWindow {
-    /// nnU-Net's window: overlap 0.5, Gaussian weights. Two patch sizes (y, x) make a 2-D network's
+    /// Half-overlapping tiles with Gaussian weights. Two patch sizes (y, x) make a 2-D network's
     /// window, applied slice by slice.
     ///
     /// # Errors
@@ -96,7 +109,7 @@ impl SlidingWindow {
                 return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
             }
         };
-        let window = SlidingWindow { patch, overlap: 0.5, gaussian: true };
+        let window = SlidingWindow { patch, step: 0.5, gaussian: Gaussian::default() };
         window.verify()?;
         Ok(window)
     }
@@ -105,15 +118,15 @@ impl SlidingWindow {
         if self.patch.contains(&0) {
             return Err(VolumeError::Setting(format!("patch is {:?}, expected positive sizes", self.patch)));
         }
-        if !(0.0..1.0).contains(&self.overlap) {
-            return Err(VolumeError::Setting(format!("overlap is {}, expected 0 up to but not including 1", self.overlap)));
+        if !(self.step > 0.0 && self.step <= 1.0) {
+            return Err(VolumeError::Setting(format!("step is {} of the patch, expected above 0 and at most 1", self.step)));
         }
         Ok(())
     }
 
     /// Tile starts along z, y, x of a volume, in voxels of the volume padded to at least the patch.
     pub fn tiles(&self, shape: [usize; 3]) -> [Vec<usize>; 3] {
-        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], 1.0 - self.overlap))
+        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], self.step))
     }
 
     /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits
@@ -175,7 +188,9 @@ impl SlidingWindow {
         let mirrors = subsets(mirror_axes)?;
         let [starts_z, starts_y, starts_x] = self.tiles(shape);
         let total = starts_z.len() * starts_y.len() * starts_x.len();
-        let weights = if self.gaussian { gaussian_weights(self.patch) } else { vec![1.0; self.patch_voxels()] };
+        // nnU-Net v1 weighs tiles only where there are several.
+        let kind = if self.gaussian == Gaussian::NnunetV1 && total == 1 { Gaussian::None } else { self.gaussian };
+        let weights = gaussian_weights(self.patch, kind);
         let mut tile = Tile::new(self, &grid, classes)?;
         let mut bands = Accumulator::new(self.patch, &grid, classes)?;
         let mut done = 0;
@@ -367,25 +382,28 @@ impl Accumulator {
         }
     }
 
-    /// Hands over the planes before `until` and makes room for as many after the last.
+    /// Hands over the planes before `until`, a few at a time, and makes room for as many after the last.
     fn emit<E: From<VolumeError>>(&mut self, until: usize, sink: &mut Sink<'_, E>) -> Result<(), E> {
         let depth = until - self.base;
-        if depth == 0 {
-            return Ok(());
+        let (plane, whole) = (self.plane, self.depth * self.plane);
+        let most = (PLANES_PER_THREAD * rayon::current_num_threads()).max(8);
+        for first in (0..depth).step_by(most) {
+            let planes = most.min(depth - first);
+            let span = first * plane..(first + planes) * plane;
+            let mut scores = try_filled(self.classes * span.len(), 0f32, "scores of a band")?;
+            let weights = &self.weights[span.clone()];
+            scores.par_chunks_mut(span.len()).zip(self.sums.par_chunks(whole)).for_each(|(out, sums)| {
+                for ((o, s), w) in out.iter_mut().zip(&sums[span.clone()]).zip(weights) {
+                    *o = s / w;
+                }
+            });
+            sink(Band { z: self.base + first, depth: planes, logits: &scores })?;
         }
-        let (n, whole) = (depth * self.plane, self.depth * self.plane);
-        let mut logits = try_filled(self.classes * n, 0f32, "logits of a band")?;
-        let weights = &self.weights;
-        logits.par_chunks_mut(n).zip(self.sums.par_chunks_mut(whole)).for_each(|(out, sums)| {
-            for ((o, s), w) in out.iter_mut().zip(&*sums).zip(weights) {
-                *o = s / w;
-            }
+        let n = depth * plane;
+        self.sums.par_chunks_mut(whole).chain(self.weights.par_chunks_mut(whole)).for_each(|sums| {
             sums.copy_within(n.., 0);
             sums[whole - n..].fill(0.0);
         });
-        self.weights.copy_within(n.., 0);
-        self.weights[whole - n..].fill(0.0);
-        sink(Band { z: self.base, depth, logits: &logits })?;
         self.base = until;
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod nifti_bytes;
 
+use mnx_artifact::Gaussian;
 use mnx_volume::{Band, SlidingWindow, VolumeError, gaussian_weights, tile_starts};
 use nifti_bytes::Draws;
 
@@ -25,7 +26,7 @@ fn tiles_are_where_nnunet_puts_them() {
 
 #[test]
 fn weights_are_a_gaussian_of_peak_ten() {
-    let w = gaussian_weights([8, 16, 5]);
+    let w = gaussian_weights([8, 16, 5], Gaussian::Peak10);
     let at = |z: usize, y: usize, x: usize| f64::from(w[(z * 16 + y) * 5 + x]);
     assert_eq!(at(4, 8, 2), 10.0);
     let sigma = [1.0, 2.0, 0.625];
@@ -33,8 +34,17 @@ fn weights_are_a_gaussian_of_peak_ten() {
     assert!((at(1, 3, 1) / want - 1.0).abs() < 1e-6);
     assert!(w.iter().all(|v| *v > 0.0));
     // Corner of a usual patch: four sigma on each axis.
-    let corner = f64::from(gaussian_weights([128; 3])[0]);
+    let corner = f64::from(gaussian_weights([128; 3], Gaussian::Peak10)[0]);
     assert!((corner / (10.0 * (-24.0f64).exp()) - 1.0).abs() < 1e-6);
+
+    // The kinds: peak 1; peak 10 in half precision, whose smallest number 2^-24 stands where it would be 0; none.
+    let one = gaussian_weights([8, 16, 5], Gaussian::NnunetV1);
+    assert!(w.iter().zip(&one).all(|(ten, one)| (ten / one - 10.0).abs() < 1e-5));
+    let half = gaussian_weights([128; 3], Gaussian::NnunetV2);
+    assert_eq!((half[0], half[(64 * 128 + 64) * 128 + 64]), (2f32.powi(-24), 10.0));
+    let full = gaussian_weights([128; 3], Gaussian::Peak10);
+    assert!(half.iter().zip(&full).all(|(h, f)| *h == 2f32.powi(-24) || (h - f).abs() <= f / 2048.0 + 2f32.powi(-25)));
+    assert_eq!(gaussian_weights([2, 1, 2], Gaussian::None), [1.0; 4]);
 }
 
 /// A network that is neither shift- nor mirror-invariant: each class mixes the channels with the
@@ -67,7 +77,7 @@ fn slow(window: &SlidingWindow, image: &[f32], shape: [usize; 3], channels: usiz
         let [z, y, x] = std::array::from_fn(|a| at[a] - low[a]);
         image[((c * shape[0] + z) * shape[1] + y) * shape[2] + x]
     };
-    let weights = if window.gaussian { gaussian_weights(p) } else { vec![1.0; p.iter().product()] };
+    let weights = gaussian_weights(p, window.gaussian);
     let (mut sums, mut total) = (vec![0f64; classes * voxels], vec![0f64; voxels]);
     let [sz, sy, sx] = window.tiles(shape);
     for (&z0, &y0, &x0) in sz.iter().flat_map(|z| sy.iter().map(move |y| (z, y))).flat_map(|(z, y)| sx.iter().map(move |x| (z, y, x))) {
@@ -125,8 +135,8 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
         let flat = case % 5 == 0;
         let sizes: Vec<usize> = (0..3).map(|_| draws.within(2, 9)).collect();
         let mut window = SlidingWindow::new(if flat { &sizes[1..] } else { &sizes }).unwrap();
-        window.overlap = [0.5, 0.0, 0.25, 0.75][case % 4];
-        window.gaussian = case % 3 != 0;
+        window.step = [0.5, 1.0, 0.75, 0.25][case % 4];
+        window.gaussian = [Gaussian::None, Gaussian::Peak10, Gaussian::NnunetV1, Gaussian::NnunetV2][case % 3 + usize::from(case % 7 == 0)];
         let shape: [usize; 3] = std::array::from_fn(|_| draws.within(1, 19));
         let (channels, classes) = (draws.within(1, 3), draws.within(1, 4));
         let axes: Vec<usize> = (0..3).filter(|_| draws.next() & 1 == 0).collect();
@@ -194,9 +204,9 @@ fn a_network_s_error_and_wrong_settings_come_through() {
     assert!(window.run(&image, [6, 6, 5], 1, &[], &mut net, &mut quiet).is_err());
     assert!(window.run(&image, [6; 3], 1, &[3], &mut net, &mut quiet).is_err());
     assert!(window.run(&image, [6; 3], 1, &[1, 1], &mut net, &mut quiet).is_err());
-    for overlap in [1.0, -0.1, f64::NAN] {
-        let window = SlidingWindow { overlap, ..window.clone() };
-        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{overlap}");
+    for step in [0.0, 1.1, -0.1, f64::NAN] {
+        let window = SlidingWindow { step, ..window.clone() };
+        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{step}");
     }
     assert!(SlidingWindow::new(&[4, 0, 4]).is_err());
     assert!(SlidingWindow::new(&[4]).is_err());
