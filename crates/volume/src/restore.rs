@@ -42,9 +42,10 @@ pub struct Restored {
 /// Turns finished bands of scores into labels as they come, so that the classes never exist over the whole volume: each band is
 /// interpolated to the crop's grid and the winning label kept. An export of order 3, whose prefilter looks along whole lines, gathers
 /// the scores on the model's grid instead and takes one class after the other.
-pub struct Restorer<'a> {
-    geometry: &'a Geometry,
-    rules: &'a Rules,
+#[derive(Debug)]
+pub struct Restorer {
+    geometry: Geometry,
+    rules: Rules,
     /// Labels on the crop's grid.
     labels: Vec<u16>,
     /// Scores on the crop's grid, if they are kept.
@@ -55,6 +56,7 @@ pub struct Restorer<'a> {
 }
 
 /// How scores come to the crop's grid.
+#[derive(Debug)]
 enum Way {
     /// Plane by plane.
     Bands {
@@ -69,12 +71,12 @@ enum Way {
     Gather(Vec<f32>),
 }
 
-impl<'a> Restorer<'a> {
+impl Restorer {
     /// Prepares for the scores of as many classes as the rules have values; `keep` says whether probabilities are wanted in the end.
     ///
     /// # Errors
     /// When there is no class, an order is none of 0, 1, 3, or memory cannot be had.
-    pub fn new(geometry: &'a Geometry, rules: &'a Rules, keep: bool) -> Result<Restorer<'a>, VolumeError> {
+    pub fn new(geometry: &Geometry, rules: &Rules, keep: bool) -> Result<Restorer, VolumeError> {
         let classes = rules.values.len();
         if classes == 0 || classes > 65536 {
             return Err(VolumeError::Setting(format!("{classes} classes, expected 1 to 65536")));
@@ -102,7 +104,7 @@ impl<'a> Restorer<'a> {
         };
         let voxels: usize = crop.iter().product();
         let kept = keep.then(|| try_filled(classes * voxels, 0f32, "probabilities")).transpose()?;
-        Ok(Restorer { geometry, rules, labels: try_filled(voxels, 0u16, "labels")?, kept, seen: 0, way })
+        Ok(Restorer { geometry: geometry.clone(), rules: rules.clone(), labels: try_filled(voxels, 0u16, "labels")?, kept, seen: 0, way })
     }
 
     /// Takes the next `depth` model planes: scores `[k, depth, y, x]`, bands in ascending z.
@@ -136,7 +138,7 @@ impl<'a> Restorer<'a> {
                 let [_, cy, cx] = self.geometry.crop_size;
                 let (first, last, crop_plane) = (*done, *done + ready, cy * cx);
                 let labels = self.labels[first * crop_plane..last * crop_plane].par_chunks_mut(crop_plane);
-                let rules = self.rules;
+                let rules = &self.rules;
                 match &mut self.kept {
                     None => labels.enumerate().for_each_init(Scratch::default, |scratch, (i, labels)| {
                         let mut best = std::mem::take(&mut scratch.best);
@@ -176,14 +178,13 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// When planes are missing, or memory cannot be had.
     pub fn finish(mut self) -> Result<Restored, VolumeError> {
-        let g = self.geometry;
-        if self.seen != g.model_shape[0] {
-            return Err(VolumeError::Setting(format!("{} of {} planes of scores were given", self.seen, g.model_shape[0])));
+        if self.seen != self.geometry.model_shape[0] {
+            return Err(VolumeError::Setting(format!("{} of {} planes of scores were given", self.seen, self.geometry.model_shape[0])));
         }
         if let Way::Gather(all) = std::mem::replace(&mut self.way, Way::Gather(Vec::new())) {
             self.class_by_class(&all)?;
         }
-        let rules = self.rules;
+        let (g, rules) = (&self.geometry, &self.rules);
         let probabilities = self.kept.take().map(|data| Probabilities::new(data, rules.values.len(), g, rules.activation));
         let turned = g.map.permute(g.file_shape);
         let mut labels = self.labels;
@@ -197,7 +198,7 @@ impl<'a> Restorer<'a> {
 
     /// All scores are there: interpolates and paints one class after the other.
     fn class_by_class(&mut self, all: &[f32]) -> Result<(), VolumeError> {
-        let (g, rules) = (self.geometry, self.rules);
+        let (g, rules) = (&self.geometry, &self.rules);
         let (classes, model) = (rules.values.len(), all.len() / rules.values.len());
         let plane = g.crop_size[1] * g.crop_size[2];
         let separate = g.separate(&rules.export);
