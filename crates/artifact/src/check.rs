@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::ALIGNMENT;
-use crate::manifest::{Manifest, Normalization, Port, Preprocess};
+use crate::check_inference;
+use crate::manifest::{Manifest, Port};
 use crate::program::{BufferRef, Command, Program, Space};
 
 /// Every problem of a manifest over a weights section of `weights_bytes`, one line each; empty if it is sound.
@@ -23,7 +24,10 @@ pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
     }
     vectors(manifest, &mut found);
     if let Some(p) = &manifest.preprocess {
-        preprocess(manifest, p, &mut found);
+        check_inference::preprocess(manifest, p, &mut found);
+    }
+    if let Some(i) = &manifest.inference {
+        check_inference::inference(manifest, i, &mut found);
     }
     found
 }
@@ -190,25 +194,5 @@ fn vectors(manifest: &Manifest, found: &mut Vec<String>) {
     let finite = v.outputs.iter().flatten().map(|(_, value)| value).chain(&v.maxima).all(|x| x.is_finite());
     if !(finite && v.tolerance > 0.0 && v.tolerance.is_finite()) {
         found.push("test vectors hold values or a tolerance that are not finite and positive".to_owned());
-    }
-}
-
-fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {
-    let dims = manifest.model.spatial_dims;
-    if let Some(spacing) = &p.spacing
-        && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
-    {
-        found.push(format!("preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"));
-    }
-    let n = p.normalization.len();
-    if n > 1 && n != manifest.model.in_channels {
-        found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
-    }
-    for scheme in &p.normalization {
-        if let Normalization::Ct { low, high, mean, std } = scheme
-            && !([low, high, mean, std].iter().all(|v| v.is_finite()) && low <= high)
-        {
-            found.push(format!("preprocess: {scheme:?} is not a range with finite statistics"));
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::inference::{Inference, Preprocess};
 use crate::program::Program;
 
 /// Everything about a bundle but its code and its weights' bytes.
@@ -31,6 +32,9 @@ pub struct Manifest {
     /// How volumes are prepared, if the config said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
+    /// How scores become a segmentation, if the config said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference: Option<Inference>,
     /// Class names, in order of value.
     #[serde(default)]
     pub labels: Vec<Label>,
@@ -93,46 +97,6 @@ pub struct WeightEntry {
     pub bytes: u64,
     /// How it follows from the checkpoint: a `mnx_weights::Recipe` as JSON. `mnx refit` evaluates it anew.
     pub recipe: serde_json::Value,
-}
-
-/// How a volume becomes a network input (`[preprocess]` of the config).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-pub struct Preprocess {
-    /// Model spacing in mm, in the order of the array's axes (z, y, x); 0 keeps an axis, none keeps the image's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spacing: Option<Vec<f64>>,
-    /// Bring volumes to this orientation first (`RAS`); none keeps the file's axes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orientation: Option<String>,
-    /// One per channel, or one for all; empty means z-score.
-    #[serde(default)]
-    pub normalization: Vec<Normalization>,
-    /// Crop to the bounding box of non-zero voxels before normalising.
-    #[serde(default)]
-    pub crop_to_nonzero: bool,
-}
-
-/// Intensity normalisation of one channel (nnU-Net: z-score, CT, none).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "scheme")]
-pub enum Normalization {
-    /// `(v - mean) / max(sd, 1e-8)` over all voxels, biased sd.
-    ZScore,
-    /// The same over the non-zero mask; voxels outside become 0.
-    ZScoreMasked,
-    /// Clip to `[low, high]`, then `(v - mean) / max(std, 1e-8)` with training-set statistics.
-    Ct {
-        /// 0.5 percentile.
-        low: f64,
-        /// 99.5 percentile.
-        high: f64,
-        /// Foreground mean.
-        mean: f64,
-        /// Foreground standard deviation.
-        std: f64,
-    },
-    /// Voxels as they are.
-    None,
 }
 
 /// A class name and its integer label.

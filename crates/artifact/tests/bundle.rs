@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::{
-    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Label, Manifest, ModelCard, Normalization, Port, Preprocess, Program,
-    Space, TestVectors, WeightEntry,
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Inference, Label, Manifest, ModelCard, Normalization, Port, Preprocess,
+    Program, Space, TestVectors, WeightEntry,
 };
 
 fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
@@ -63,8 +63,9 @@ fn manifest() -> Manifest {
             spacing: Some(vec![1.0, 1.1, 0.1 + 0.2]),
             orientation: Some("RAS".into()),
             normalization: vec![Normalization::ZScore],
-            crop_to_nonzero: false,
+            ..Preprocess::default()
         }),
+        inference: Some(Inference { mirror_axes: Some(vec![0, 2]), ..Inference::default() }),
         labels: vec![Label { name: "bone".into(), value: 1 }],
         vectors: Some(TestVectors { input_name: "v".into(), outputs: vec![vec![(47, 0.125)]], maxima: vec![1.0 / 3.0], tolerance: 1e-4 }),
         source_digest: "00".into(),
@@ -227,6 +228,8 @@ fn consistent_files_with_wrong_content_are_refused() {
         ("\"offset\": 64,\n      \"bytes\": 12", "\"offset\":  0,\n      \"bytes\": 12", "overlap"),
         ("      47,", "      48,", "at index 48 of 48"),
         ("1.1", "-11", "spacing"),
+        ("\"step\": 0.5", "\"step\": 1.5", "above 0 and at most 1"),
+        ("\"order_z\": 0", "\"order_z\": 2", "0, 1 or 3"),
     ] {
         std::fs::write(&path, forge(&good, from, to)).unwrap();
         let err = open(&path).unwrap_err().to_string();

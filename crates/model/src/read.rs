@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use crate::config::{Config, Dim, Flavour, NormType, Variant};
 use crate::document::{Document, Table, boolean, integer, word};
-use crate::prepare;
+use crate::{inference, prepare};
 
 const KEYS: &[&str] = &[
     "name",
@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
     "grn",
     "grn_reduce",
     "preprocess",
+    "inference",
     "labels",
 ];
 
@@ -251,7 +252,9 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
         v.as_str().filter(|s| !s.trim().is_empty()).map(str::to_string).ok_or_else(|| "a string that is not empty".to_string())
     });
     let preprocess = table(t, "preprocess", "preprocess.", |p| prepare::preprocess(&p, in_channels, dim.axes()));
-    let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes));
+    let inference = table(t, "inference", "inference.", |i| inference::inference(&i, n_classes, dim.axes()));
+    let painted = inference.as_ref().is_some_and(|i| !i.class_order.is_empty());
+    let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes, painted));
 
     Some(Config {
         name: name.unwrap_or_else(|| default_name(variant, enc_kernel_size, dec_kernel_size, file)),
@@ -273,6 +276,7 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
         grn,
         grn_reduce: grn_reduce.unwrap_or_default(),
         preprocess,
+        inference,
         labels: labels.unwrap_or_default(),
         notices,
     })

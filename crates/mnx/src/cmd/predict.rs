@@ -202,11 +202,12 @@ fn classes(manifest: &Manifest) -> Result<Classes, Failure> {
 /// The bundle's preprocessing in the volume crate's terms.
 fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
     let mut settings = mnx_volume::Preprocess::default();
-    let Some(Preprocess { spacing, orientation, normalization, crop_to_nonzero }) = &manifest.preprocess else {
+    let Some(Preprocess { spacing, orientation, transpose, normalization, crop_to_nonzero, .. }) = &manifest.preprocess else {
         return Ok(settings);
     };
     settings.orientation.clone_from(orientation);
     settings.crop_to_nonzero = *crop_to_nonzero;
+    settings.transpose = *transpose;
     settings.spacing = match spacing.as_deref() {
         None => None,
         Some(&[z, y, x]) => Some([z, y, x]),
@@ -220,12 +221,13 @@ fn settings(manifest: &Manifest) -> Result<mnx_volume::Preprocess, Failure> {
         settings.normalization = normalization
             .iter()
             .map(|scheme| match *scheme {
-                Normalization::ZScore => mnx_volume::Normalization::ZScore,
-                Normalization::ZScoreMasked => mnx_volume::Normalization::ZScoreMasked,
-                Normalization::Ct { low, high, mean, std } => mnx_volume::Normalization::Ct { low, high, mean, std },
-                Normalization::None => mnx_volume::Normalization::None,
+                Normalization::ZScore => Ok(mnx_volume::Normalization::ZScore),
+                Normalization::ZScoreMasked => Ok(mnx_volume::Normalization::ZScoreMasked),
+                Normalization::Ct { low, high, mean, std, masked: false } => Ok(mnx_volume::Normalization::Ct { low, high, mean, std }),
+                Normalization::None => Ok(mnx_volume::Normalization::None),
+                other => Err(Failure::user(format!("normalization {other:?} in the bundle is not known to this mnx"))),
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
     }
     Ok(settings)
 }

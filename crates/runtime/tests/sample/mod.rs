@@ -108,6 +108,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         weights: vec![entry("w", 0), entry("b", 64)],
         programs,
         preprocess: None,
+        inference: None,
         labels: vec![],
         vectors: None,
         source_digest: String::new(),
