@@ -326,9 +326,12 @@ pub(super) fn persistent(heap: &Heap, pid: Value) -> Result<Node, String> {
         let shown: String = key.chars().take(80).collect();
         return Err(format!("a storage's key is \"{}\"; letters and digits expected", shown.escape_debug()));
     }
-    let view_offset = match parts.get(5).map(|v| (v, heap.sequence(*v))) {
-        None | Some((Value::None, _)) => 0,
-        Some((_, Some([_, Value::Int(offset), Value::Int(_)]))) if *offset >= 0 => offset.unsigned_abs(),
+    // The size before is the whole block's then.
+    let (view_offset, elements) = match parts.get(5).map(|v| (v, heap.sequence(*v))) {
+        None | Some((Value::None, _)) => (0, elements),
+        Some((_, Some([_, Value::Int(offset), Value::Int(size)]))) if *offset >= 0 && *size >= 0 => {
+            (offset.unsigned_abs(), size.unsigned_abs())
+        }
         Some(_) => return Err("a storage's view is not a key, an offset and a size".to_owned()),
     };
     Ok(Node::Storage(Box::new(Storage { key: key.to_owned(), element, elements, view_offset })))

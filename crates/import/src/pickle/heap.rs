@@ -192,6 +192,14 @@ impl Heap {
         }
     }
 
+    /// All storages.
+    pub fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.nodes.iter().filter_map(|n| match n {
+            Node::Storage(s) => Some(&**s),
+            _ => None,
+        })
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.nodes.len()
