@@ -154,6 +154,9 @@ pub struct Config {
     pub preprocess: Option<Preprocess>,
     /// How scores become a segmentation, if the config says so.
     pub inference: Option<Inference>,
+    /// Spatial extents that the network was trained on, and is compiled for unless told otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Vec<usize>>,
     /// Class names and their labels, in order of label.
     pub labels: Vec<(String, u32)>,
     /// What the config says that has no effect, one line each.
