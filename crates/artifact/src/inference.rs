@@ -204,7 +204,8 @@ pub enum Gaussian {
     Peak10,
     /// Peak 1; a volume of a single tile is not weighted at all.
     NnunetV1,
-    /// Peak 10, rounded to float16, zeros replaced by the smallest positive weight.
+    /// Peak 10 in float16, zeros replaced by the smallest positive weight. Weighted sums, their quotients, averages over folds and
+    /// scores on the file's grid are float16 too: at a volume's corners, where weights are subnormal, that shows.
     NnunetV2,
     /// All voxels alike.
     None,

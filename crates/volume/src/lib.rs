@@ -11,6 +11,7 @@
 //! Start reading at: `read.rs`, then `preprocess.rs`, `sliding_window.rs` and `restore.rs`.
 #![forbid(unsafe_code)]
 
+mod accumulate;
 mod components;
 mod crop;
 mod error;

@@ -3,6 +3,7 @@
 use mnx_artifact::{Activation, Average, Resampling};
 use rayon::prelude::*;
 
+use crate::accumulate::round_to_half;
 use crate::crop::paste;
 use crate::error::{VolumeError, try_filled};
 use crate::preprocess::Geometry;
@@ -21,12 +22,20 @@ pub struct Rules {
     pub activation: Activation,
     /// How scores are interpolated.
     pub export: Resampling,
+    /// Interpolated scores are rounded to float16 (nnU-Net v2).
+    pub half: bool,
 }
 
 impl Rules {
     /// Logits of classes 0, 1, 2, ..., brought back by linear interpolation.
     pub fn logits(classes: u16) -> Rules {
-        Rules { values: (0..classes).collect(), average: Average::Logits, activation: Activation::Softmax, export: Resampling::EXPORT }
+        Rules {
+            values: (0..classes).collect(),
+            average: Average::Logits,
+            activation: Activation::Softmax,
+            export: Resampling::EXPORT,
+            half: false,
+        }
     }
 }
 
@@ -134,7 +143,7 @@ impl Restorer {
             }
             Way::Bands { done, previous, taps } => {
                 let ready = taps[0][*done..].iter().take_while(|t| t.1 < z + depth).count();
-                let band = Band { z, depth, scores, previous, model: [ny, nx], taps };
+                let band = Band { z, depth, scores, previous, model: [ny, nx], taps, half: self.rules.half };
                 let [_, cy, cx] = self.geometry.crop_size;
                 let (first, last, crop_plane) = (*done, *done + ready, cy * cx);
                 let labels = self.labels[first * crop_plane..last * crop_plane].par_chunks_mut(crop_plane);
@@ -204,7 +213,10 @@ impl Restorer {
         let separate = g.separate(&rules.export);
         let mut best = Vec::new();
         for (class, scores) in all.chunks_exact(model).enumerate() {
-            let part = resample(scores, 1, g.model_shape, g.crop_size, &rules.export, separate)?;
+            let mut part = resample(scores, 1, g.model_shape, g.crop_size, &rules.export, separate)?;
+            if rules.half {
+                part.par_chunks_mut(1 << 16).for_each(round_to_half);
+            }
             paint(rules, class, &part, &mut best, &mut self.labels);
             if let Some(kept) = &mut self.kept {
                 for (z, part) in part.chunks_exact(plane).enumerate() {
@@ -280,6 +292,7 @@ struct Band<'a> {
     /// Model voxels along y, x.
     model: [usize; 2],
     taps: &'a [Vec<(usize, usize, f64)>; 3],
+    half: bool,
 }
 
 impl Band<'_> {
@@ -307,6 +320,9 @@ impl Band<'_> {
         out.clear();
         if same {
             out.extend(a.iter().zip(b).map(|(a, b)| (f64::from(*a) * (1.0 - w) + f64::from(*b) * w) as f32));
+            if self.half {
+                round_to_half(out);
+            }
             return out;
         }
         mixed.clear();
@@ -316,6 +332,9 @@ impl Band<'_> {
             row.clear();
             row.extend(a.iter().zip(b).map(|(a, b)| a * (1.0 - wy) + b * wy));
             out.extend(self.taps[2].iter().map(|&(x0, x1, wx)| (row[x0] * (1.0 - wx) + row[x1] * wx) as f32));
+        }
+        if self.half {
+            round_to_half(out);
         }
         out
     }

@@ -2,15 +2,12 @@
 
 use half::f16;
 use mnx_artifact::Gaussian;
-use rayon::prelude::*;
 
+use crate::accumulate::Accumulator;
 use crate::error::{VolumeError, try_filled};
 
 /// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
-
-/// Planes handed on at a time, per thread: enough for all to share, few enough to cost no memory.
-const PLANES_PER_THREAD: usize = 4;
 
 /// Where tiles of length `patch` begin on an axis of `n` voxels: `ceil((n - patch) / (patch step)) + 1`
 /// of them, spread evenly, rounded half to even. An axis no longer than the patch has one tile; a
@@ -45,7 +42,8 @@ pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
         for y in &gy {
             let zy = peak * z * y;
             out.extend(gx.iter().map(|x| match kind {
-                Gaussian::NnunetV2 => f16::from_f64(zy * x).to_f32(),
+                // By way of float32, as PyTorch rounds.
+                Gaussian::NnunetV2 => f16::from_f32((zy * x) as f32).to_f32(),
                 Gaussian::Peak10 | Gaussian::NnunetV1 | Gaussian::None => (zy * x) as f32,
             }));
         }
@@ -77,22 +75,24 @@ pub struct SlidingWindow {
     pub patch: [usize; 3],
     /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
     pub step: f64,
-    /// Weights of a tile's voxels.
+    /// Weights of a tile's voxels, and the number format that tiles are added in.
     pub gaussian: Gaussian,
+    /// Predictions that the network gives of one patch, one after the other (folds); they are averaged after the tiles.
+    pub members: usize,
 }
 
-/// A network: one patch `[c, pz, py, px]` in, its logits `[k, pz, py, px]` out.
+/// A network: one patch `[c, pz, py, px]` in, its logits `[member, k, pz, py, px]` out.
 pub type Network<'a, E> = dyn FnMut(&[f32], &mut [f32]) -> Result<(), E> + 'a;
 
 /// Where finished bands go.
 pub type Sink<'a, E> = dyn FnMut(Band<'_>) -> Result<(), E> + 'a;
 
 /// What a run needs to know of the volume.
-struct Grid {
-    channels: usize,
-    shape: [usize; 3],
+pub(crate) struct Grid {
+    pub channels: usize,
+    pub shape: [usize; 3],
     /// Padding before the volume where it is smaller than the patch.
-    low: [usize; 3],
+    pub low: [usize; 3],
 }
 
 impl SlidingWindow {
@@ -109,7 +109,7 @@ impl SlidingWindow {
                 return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
             }
         };
-        let window = SlidingWindow { patch, step: 0.5, gaussian: Gaussian::default() };
+        let window = SlidingWindow { patch, step: 0.5, gaussian: Gaussian::default(), members: 1 };
         window.verify()?;
         Ok(window)
     }
@@ -117,6 +117,9 @@ impl SlidingWindow {
     fn verify(&self) -> Result<(), VolumeError> {
         if self.patch.contains(&0) {
             return Err(VolumeError::Setting(format!("patch is {:?}, expected positive sizes", self.patch)));
+        }
+        if self.members == 0 {
+            return Err(VolumeError::Setting("a network without members".into()));
         }
         if !(self.step > 0.0 && self.step <= 1.0) {
             return Err(VolumeError::Setting(format!("step is {} of the patch, expected above 0 and at most 1", self.step)));
@@ -191,15 +194,15 @@ impl SlidingWindow {
         // nnU-Net v1 weighs tiles only where there are several.
         let kind = if self.gaussian == Gaussian::NnunetV1 && total == 1 { Gaussian::None } else { self.gaussian };
         let weights = gaussian_weights(self.patch, kind);
-        let mut tile = Tile::new(self, &grid, classes)?;
-        let mut bands = Accumulator::new(self.patch, &grid, classes)?;
+        let mut tile = Tile::new(self, &grid, classes * self.members)?;
+        let mut bands = Accumulator::new(self, &grid, classes)?;
         let mut done = 0;
         progress(0, total);
         for (i, &z) in starts_z.iter().enumerate() {
             for &y in &starts_y {
                 for &x in &starts_x {
                     tile.predict(image, &grid, [z, y, x], &mirrors, network)?;
-                    bands.add(&tile.logits, &weights, self.patch, &grid, [z, y, x]);
+                    bands.add(&tile.logits, &weights, &grid, [z, y, x]);
                     done += 1;
                     progress(done, total);
                 }
@@ -256,14 +259,14 @@ struct Tile {
 }
 
 impl Tile {
-    fn new(window: &SlidingWindow, grid: &Grid, classes: usize) -> Result<Tile, VolumeError> {
+    fn new(window: &SlidingWindow, grid: &Grid, scores: usize) -> Result<Tile, VolumeError> {
         let n = window.patch_voxels();
         Ok(Tile {
             patch: window.patch,
             input: try_filled(grid.channels * n, 0.0, "patch")?,
             turned: Vec::new(),
-            raw: try_filled(classes * n, 0.0, "patch logits")?,
-            logits: try_filled(classes * n, 0.0, "patch logits")?,
+            raw: try_filled(scores * n, 0.0, "patch logits")?,
+            logits: try_filled(scores * n, 0.0, "patch logits")?,
         })
     }
 
@@ -314,97 +317,13 @@ impl Tile {
 }
 
 /// The part of a tile that lies on the image: where it begins in both, and its size.
-struct Cover {
-    image: [usize; 3],
-    patch: [usize; 3],
-    size: [usize; 3],
+pub(crate) struct Cover {
+    pub image: [usize; 3],
+    pub patch: [usize; 3],
+    pub size: [usize; 3],
 }
 
-fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
+pub(crate) fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
     // Only an axis with a single tile is padded, so a padded tile starts at 0.
     Cover { image: start, patch: grid.low, size: std::array::from_fn(|a| patch[a].min(grid.shape[a])) }
-}
-
-/// Weighted sums over one patch depth of planes.
-struct Accumulator {
-    classes: usize,
-    plane: usize,
-    depth: usize,
-    /// Image plane of the first accumulated one.
-    base: usize,
-    /// `[k, depth, y, x]`.
-    sums: Vec<f32>,
-    /// `[depth, y, x]`.
-    weights: Vec<f32>,
-}
-
-impl Accumulator {
-    fn new(patch: [usize; 3], grid: &Grid, classes: usize) -> Result<Accumulator, VolumeError> {
-        let depth = patch[0].min(grid.shape[0]);
-        let plane = grid.shape[1] * grid.shape[2];
-        Ok(Accumulator {
-            classes,
-            plane,
-            depth,
-            base: 0,
-            sums: try_filled(classes * depth * plane, 0.0, "logits of a band")?,
-            weights: try_filled(depth * plane, 0.0, "weights of a band")?,
-        })
-    }
-
-    fn add(&mut self, logits: &[f32], weights: &[f32], patch: [usize; 3], grid: &Grid, start: [usize; 3]) {
-        let cover = covered(patch, grid, start);
-        let [pz, py, px] = patch;
-        let nx = grid.shape[2];
-        let (plane, z0) = (self.plane, cover.image[0] - self.base);
-        let rows = (0..cover.size[0]).flat_map(|z| (0..cover.size[1]).map(move |y| (z, y)));
-        // Offsets of a row in the patch and in the accumulator.
-        let place = |z: usize, y: usize| {
-            let from = ((cover.patch[0] + z) * py + cover.patch[1] + y) * px + cover.patch[2];
-            (from, (z0 + z) * plane + (cover.image[1] + y) * nx + cover.image[2])
-        };
-        let n = cover.size[2];
-        self.sums.par_chunks_mut(self.depth * plane).zip(logits.par_chunks(pz * py * px)).for_each(|(sums, logits)| {
-            for (z, y) in rows.clone() {
-                let (from, to) = place(z, y);
-                let out = &mut sums[to..to + n];
-                let (v, w) = (&logits[from..from + n], &weights[from..from + n]);
-                for ((o, v), w) in out.iter_mut().zip(v).zip(w) {
-                    *o += v * w;
-                }
-            }
-        });
-        for (z, y) in rows {
-            let (from, to) = place(z, y);
-            for (o, w) in self.weights[to..to + n].iter_mut().zip(&weights[from..from + n]) {
-                *o += w;
-            }
-        }
-    }
-
-    /// Hands over the planes before `until`, a few at a time, and makes room for as many after the last.
-    fn emit<E: From<VolumeError>>(&mut self, until: usize, sink: &mut Sink<'_, E>) -> Result<(), E> {
-        let depth = until - self.base;
-        let (plane, whole) = (self.plane, self.depth * self.plane);
-        let most = (PLANES_PER_THREAD * rayon::current_num_threads()).max(8);
-        for first in (0..depth).step_by(most) {
-            let planes = most.min(depth - first);
-            let span = first * plane..(first + planes) * plane;
-            let mut scores = try_filled(self.classes * span.len(), 0f32, "scores of a band")?;
-            let weights = &self.weights[span.clone()];
-            scores.par_chunks_mut(span.len()).zip(self.sums.par_chunks(whole)).for_each(|(out, sums)| {
-                for ((o, s), w) in out.iter_mut().zip(&sums[span.clone()]).zip(weights) {
-                    *o = s / w;
-                }
-            });
-            sink(Band { z: self.base + first, depth: planes, logits: &scores })?;
-        }
-        let n = depth * plane;
-        self.sums.par_chunks_mut(whole).chain(self.weights.par_chunks_mut(whole)).for_each(|sums| {
-            sums.copy_within(n.., 0);
-            sums[whole - n..].fill(0.0);
-        });
-        self.base = until;
-        Ok(())
-    }
 }

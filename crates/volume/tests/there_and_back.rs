@@ -234,6 +234,9 @@ fn slow_export(scores: &[f32], g: &Geometry, rules: &Rules) -> (Vec<f32>, Vec<u1
     let classes = rules.values.len();
     let m: usize = g.crop_size.iter().product();
     let mut part = resample(scores, classes, g.model_shape, g.crop_size, &rules.export, g.separate(&rules.export)).unwrap();
+    if rules.half && g.model_shape != g.crop_size {
+        part.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32());
+    }
     if rules.average == Average::Logits {
         activate(&mut part, classes, rules.activation);
     }
@@ -270,6 +273,7 @@ fn every_rule_of_export_equals_its_definition() {
                 separate_z: [SeparateZ::Auto, SeparateZ::Always, SeparateZ::Never][draws.within(0, 2)],
                 ..Resampling::EXPORT
             },
+            half: case % 5 == 0,
         };
         let n: usize = p.shape.iter().product();
         let mut scores: Vec<f32> = (0..4 * n).map(|_| draws.unit() as f32 * 6.0 - 3.0).collect();
@@ -294,7 +298,9 @@ fn every_rule_of_export_equals_its_definition() {
         for k in 0..4 {
             let back = g.map.apply(&probabilities.of_crop(k).unwrap(), 1, probabilities.crop_shape()).unwrap();
             for (i, (a, b)) in back.iter().zip(&soft[k * m..]).enumerate() {
-                assert!((a - b).abs() < 2e-6, "case {case} {rules:?} class {k} voxel {i}: {a} {b}");
+                // Two summation orders may lie on either side of a rounding.
+                let near = if rules.half { 2e-3 } else { 2e-6 };
+                assert!((a - b).abs() < near, "case {case} {rules:?} class {k} voxel {i}: {a} {b}");
             }
         }
         // Labels: equal but for ties within the last bits.
@@ -319,7 +325,7 @@ fn every_rule_of_export_equals_its_definition() {
                     }
                     Activation::Sigmoid => (0..4).map(|k| (soft[k * m + j] - 0.5).abs()).fold(1.0, f32::min),
                 };
-                assert!(near < 1e-5, "case {case} {rules:?} voxel {j}: {label} {}", labels[j]);
+                assert!(near < if rules.half { 2e-3 } else { 1e-5 }, "case {case} {rules:?} voxel {j}: {label} {}", labels[j]);
             }
             regions += usize::from(rules.activation == Activation::Sigmoid && *label == 300);
         }
