@@ -255,7 +255,8 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     let axes = dim.axes();
     let patch = t.get("patch", |v| {
         let list: Option<Vec<usize>> = v.as_array().and_then(|a| a.iter().map(|x| integer(x.get_ref(), &(1..1 << 20))).collect());
-        list.filter(|l| l.len() == axes).ok_or_else(|| format!("{axes} extents, such as {}", if axes == 2 { "[64, 64]" } else { "[64, 64, 64]" }))
+        list.filter(|l| l.len() == axes)
+            .ok_or_else(|| format!("{axes} extents, such as {}", if axes == 2 { "[64, 64]" } else { "[64, 64, 64]" }))
     });
     let preprocess = table(t, "preprocess", "preprocess.", |p| prepare::preprocess(&p, in_channels, dim.axes()));
     let inference = table(t, "inference", "inference.", |i| inference::inference(&i, n_classes, dim.axes()));
