@@ -11,6 +11,7 @@ use crate::program::{BufferRef, Command, Program, Space};
 pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
     let mut found = Vec::new();
     network(manifest, &mut found);
+    folds(manifest, &mut found);
     weights(manifest, weights_bytes, &mut found);
     let mut targets = BTreeSet::new();
     for p in &manifest.programs {
@@ -74,6 +75,18 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
         if !values.insert(label.value) {
             found.push(format!("two labels with value {}", label.value));
         }
+    }
+}
+
+fn folds(manifest: &Manifest, found: &mut Vec<String>) {
+    let mut names = BTreeSet::new();
+    for fold in &manifest.folds {
+        if fold.name.is_empty() || !names.insert(fold.name.as_str()) {
+            found.push(format!("a fold's name \"{}\" is empty or taken", fold.name));
+        }
+    }
+    if manifest.folds.is_empty() {
+        found.push("no fold, at least one set of weights expected".to_owned());
     }
 }
 

@@ -22,7 +22,7 @@ pub use inference::{
     Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Resampling,
     SeparateZ, Sequence,
 };
-pub use manifest::{Label, Manifest, ModelCard, Port, TestVectors, WeightEntry};
+pub use manifest::{Fold, Label, Manifest, ModelCard, Port, TestVectors, WeightEntry};
 pub use program::{BufferRef, Command, Cost, Program, Space};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.

@@ -25,8 +25,11 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// Output tensors, in the order of `Program::outputs`.
     pub outputs: Vec<Port>,
-    /// The weights section: derived tensors and how each is made from the checkpoint.
+    /// A weights section: derived tensors and how each is made from the checkpoint. All folds have the same.
     pub weights: Vec<WeightEntry>,
+    /// Sets of weights, one section each, in order.
+    #[serde(default = "one_fold", skip_serializing_if = "is_one_fold")]
+    pub folds: Vec<Fold>,
     /// One launch list per code target, best target first.
     pub programs: Vec<Program>,
     /// How volumes are prepared, if the config said so.
@@ -46,6 +49,28 @@ pub struct Manifest {
     /// What the compiler left out or assumed, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// One set of weights, such as a fold of a cross-validation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fold {
+    /// `0`, `1`, ..., `all`; `weights` where there are no folds.
+    pub name: String,
+}
+
+impl Fold {
+    /// The only set of weights of a network without folds.
+    pub fn only() -> Vec<Self> {
+        vec![Self { name: "weights".to_owned() }]
+    }
+}
+
+fn one_fold() -> Vec<Fold> {
+    Fold::only()
+}
+
+fn is_one_fold(folds: &[Fold]) -> bool {
+    folds == Fold::only()
 }
 
 fn accurate() -> String {

@@ -53,7 +53,7 @@ fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormTy
     if !rules.labels.is_empty() {
         writeln!(out, "\n[labels]")?;
         for (name, value) in &rules.labels {
-            writeln!(out, "{} = {value}", string(name))?;
+            writeln!(out, "{} = {value}", key(name))?;
         }
     }
     Ok(())
@@ -86,6 +86,12 @@ fn inline(v: &Json) -> String {
             format!("{{ {} }}", fields.join(", "))
         }
     }
+}
+
+/// A key, quoted where it has to be.
+fn key(text: &str) -> String {
+    let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { text.to_owned() } else { string(text) }
 }
 
 /// A basic string; file contents go in here, so everything unusual is escaped.

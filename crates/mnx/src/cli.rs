@@ -220,6 +220,7 @@ pub struct Inspect {
 #[command(after_help = "\
 Example:
   mnx refit m.mnxa --weights finetuned.safetensors -o n.mnxa
+  mnx refit m.mnxa --weights weights_fold_3.safetensors --fold 3 -o n.mnxa
 
 The weights must be of the architecture that the bundle was compiled for; every tensor that is missing or has another shape is listed.")]
 pub struct Refit {
@@ -228,6 +229,9 @@ pub struct Refit {
     /// The new weights.
     #[arg(long, short, value_name = "W.safetensors")]
     pub weights: PathBuf,
+    /// The fold whose weights they replace; needed if the bundle has several.
+    #[arg(long, value_name = "NAME")]
+    pub fold: Option<String>,
     /// Bundle to write.
     #[arg(long, short, value_name = "N.mnxa")]
     pub output: PathBuf,

@@ -78,6 +78,12 @@ pub struct Session {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     arena: Buffer,
+    /// For the folds that are not open yet.
+    bundle: Bundle,
+    program_index: usize,
+    /// Each fold's weights and the launch list bound to them, once it was selected.
+    folds: Vec<Option<(Buffer, KernelSet)>>,
+    fold: usize,
     weights: Buffer,
     kernels: KernelSet,
 }
@@ -88,7 +94,7 @@ pub fn default_threads() -> usize {
 }
 
 impl Session {
-    /// Picks the program, maps the weights, allocates the arena, loads the code.
+    /// Picks the program, maps the weights of the first fold, allocates the arena, loads the code.
     ///
     /// `threads` none means [`default_threads`]; `isa` none means the best that the CPU can run.
     ///
@@ -106,10 +112,58 @@ impl Session {
         let manifest = bundle.manifest();
         let index = isa::pick(&manifest.programs, isa, &|t| device.runs(t), &|f| device.has(f))?;
         let program = manifest.programs[index].clone();
-        let weights = device.weights(bundle)?;
+        let weights = device.weights(bundle, 0)?;
         let arena = device.alloc(program.arena_bytes)?;
         let kernels = device.load(&Binary { code: bundle.code(index), program: &program, arena, weights })?;
-        Ok(Self { device, program, inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone(), arena, weights, kernels })
+        let mut folds = vec![None; bundle.folds()];
+        if let Some(first) = folds.first_mut() {
+            *first = Some((weights, kernels));
+        }
+        Ok(Self {
+            device,
+            program,
+            inputs: manifest.inputs.clone(),
+            outputs: manifest.outputs.clone(),
+            arena,
+            bundle: bundle.clone(),
+            program_index: index,
+            folds,
+            fold: 0,
+            weights,
+            kernels,
+        })
+    }
+
+    /// Number of folds: sets of weights that the same code runs with.
+    pub fn folds(&self) -> usize {
+        self.folds.len()
+    }
+
+    /// The fold that runs use.
+    pub fn fold(&self) -> usize {
+        self.fold
+    }
+
+    /// Lets further runs use another fold's weights; arena and code stay. The first time a fold is selected its weights are mapped and
+    /// their digest is checked.
+    ///
+    /// # Errors
+    /// `Bundle` if there is no such fold or its weights are damaged, `Device` if they cannot be mapped. The session stays as it was then.
+    pub fn select_fold(&mut self, fold: usize) -> Result<(), RuntimeError> {
+        let (weights, kernels) = match self.folds.get(fold).copied().flatten() {
+            Some(known) => known,
+            None => {
+                let weights = self.device.weights(&self.bundle, fold)?;
+                let binary = Binary { code: self.bundle.code(self.program_index), program: &self.program, arena: self.arena, weights };
+                let kernels = self.device.rebind(self.kernels, &binary)?;
+                if let Some(slot) = self.folds.get_mut(fold) {
+                    *slot = Some((weights, kernels));
+                }
+                (weights, kernels)
+            }
+        };
+        (self.fold, self.weights, self.kernels) = (fold, weights, kernels);
+        Ok(())
     }
 
     /// The input ports.

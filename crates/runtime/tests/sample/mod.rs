@@ -106,6 +106,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         inputs: vec![port("input", 1, "f32")],
         outputs: vec![port("out_0", CHANNELS, "f32"), port("out_1", 1, "i32")],
         weights: vec![entry("w", 0), entry("b", 64)],
+        folds: mnx_artifact::Fold::only(),
         programs,
         preprocess: None,
         inference: None,
