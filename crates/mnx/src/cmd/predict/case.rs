@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use mnx_runtime::{PortData, Session};
 use mnx_volume::{
-    Geometry, Preprocessed, ReadOptions, Restorer, Volume, activate, keep_largest, picture, preprocess, preprocess_taking, read_channels,
-    write_f32, write_labels,
+    Geometry, Preprocessed, ReadOptions, Restorer, Volume, keep_largest, picture, preprocess, preprocess_taking, read_channels, write_f32,
+    write_labels,
 };
 
 use crate::cmd::predict::model::Model;
@@ -173,25 +173,45 @@ pub fn store(model: &Model, job: &Job, case: Scored) -> Result<Stored, Failure> 
     Ok(Stored { counts, voxel_mm3, tiles, times })
 }
 
-/// The session as a function of one patch. A batch is filled with copies of it: samples do not influence each other.
+/// The session as a function of one patch, over all folds. A batch is filled with copies of the patch: samples do not influence each other.
 fn network<'s>(session: &'s mut Session, model: &'s Model) -> impl FnMut(&[f32], &mut [f32]) -> Result<(), Failure> + 's {
     let mut outputs = session.new_outputs();
     let mut input = Vec::new();
-    let batch = model.batch;
-    move |patch, logits| {
-        if batch == 1 {
-            session.run_into(&[patch], &mut outputs)?;
-        } else {
-            input.clear();
-            (0..batch).for_each(|_| input.extend_from_slice(patch));
-            session.run_into(&[&input], &mut outputs)?;
+    let mut member = Vec::new();
+    let (batch, folds) = (model.batch, session.folds());
+    move |patch, scores| {
+        // Folds lie side by side where they are averaged after the tiles; else their mean is the patch's score.
+        let apart = model.window.members > 1;
+        let n = if apart { scores.len() / folds } else { scores.len() };
+        for fold in 0..folds {
+            if folds > 1 {
+                session.select_fold(fold)?;
+            }
+            if batch == 1 {
+                session.run_into(&[patch], &mut outputs)?;
+            } else {
+                input.clear();
+                (0..batch).for_each(|_| input.extend_from_slice(patch));
+                session.run_into(&[&input], &mut outputs)?;
+            }
+            let values = match outputs.first() {
+                Some(PortData::F32(values)) if values.len() == batch * n => &values[..n],
+                _ => return Err(Failure::Bug("the first output is not the logits that were checked for".to_owned())),
+            };
+            if apart || folds == 1 {
+                let scores = &mut scores[fold * n..][..n];
+                scores.copy_from_slice(values);
+                model.activate_first(scores);
+                continue;
+            }
+            member.clear();
+            member.extend_from_slice(values);
+            model.activate_first(&mut member);
+            let add = |(s, m): (&mut f32, &f32)| *s = if fold == 0 { *m } else { *s + m };
+            scores.iter_mut().zip(&member).for_each(add);
         }
-        match outputs.first() {
-            Some(PortData::F32(values)) if values.len() == batch * logits.len() => logits.copy_from_slice(&values[..logits.len()]),
-            _ => return Err(Failure::Bug("the first output is not the logits that were checked for".to_owned())),
-        }
-        if model.activates_first() {
-            activate(logits, model.classes(), model.rules.activation);
+        if folds > 1 && !apart {
+            scores.iter_mut().for_each(|v| *v /= folds as f32);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a bundle says about predicting, with the command line's wishes.
 
 use mnx_artifact::{Activation, Average, Gaussian, Inference, Manifest, Postprocess, Preprocess, ProbabilityFile};
-use mnx_volume::{Rules, SlidingWindow};
+use mnx_volume::{Rules, SlidingWindow, activate};
 
 use crate::cli::Predict;
 use crate::cmd::predict::case::Ready;
@@ -11,6 +11,8 @@ use crate::failure::Failure;
 pub struct Model {
     /// Image channels.
     pub channels: usize,
+    /// Sets of weights that are averaged.
+    pub folds: usize,
     /// Samples per run of the network.
     pub batch: usize,
     /// Names of voxel values, by value; empty where a value has none.
@@ -40,8 +42,13 @@ impl Model {
         let mut window = SlidingWindow::new(&manifest.patch)?;
         window.step = args.step.or(args.overlap.map(|o| 1.0 - o)).unwrap_or(inference.step);
         window.gaussian = inference.gaussian;
+        if window.gaussian == Gaussian::NnunetV2 {
+            // Each fold's sums are rounded by themselves there.
+            window.members = manifest.folds.len();
+        }
         Ok(Self {
             channels: manifest.model.in_channels,
+            folds: manifest.folds.len(),
             batch: manifest.batch,
             names,
             preprocess: manifest.preprocess.clone().unwrap_or_default(),
@@ -70,9 +77,11 @@ impl Model {
         self.window.tiles(ready.ready.shape).iter().map(Vec::len).product()
     }
 
-    /// Whether the network's scores become probabilities before they are averaged.
-    pub fn activates_first(&self) -> bool {
-        self.rules.average == Average::Probabilities
+    /// Makes logits of one run probabilities, if those are what is averaged.
+    pub fn activate_first(&self, logits: &mut [f32]) {
+        if self.rules.average == Average::Probabilities {
+            activate(logits, self.classes(), self.rules.activation);
+        }
     }
 
     /// What the user should know before it starts.

@@ -37,7 +37,7 @@ pub fn case_json(model: &Model, job: &Job, stored: &Stored) -> Value {
         "probabilities": job.probabilities.as_deref().or(job.saved.as_ref().map(|s| s.npz.as_path())).map(shown),
         "picture": job.picture.as_deref().map(shown),
         "labels": each,
-        "patches": stored.tiles, "mirrorings": 1usize << model.mirrors.len(),
+        "patches": stored.tiles, "mirrorings": 1usize << model.mirrors.len(), "folds": model.folds,
         "seconds": seconds,
     })
 }
@@ -45,6 +45,12 @@ pub fn case_json(model: &Model, job: &Job, stored: &Stored) -> Value {
 /// Device, code target and threads.
 fn machine(session: &Session) -> String {
     format!("{} ({}, {})", session.device_name(), session.program().target, text::threads(session.threads()))
+}
+
+/// Runs of the network per patch: mirrorings and folds.
+fn runs(model: &Model) -> String {
+    let mirrorings = 1usize << model.mirrors.len();
+    if model.folds > 1 { format!("{mirrorings} x {} folds", model.folds) } else { mirrorings.to_string() }
 }
 
 /// One case.
@@ -69,13 +75,7 @@ pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &St
         .collect();
     let mut report = text::table(&["label", "voxels", "ml"], &rows);
     let steps: Vec<String> = stored.times.0.iter().map(|(name, s)| format!("{name} {}", text::seconds(*s))).collect();
-    report.push_str(&format!(
-        "{} patches x {} on {}: {}\n",
-        stored.tiles,
-        1usize << model.mirrors.len(),
-        machine(session),
-        steps.join(", ")
-    ));
+    report.push_str(&format!("{} patches x {} on {}: {}\n", stored.tiles, runs(model), machine(session), steps.join(", ")));
     report.push_str(&format!("segmentation   {}\n", job.segmentation.display()));
     for path in job.probabilities.iter().chain(job.saved.iter().map(|s| &s.npz)) {
         report.push_str(&format!("probabilities  {}\n", path.display()));
@@ -128,7 +128,7 @@ pub fn folder(
     let mut header = vec!["case", "patches"];
     header.extend(steps);
     let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
-    report.push_str(&format!("{} cases x {} on {}", done.len(), 1usize << model.mirrors.len(), machine(session)));
+    report.push_str(&format!("{} cases x {} on {}", done.len(), runs(model), machine(session)));
     if there > 0 {
         report.push_str(&format!(", {there} there already"));
     }
