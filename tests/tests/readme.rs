@@ -29,6 +29,9 @@ fn every_command_of_the_readme_works() {
     let bin = mnx_tests::binaries::folder();
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root().join("examples"), dir.path().join("examples")).unwrap();
+    // What the section on nnU-Net has at hand.
+    mnx_tests::nnunet::Case::named("v2_ct_iso").rebuild(&dir.path().join("nnUNet_results"));
+    std::os::unix::fs::symlink(root().join("examples/brain_tissue/t1.nii.gz"), dir.path().join("ct.nii.gz")).unwrap();
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let commands = commands(&readme);
     assert!(commands.len() >= 15, "{commands:?}");

@@ -140,7 +140,12 @@ fn json(path: &Path) -> Result<Json, ImportError> {
 }
 
 /// The folds of a result folder that have the checkpoint asked for.
-fn folds(path: &Path, options: &Options, names: &dyn Fn(Which) -> &'static str) -> Result<Vec<(String, PathBuf)>, ImportError> {
+fn folds(
+    path: &Path,
+    options: &Options,
+    notes: &mut Vec<String>,
+    names: &dyn Fn(Which) -> &'static str,
+) -> Result<Vec<(String, PathBuf)>, ImportError> {
     let file = names(options.checkpoint);
     let mut there: Vec<(String, PathBuf)> = Vec::new();
     for child in children(path)?.into_iter().filter(|p| p.is_dir()) {
@@ -157,8 +162,15 @@ fn folds(path: &Path, options: &Options, names: &dyn Fn(Which) -> &'static str) 
     let Some(wanted) = &options.folds else {
         // A fold that trained on all cases would count the others twice.
         let (mut usable, lacking): (Vec<_>, Vec<_>) = there.into_iter().partition(|(_, p)| p.is_file());
-        if usable.len() > 1 {
+        let before = usable.len();
+        if before > 1 {
             usable.retain(|(name, _)| name != "all");
+        }
+        if usable.len() < before {
+            notes.push("fold all is left out: its network saw every case (--folds all takes it alone)".to_owned());
+        }
+        if !usable.is_empty() && !lacking.is_empty() {
+            notes.push(format!("folds without {file} are left out: {}", list(&lacking)));
         }
         if usable.is_empty() {
             let other = if options.checkpoint == Which::Final { Which::Best } else { Which::Final };
@@ -193,7 +205,8 @@ fn parts(path: &Path) -> Vec<String> {
 }
 
 fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
-    let folds = folds(path, options, &|w| match w {
+    let mut found = Vec::new();
+    let folds = folds(path, options, &mut found, &|w| match w {
         Which::Final => "checkpoint_final.pth",
         Which::Best => "checkpoint_best.pth",
     })?;
@@ -215,6 +228,7 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     let mirror = notes.as_ref().and_then(|n| n.mirror.as_ref());
     let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror)
         .map_err(|e| ImportError::format(if e.starts_with("dataset.json: ") { path.display() } else { plans_path.display() }, e))?;
+    rules.notes.extend(found);
     postprocessing(path, options, &mut rules, &["postprocessing.pkl"])?;
     if options.postprocessing.is_none()
         && let Some(found) = children(path)?
@@ -233,7 +247,8 @@ fn v1_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     if options.configuration.is_some() {
         return Err(ImportError::Option("--configuration is for nnU-Net v2; a v1 folder holds one".to_owned()));
     }
-    let folds = folds(path, options, &|w| match w {
+    let mut found = Vec::new();
+    let folds = folds(path, options, &mut found, &|w| match w {
         Which::Final => "model_final_checkpoint.model",
         Which::Best => "model_best.model",
     })?;
@@ -241,6 +256,7 @@ fn v1_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     let about = if about_path.is_file() { Some(pickle(&about_path)?) } else { None };
     let plans_path = path.join("plans.pkl");
     let mut rules = v1_rules(&plans_path, Some(pickle(&plans_path)?), about.as_ref(), &folds[0].1)?;
+    rules.notes.extend(found);
     let json_path = path.join("postprocessing.json");
     if options.postprocessing.is_none() && json_path.is_file() {
         let steps = nnunet_v1::postprocessing(&json(&json_path)?).map_err(|e| ImportError::format(json_path.display(), e))?;

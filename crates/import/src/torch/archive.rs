@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 
 use crate::limits;
 use crate::pickle::{self, Loaded, Source};
@@ -23,7 +24,9 @@ impl Archive {
         if entries > limits::ZIP_ENTRIES {
             return Err(format!("a zip archive that claims {entries} entries; at most {} are read", limits::ZIP_ENTRIES));
         }
-        let zip = ZipArchive::new(BufReader::new(file)).map_err(|e| format!("not a sound zip archive: {e}"))?;
+        // The archive begins where the file does: nothing is searched for, so what was counted above is what is read.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, BufReader::new(file)).map_err(|e| format!("not a sound zip archive: {e}"))?;
         if zip.has_duplicate_names() {
             return Err("a zip archive with two entries of one name".to_owned());
         }
