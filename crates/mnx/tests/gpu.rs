@@ -167,6 +167,57 @@ fn bench_times_launches_by_the_gpus_clock_and_writes_a_chrome_trace() {
 }
 
 #[test]
+fn predictions_are_the_hosts_to_the_last_bit_on_any_number_of_gpus() {
+    use mnx_volume::{Header, write_f32};
+    let dir = tempfile::tempdir().unwrap();
+    let (m, image) = (fat(dir.path()), dir.path().join("image.nii.gz"));
+    let shape = [7, 9, 17];
+    let voxels: Vec<f32> = mnx_weights::det("gpu predict", shape.iter().product()).map(|v| (100.0 + 30.0 * v) as f32).collect();
+    let affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    write_f32(&image, &voxels, 1, &Header::new(shape, affine).unwrap()).unwrap();
+    let mut results = Vec::new();
+    for (device, settings) in [
+        ("host", vec![]),
+        ("cuda", vec![("FAKE_CUDA_SEED", "4")]),
+        ("cuda:all", vec![("FAKE_CUDA_DEVICES", "3"), ("FAKE_CUDA_SEED", "5")]),
+        ("cuda:all", vec![("FAKE_CUDA_DEVICES", "2"), ("FAKE_CUDA_SEED", "6")]),
+    ] {
+        let (seg, p) = (dir.path().join("seg.nii"), dir.path().join("p.nii"));
+        let [m, i, s, q] = [&m, &image, &seg, &p].map(|p| p.to_str().unwrap());
+        let args = ["predict", m, "-i", i, "-o", s, "--probabilities", q, "--tta", "--threads", "1", "--device", device, "--json"];
+        let report = json(&mnx(&args, &settings));
+        let gpus = settings.iter().find(|(k, _)| *k == "FAKE_CUDA_DEVICES").map_or(1, |(_, n)| n.parse().unwrap());
+        assert_eq!(report["devices"].as_array().unwrap().len(), gpus, "{report}");
+        assert_eq!(report["device"], if device == "host" { "host" } else { "cuda" });
+        results.push((std::fs::read(&seg).unwrap(), std::fs::read(&p).unwrap()));
+        std::fs::remove_file(&seg).unwrap();
+    }
+    assert!(results.iter().all(|r| *r == results[0]));
+
+    // A folder in which the second case is bad: the others come out, on the same GPUs.
+    let (cases, out_dir) = (dir.path().join("cases"), dir.path().join("out"));
+    std::fs::create_dir(&cases).unwrap();
+    for (name, odd) in [("a", false), ("b", true), ("c", false)] {
+        let mut v = voxels.clone();
+        if odd {
+            v.truncate(10);
+        }
+        let path = cases.join(format!("{name}_0000.nii.gz"));
+        if odd {
+            std::fs::write(&path, b"no image").unwrap()
+        } else {
+            write_f32(&path, &v, 1, &Header::new(shape, affine).unwrap()).unwrap()
+        }
+    }
+    let args =
+        ["predict", m.to_str().unwrap(), "-i", cases.to_str().unwrap(), "-o", out_dir.to_str().unwrap(), "--device", "cuda:all", "--check"];
+    let output = mnx(&args, &[("FAKE_CUDA_DEVICES", "2")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("1 of 3 cases failed"), "{}", err(&output));
+    assert!(out_dir.join("a.nii.gz").exists() && out_dir.join("c.nii.gz").exists() && !out_dir.join("b.nii.gz").exists());
+}
+
+#[test]
 fn checks_stop_at_the_first_bad_dispatch() {
     let dir = tempfile::tempdir().unwrap();
     let (x, y) = (dir.path().join("x.safetensors"), dir.path().join("y.safetensors"));

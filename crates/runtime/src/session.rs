@@ -1,5 +1,6 @@
 //! A session: one bundle's program on one device, ready to run any number of times.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Port, Program};
@@ -82,11 +83,17 @@ pub struct Session {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     arena: Buffer,
+    /// For the folds that are not open yet.
+    bundle: Bundle,
+    program_index: usize,
+    /// Each fold's weights and the launch list bound to them, once it was selected.
+    folds: Vec<Option<(Buffer, KernelSet)>>,
+    fold: usize,
     weights: Buffer,
     kernels: KernelSet,
     notes: Vec<String>,
-    /// Runs started and not collected.
-    flying: usize,
+    /// Runs started and not collected, oldest first, by the launch list (the fold) of each.
+    flying: VecDeque<KernelSet>,
     /// Runs collected so far; run `n` has slot `n % depth`.
     collected: usize,
 }
@@ -97,7 +104,7 @@ pub fn default_threads() -> usize {
 }
 
 impl Session {
-    /// Picks device and program, loads the weights, allocates the arena, loads the code.
+    /// Picks device and program, loads the weights of the first fold, allocates the arena, loads the code.
     ///
     /// `threads` none means [`default_threads`]; `isa` none means the best that the device can run.
     ///
@@ -134,13 +141,32 @@ impl Session {
         let picked = device.pick(bundle, isa)?;
         let index = picked.index;
         let program = manifest.programs[index].clone();
-        let weights = device.weights(bundle)?;
+        let weights = device.weights(bundle, 0)?;
         let arena = device.alloc(program.arena_bytes)?;
         let cubin = bundle.cubin(index).filter(|_| picked.form == CodeForm::Cubin);
         let kernels = device.load(&Binary { code: bundle.code(index), cubin, program: &program, arena, weights })?;
         let notes = picked.note.into_iter().chain(device.notes()).collect();
-        let (inputs, outputs) = (manifest.inputs.clone(), manifest.outputs.clone());
-        Ok(Self { device, program, form: picked.form, inputs, outputs, arena, weights, kernels, notes, flying: 0, collected: 0 })
+        let mut folds = vec![None; bundle.folds()];
+        if let Some(first) = folds.first_mut() {
+            *first = Some((weights, kernels));
+        }
+        Ok(Self {
+            device,
+            program,
+            form: picked.form,
+            inputs: manifest.inputs.clone(),
+            outputs: manifest.outputs.clone(),
+            arena,
+            bundle: bundle.clone(),
+            program_index: index,
+            folds,
+            fold: 0,
+            weights,
+            kernels,
+            notes,
+            flying: VecDeque::new(),
+            collected: 0,
+        })
     }
 
     /// What the user should know of how device and code were chosen.
@@ -164,6 +190,40 @@ impl Session {
     /// `Device` if it cannot be measured.
     pub fn roofline(&mut self) -> Result<Option<Roofline>, RuntimeError> {
         self.device.roofline(&self.program.precision)
+    }
+
+    /// Number of folds: sets of weights that the same code runs with.
+    pub fn folds(&self) -> usize {
+        self.folds.len()
+    }
+
+    /// The fold that runs use.
+    pub fn fold(&self) -> usize {
+        self.fold
+    }
+
+    /// Lets further runs use another fold's weights; arena and code stay. The first time a fold is selected its weights are mapped and
+    /// their digest is checked.
+    ///
+    /// # Errors
+    /// `Bundle` if there is no such fold or its weights are damaged, `Device` if they cannot be mapped. The session stays as it was then.
+    pub fn select_fold(&mut self, fold: usize) -> Result<(), RuntimeError> {
+        let (weights, kernels) = match self.folds.get(fold).copied().flatten() {
+            Some(known) => known,
+            None => {
+                let weights = self.device.weights(&self.bundle, fold)?;
+                let index = self.program_index;
+                let cubin = self.bundle.cubin(index).filter(|_| self.form == CodeForm::Cubin);
+                let binary = Binary { code: self.bundle.code(index), cubin, program: &self.program, arena: self.arena, weights };
+                let kernels = self.device.rebind(self.kernels, &binary)?;
+                if let Some(slot) = self.folds.get_mut(fold) {
+                    *slot = Some((weights, kernels));
+                }
+                (weights, kernels)
+            }
+        };
+        (self.fold, self.weights, self.kernels) = (fold, weights, kernels);
+        Ok(())
     }
 
     /// The input ports.
@@ -240,10 +300,10 @@ impl Session {
     /// `Port` if inputs do not fit or [`Self::depth`] runs are in flight, `Device`, `Worker`.
     pub fn enqueue(&mut self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {
         self.check_inputs(inputs)?;
-        if self.flying >= self.depth() {
-            return Err(RuntimeError::Port(format!("{} runs are in flight, which is all that the device holds", self.flying)));
+        if self.flying.len() >= self.depth() {
+            return Err(RuntimeError::Port(format!("{} runs are in flight, which is all that the device holds", self.flying.len())));
         }
-        let slot = (self.collected + self.flying) % self.depth();
+        let slot = (self.collected + self.flying.len()) % self.depth();
         match self.device.pipeline() {
             Some(pipeline) => {
                 let bytes: SmallVec<[&[u8]; 8]> = inputs.iter().map(|data| bytemuck::cast_slice(data)).collect();
@@ -254,7 +314,7 @@ impl Session {
                 self.device.submit(self.kernels, 0..self.program.commands.len())?;
             }
         }
-        self.flying += 1;
+        self.flying.push_back(self.kernels);
         Ok(())
     }
 
@@ -264,21 +324,21 @@ impl Session {
     /// `Port` if outputs do not fit or nothing is in flight; what the run failed with.
     pub fn collect(&mut self, outputs: &mut [PortData]) -> Result<(), RuntimeError> {
         self.check_outputs(outputs)?;
-        if self.flying == 0 {
+        let Some(&kernels) = self.flying.front() else {
             return Err(RuntimeError::Port("no run is in flight".to_owned()));
-        }
+        };
         let slot = self.collected % self.depth();
         match self.device.pipeline() {
             Some(pipeline) => {
                 let mut bytes: SmallVec<[&mut [u8]; 8]> = outputs.iter_mut().map(PortData::bytes_mut).collect();
-                pipeline.finish(self.kernels, slot, &mut bytes)?;
+                pipeline.finish(kernels, slot, &mut bytes)?;
             }
             None => {
                 self.device.wait()?;
                 self.download(outputs)?;
             }
         }
-        self.flying -= 1;
+        self.flying.pop_front();
         self.collected = self.collected.wrapping_add(1) % self.depth();
         Ok(())
     }
@@ -297,15 +357,15 @@ impl Session {
         let mut inputs: Vec<Vec<f32>> = self.inputs.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect();
         let mut outputs = self.new_outputs();
         let mut more = true;
-        while more || self.flying > 0 {
-            while more && self.flying < self.depth() {
+        while more || !self.flying.is_empty() {
+            while more && self.flying.len() < self.depth() {
                 more = next(&mut inputs)?;
                 if more {
                     let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
                     self.enqueue(&slices)?;
                 }
             }
-            if self.flying > 0 {
+            if !self.flying.is_empty() {
                 self.collect(&mut outputs)?;
                 done(&outputs)?;
             }
@@ -400,10 +460,10 @@ impl Session {
     }
 
     fn idle(&self) -> Result<(), RuntimeError> {
-        if self.flying == 0 {
+        if self.flying.is_empty() {
             return Ok(());
         }
-        Err(RuntimeError::Port(format!("{} runs are in flight; collect them first", self.flying)))
+        Err(RuntimeError::Port(format!("{} runs are in flight; collect them first", self.flying.len())))
     }
 
     fn check_inputs(&self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {

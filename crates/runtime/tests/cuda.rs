@@ -231,6 +231,49 @@ fn several_gpus_share_the_patches_and_keep_their_order() {
 }
 
 #[test]
+fn folds_share_the_arena_and_are_in_flight_together() {
+    let name = "folds_share_the_arena_and_are_in_flight_together";
+    if std::env::var_os("FAKE_CUDA_CHILD").is_none() {
+        for (seed, devices) in [("1", "1"), ("2", "1"), ("3", "2")] {
+            within(name, &[("FAKE_CUDA_SEED", seed), ("FAKE_CUDA_DEVICES", devices)]);
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut manifest = sample::manifest(vec![fake_cuda::program("sm_90a", [9, 0], true, [8, 0]), sample::program("x86-64-v3", &[])]);
+    manifest.folds = ["0", "1", "4"].map(|name| mnx_artifact::Fold { name: name.into() }).to_vec();
+    let weights = [(W, B), ([0.5, 2.0], [0.0, -1.0]), ([-1.0, 1.0], [1.0, 0.25])];
+    let codes = [(fake_cuda::ptx(dir.path(), "8.0", "sm_90a"), None), (sample::host_code(dir.path()), None)];
+    let bundle = Bundle::open(fake_cuda::folded(dir.path(), &manifest, &codes, &weights)).unwrap();
+    for device in [DeviceChoice::CudaAll, DeviceChoice::Host] {
+        let sessions = Session::open_all(&bundle, device, Some(1), None).unwrap();
+        let mut patches = Patches::new(sessions, false).unwrap();
+        assert_eq!((patches.folds(), patches.result_len()), (3, 630));
+        let before = if device == DeviceChoice::Host { 0 } else { calls(&log(), "cuMemAlloc") };
+        let (mut sent, mut result) = (0, vec![0.0; 630]);
+        for got in 0..15 {
+            while sent < 15 && patches.waiting() < patches.depth() {
+                patches.push(&input(&format!("folds/{sent}"))).unwrap();
+                sent += 1;
+            }
+            patches.pop(&mut result).unwrap();
+            for ((w, b), values) in weights.into_iter().zip(result.chunks(210)) {
+                assert_eq!(values, expected(&input(&format!("folds/{got}")), w, b).0, "{device} patch {got}");
+            }
+        }
+        assert!(device == DeviceChoice::Host || calls(&log(), "cuMemAlloc") == before);
+        // Thrown away, and used again.
+        (0..3).for_each(|i| patches.push(&input(&format!("lost/{i}"))).unwrap());
+        patches.pop(&mut result).unwrap();
+        patches.clear().unwrap();
+        assert_eq!(patches.waiting(), 0);
+        patches.push(&input("again")).unwrap();
+        patches.pop(&mut result).unwrap();
+        assert_eq!(result[..210], expected(&input("again"), W, B).0);
+    }
+}
+
+#[test]
 fn the_code_is_chosen_by_what_gpu_and_driver_are() {
     let name = "the_code_is_chosen_by_what_gpu_and_driver_are";
     let cases: [(&str, &[(&str, &str)]); 6] = [

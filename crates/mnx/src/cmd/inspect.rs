@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mnx_artifact::{Bundle, Command, Manifest, Port};
+use mnx_artifact::{Bundle, Command, Fold, Manifest, Port};
 
 use crate::cli::Inspect;
 use crate::failure::Failure;
@@ -15,7 +15,9 @@ const LARGEST: usize = 8;
 pub fn run(args: &Inspect) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     // The summary gives digests; they should be of what the file really holds.
-    drop(bundle.read_weights()?);
+    for fold in 0..bundle.folds() {
+        drop(bundle.read_weights(fold)?);
+    }
     if args.json {
         let json = serde_json::to_string_pretty(bundle.manifest()).map_err(|e| Failure::Bug(e.to_string()))?;
         return text::print(&format!("{json}\n"));
@@ -65,6 +67,10 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
         let labels: Vec<String> = m.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
         writeln!(out, "labels      {}", labels.join(", "))?;
     }
+    if m.folds != Fold::only() {
+        let names: Vec<&str> = m.folds.iter().map(|f| f.name.as_str()).collect();
+        writeln!(out, "folds       {}: {}", names.len(), names.join(", "))?;
+    }
     match &m.vectors {
         Some(v) => writeln!(out, "vectors     {} values, tolerance {}", v.outputs.iter().map(Vec::len).sum::<usize>(), v.tolerance)?,
         None => writeln!(out, "vectors     none")?,
@@ -105,7 +111,8 @@ fn write_weights(out: &mut String, m: &Manifest) -> std::fmt::Result {
     let mut largest: Vec<_> = m.weights.iter().collect();
     largest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     let total: u64 = m.weights.iter().map(|w| w.bytes).sum();
-    writeln!(out, "\n{} weights, {}; the largest:", m.weights.len(), text::bytes(total))?;
+    let each = if m.folds.len() > 1 { " in each fold" } else { "" };
+    writeln!(out, "\n{} weights, {}{each}; the largest:", m.weights.len(), text::bytes(total))?;
     let rows: Vec<Vec<String>> = largest.iter().take(LARGEST).map(|w| vec![w.name.clone(), text::bytes(w.bytes)]).collect();
     write!(out, "{}", text::table(&["weight", "size"], &rows))
 }

@@ -130,12 +130,12 @@ pub trait Device: Send + fmt::Debug {
     /// `Device` if there is not that much.
     fn alloc(&mut self, bytes: u64) -> Result<Buffer, RuntimeError>;
 
-    /// The bundle's weights, digest-checked. Devices that can map the file do so; others upload.
+    /// The weights of one of the bundle's folds, digest-checked. Devices that can map the file do so; others upload.
     ///
     /// # Errors
-    /// `Bundle` if the file was damaged or changed, and those of `alloc`.
-    fn weights(&mut self, bundle: &Bundle) -> Result<Buffer, RuntimeError> {
-        let bytes = bundle.read_weights()?;
+    /// `Bundle` if the file was damaged or changed or has no such fold, and those of `alloc`.
+    fn weights(&mut self, bundle: &Bundle, fold: usize) -> Result<Buffer, RuntimeError> {
+        let bytes = bundle.read_weights(fold)?;
         let buffer = self.alloc(bytes.len() as u64)?;
         self.upload(&bytes, buffer, 0)?;
         Ok(buffer)
@@ -158,6 +158,16 @@ pub trait Device: Send + fmt::Debug {
     /// # Errors
     /// `Device` if the code does not load or lacks a kernel, `Range` if a command leaves its buffers.
     fn load(&mut self, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError>;
+
+    /// Binds a program that was loaded before to other weights of the same size; arena and code stay. A device that shares nothing between
+    /// two bindings loads the code anew, which is what this does unless told better.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    fn rebind(&mut self, loaded: KernelSet, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
+        let _ = loaded;
+        self.load(binary)
+    }
 
     /// Starts a range of the bound launch list.
     ///

@@ -120,8 +120,13 @@ pub fn ptx(dir: &Path, version: &str, target: &str) -> Vec<u8> {
 
 /// Writes a bundle of programs with their code and cubins.
 pub fn bundle(dir: &Path, manifest: &Manifest, codes: &[(Vec<u8>, Option<Vec<u8>>)], w: [f32; 2], b: [f32; 2]) -> PathBuf {
-    let weights = sample::weight_bytes(w, b);
-    let mut writer = BundleWriter::new(manifest).weights(&weights);
+    folded(dir, manifest, codes, &[(w, b)])
+}
+
+/// The same with weights for every fold of the manifest.
+pub fn folded(dir: &Path, manifest: &Manifest, codes: &[(Vec<u8>, Option<Vec<u8>>)], folds: &[([f32; 2], [f32; 2])]) -> PathBuf {
+    let weights: Vec<Vec<u8>> = folds.iter().map(|(w, b)| sample::weight_bytes(*w, *b)).collect();
+    let mut writer = weights.iter().fold(BundleWriter::new(manifest), |writer, section| writer.weights(section));
     for (code, cubin) in codes {
         writer = writer.code(code).cubin(cubin.as_deref());
     }

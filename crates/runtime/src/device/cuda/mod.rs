@@ -33,6 +33,8 @@ pub struct Cuda {
     facts: GpuFacts,
     /// Before the memory, so that nothing runs when memory is given back.
     sets: Vec<Set>,
+    /// Shared by the folds of a bundle.
+    ports: Vec<Ports>,
     compute: Stream,
     up: Stream,
     down: Stream,
@@ -44,7 +46,8 @@ pub struct Cuda {
 #[derive(Debug)]
 struct Set {
     bound: Bound,
-    ports: Ports,
+    /// Which of `Cuda::ports`.
+    ports: usize,
     /// Marks between commands; made when first asked for.
     marks: Vec<Event>,
 }
@@ -59,7 +62,7 @@ impl Cuda {
         let context = Context::new(api, device)?;
         let facts = survey::describe(&context, api, device, index)?;
         let (compute, up, down) = (Stream::new(&context)?, Stream::new(&context)?, Stream::new(&context)?);
-        Ok(Self { facts, sets: Vec::new(), compute, up, down, memory: Vec::new(), context })
+        Ok(Self { facts, sets: Vec::new(), ports: Vec::new(), compute, up, down, memory: Vec::new(), context })
     }
 
     /// What is known about it.
@@ -74,6 +77,21 @@ impl Cuda {
 
     fn set(&self, kernels: KernelSet) -> Result<&Set, RuntimeError> {
         self.sets.get(kernels.id).ok_or(RuntimeError::Range { offset: kernels.id as u64, bytes: 1, limit: self.sets.len() as u64 })
+    }
+
+    /// Loads the code and binds its commands to their memory. Runs in flight go on; what the arena holds between runs is lost.
+    fn bind(&self, binary: &Binary<'_>) -> Result<Bound, RuntimeError> {
+        check(binary)?;
+        let bases = [self.memory(binary.arena)?.at, self.memory(binary.weights)?.at];
+        self.context.bind()?;
+        // The rehearsal in `Bound::new` computes with zeros rather than with what was left in the memory.
+        let bytes = usize::try_from(binary.arena.bytes).map_err(|_| failed("an arena beyond the address space".to_owned()))?;
+        if bytes > 0 {
+            // SAFETY: the arena is the device's.
+            unsafe { self.context.api.fill(bases[0], 0, bytes, self.compute.raw) }?;
+            self.compute.wait().map_err(|fault| self.late(&fault))?;
+        }
+        Bound::new(&self.context, &self.compute, &self.facts, binary, bases)
     }
 
     /// An error that shows up when the work is awaited belongs to some kernel of it.
@@ -113,7 +131,8 @@ impl Device for Cuda {
     fn pick(&self, bundle: &Bundle, wanted: Option<&str>) -> Result<Picked, RuntimeError> {
         let manifest = bundle.manifest();
         let ports: u64 = manifest.programs.first().map_or(0, |p| p.inputs.iter().chain(&p.outputs).map(|b| b.bytes).sum());
-        let beside = bundle.weights_section().bytes.saturating_add(ports.saturating_mul(SLOTS as u64));
+        let weights = bundle.weights_bytes().saturating_mul(bundle.folds() as u64);
+        let beside = weights.saturating_add(ports.saturating_mul(SLOTS as u64));
         let pick = pick::pick(&manifest.programs, &|i| bundle.cubin(i).is_some(), beside, &self.facts, wanted)?;
         let form = match pick.form {
             CodeForm::Cubin => "cubin",
@@ -163,18 +182,18 @@ impl Device for Cuda {
     }
 
     fn load(&mut self, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
-        check(binary)?;
-        let bases = [self.memory(binary.arena)?.at, self.memory(binary.weights)?.at];
-        self.context.bind()?;
-        // The rehearsal in `Bound::new` computes with zeros rather than with what was left in the memory.
-        let bytes = usize::try_from(binary.arena.bytes).map_err(|_| failed("an arena beyond the address space".to_owned()))?;
-        if bytes > 0 {
-            // SAFETY: the arena is the device's.
-            unsafe { self.context.api.fill(bases[0], 0, bytes, self.compute.raw) }?;
-            self.compute.wait()?;
+        let bound = self.bind(binary)?;
+        self.ports.push(Ports::new(&self.context, binary.program, self.memory(binary.arena)?.at)?);
+        self.sets.push(Set { bound, ports: self.ports.len() - 1, marks: Vec::new() });
+        Ok(KernelSet { id: self.sets.len() - 1 })
+    }
+
+    fn rebind(&mut self, loaded: KernelSet, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
+        let ports = self.set(loaded)?.ports;
+        let bound = self.bind(binary)?;
+        if !self.ports[ports].serve(binary.program, self.memory(binary.arena)?.at) {
+            return Err(failed("a program with other ports".to_owned()));
         }
-        let bound = Bound::new(&self.context, &self.compute, &self.facts, binary, bases)?;
-        let ports = Ports::new(&self.context, binary.program, bases[0])?;
         self.sets.push(Set { bound, ports, marks: Vec::new() });
         Ok(KernelSet { id: self.sets.len() - 1 })
     }

@@ -83,6 +83,14 @@ impl Ports {
         Ok(Self { context: Arc::clone(context), inputs, outputs, slots })
     }
 
+    /// Whether these are a program's ports in this arena.
+    pub(super) fn serve(&self, program: &Program, arena: CUdeviceptr) -> bool {
+        let same = |ports: &[Port], list: &[mnx_artifact::BufferRef]| {
+            ports.len() == list.len() && ports.iter().zip(list).all(|(p, b)| p.arena == arena + b.offset && p.bytes as u64 == b.bytes)
+        };
+        same(&self.inputs, &program.inputs) && same(&self.outputs, &program.outputs)
+    }
+
     fn slot(&mut self, slot: usize, busy: bool) -> Result<&mut Slot, RuntimeError> {
         let limit = self.slots.len() as u64;
         let found = self.slots.get_mut(slot).filter(|s| s.busy == busy);
@@ -160,6 +168,12 @@ impl Cuda {
         self.sets.get_mut(kernels.id).ok_or(RuntimeError::Range { offset: kernels.id as u64, bytes: 1, limit })
     }
 
+    fn ports_mut(&mut self, kernels: KernelSet) -> Result<&mut Ports, RuntimeError> {
+        let ports = self.set(kernels)?.ports;
+        // A set's ports are never taken away.
+        Ok(&mut self.ports[ports])
+    }
+
     /// Makes sure that a set has this many marks.
     fn marks(&mut self, kernels: KernelSet, count: usize) -> Result<(), RuntimeError> {
         while self.set(kernels)?.marks.len() < count {
@@ -173,10 +187,11 @@ impl Cuda {
 impl Pipeline for Cuda {
     fn start(&mut self, kernels: KernelSet, slot: usize, inputs: &[&[u8]]) -> Result<(), RuntimeError> {
         self.context.bind()?;
-        self.set_mut(kernels)?.ports.stage(slot, inputs)?;
+        self.ports_mut(kernels)?.stage(slot, inputs)?;
         // From here on the slot may be in use by the GPU, whatever goes wrong: it stays busy until `finish` has waited.
-        self.set_mut(kernels)?.ports.slot(slot, false)?.busy = true;
+        self.ports_mut(kernels)?.slot(slot, false)?.busy = true;
         let Set { bound, ports, .. } = self.set(kernels)?;
+        let ports = &self.ports[*ports];
         let s = &ports.slots[slot];
         ports.up(slot, &self.up)?;
         self.up.record(&s.uploaded)?;
@@ -193,16 +208,17 @@ impl Pipeline for Cuda {
 
     fn finish(&mut self, kernels: KernelSet, slot: usize, outputs: &mut [&mut [u8]]) -> Result<(), RuntimeError> {
         self.context.bind()?;
-        self.set_mut(kernels)?.ports.slot(slot, true)?;
-        let s = &self.set(kernels)?.ports.slots[slot];
+        self.ports_mut(kernels)?.slot(slot, true)?;
+        let s = &self.ports[self.set(kernels)?.ports].slots[slot];
         s.downloaded.wait().map_err(|fault| self.late(&fault))?;
-        self.set_mut(kernels)?.ports.unstage(slot, outputs)
+        self.ports_mut(kernels)?.unstage(slot, outputs)
     }
 
     fn replay(&mut self, kernels: KernelSet) -> Result<f64, RuntimeError> {
         self.context.bind()?;
         self.marks(kernels, 2)?;
         let Set { bound, ports, marks } = self.set(kernels)?;
+        let ports = &self.ports[*ports];
         let stream = &self.compute;
         // Before the first mark: a run may have overwritten its inputs in the arena.
         ports.fill_arena(0, stream)?;
@@ -215,14 +231,15 @@ impl Pipeline for Cuda {
 
     fn time(&mut self, kernels: KernelSet, inputs: &[&[u8]], outputs: &mut [&mut [u8]], seconds: &mut [f64]) -> Result<(), RuntimeError> {
         self.context.bind()?;
-        self.set_mut(kernels)?.ports.stage(0, inputs)?;
+        self.ports_mut(kernels)?.stage(0, inputs)?;
         let want = self.set(kernels)?.bound.len() + 1;
         if seconds.len() + 1 != want {
             return Err(RuntimeError::Range { offset: 0, bytes: seconds.len() as u64, limit: want as u64 - 1 });
         }
         self.marks(kernels, want)?;
-        self.set_mut(kernels)?.ports.slot(0, false)?.busy = true;
+        self.ports_mut(kernels)?.slot(0, false)?.busy = true;
         let Set { bound, ports, marks } = self.set(kernels)?;
+        let ports = &self.ports[*ports];
         let stream = &self.compute;
         ports.up(0, stream)?;
         // A whole run goes first: while the GPU is busy with it, the host queues everything below, so that no mark waits for the host.
@@ -242,6 +259,6 @@ impl Pipeline for Cuda {
         for (pair, seconds) in marks.windows(2).zip(seconds) {
             *seconds = pair[0].seconds_until(&pair[1])?;
         }
-        self.set_mut(kernels)?.ports.unstage(0, outputs)
+        self.ports_mut(kernels)?.unstage(0, outputs)
     }
 }
