@@ -154,8 +154,11 @@ impl Case {
     }
 }
 
+/// Tensors by name, and the storages' keys and bytes.
+pub type StateDict = (Vec<(String, Py)>, Vec<(String, Vec<u8>)>);
+
 /// A state dict of float32 tensors, each with a storage of its own, numbered in order.
-pub fn state_dict(weights: &Checkpoint) -> (Vec<(String, Py)>, Vec<(String, Vec<u8>)>) {
+pub fn state_dict(weights: &Checkpoint) -> StateDict {
     let mut storages = Vec::new();
     let mut tensors = Vec::new();
     for (i, (name, t)) in weights.iter().enumerate() {

@@ -236,8 +236,17 @@ fn storage_types_strides_and_shared_storages() {
     }
     // Columns first, with a gap before and between: every element stands elsewhere than usual.
     let strided = reshaped(&want, |_, t, view, bytes| {
-        let mut step = 3;
-        view.strides = t.shape.iter().map(|n| std::mem::replace(&mut step, step * n)).collect();
+        view.strides = t
+            .shape
+            .iter()
+            .scan(3, |step, n| {
+                Some({
+                    let now = *step;
+                    *step *= n;
+                    now
+                })
+            })
+            .collect();
         view.offset = 5;
         view.elements = 5 + 3 * t.len();
         let mut out = vec![0u8; 4 * view.elements];

@@ -110,7 +110,7 @@ fn broken_pickles_end_in_an_error() {
         (b"(.", "the stack is empty"),
         (b"t.", "no mark"),
         (b"K\x01h\x05.", "memo 5 was never set"),
-        (b"(K\x01d.", "a key without a value"),
+        (b"(K\x01d.", "key without a value"),
         (b"K\x01K\x02a.", "a list expected"),
         (b"K\x01K\x02b.", "a state for an integer"),
         (b"\xff.", "unknown pickle instruction 0xff"),

@@ -1,6 +1,7 @@
 //! Probabilities on the crop's grid, and from there class by class on the file's.
 
 use mnx_artifact::Activation;
+use rayon::prelude::*;
 
 use crate::crop::paste;
 use crate::error::{VolumeError, try_filled, try_reserve};
@@ -91,40 +92,47 @@ impl Probabilities {
 pub fn activate(logits: &mut [f32], classes: usize, activation: Activation) {
     match activation {
         Activation::Softmax => softmax(logits, classes),
-        Activation::Sigmoid => logits.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())),
+        Activation::Sigmoid => {
+            logits.par_chunks_mut(PIECE).for_each(|piece| piece.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())));
+        }
     }
 }
 
+/// Voxels in pieces that stay in cache; the classes of a piece lie far apart.
+const PIECE: usize = 4096;
+
 /// Soft-max over the first axis of `[k, voxels]`, in place.
 pub fn softmax(logits: &mut [f32], classes: usize) {
-    if classes == 0 {
+    if classes == 0 || logits.len() < classes {
         return;
     }
     let voxels = logits.len() / classes;
-    // Voxels in pieces that stay in cache; the classes of a piece lie far apart.
-    const PIECE: usize = 4096;
-    let mut largest = vec![0f32; PIECE.min(voxels)];
-    let mut sum = largest.clone();
-    for start in (0..voxels).step_by(PIECE) {
-        let n = PIECE.min(voxels - start);
+    // Every class of a piece.
+    let mut pieces: Vec<Vec<&mut [f32]>> = (0..voxels.div_ceil(PIECE)).map(|_| Vec::with_capacity(classes)).collect();
+    for class in logits.chunks_exact_mut(voxels) {
+        for (piece, part) in pieces.iter_mut().zip(class.chunks_mut(PIECE)) {
+            piece.push(part);
+        }
+    }
+    pieces.into_par_iter().for_each(|mut piece| {
+        let n = piece.first().map_or(0, |p| p.len());
+        let (mut largest, mut sum) = ([f32::NEG_INFINITY; PIECE], [0f32; PIECE]);
         let (largest, sum) = (&mut largest[..n], &mut sum[..n]);
-        largest.fill(f32::NEG_INFINITY);
-        sum.fill(0.0);
-        for class in logits.chunks_exact(voxels) {
-            for (l, v) in largest.iter_mut().zip(&class[start..start + n]) {
+        for class in &piece {
+            for (l, v) in largest.iter_mut().zip(class.iter()) {
                 *l = l.max(*v);
             }
         }
-        for class in logits.chunks_exact_mut(voxels) {
-            for ((v, l), s) in class[start..start + n].iter_mut().zip(&*largest).zip(&mut *sum) {
+        for class in &mut piece {
+            for ((v, l), s) in class.iter_mut().zip(&*largest).zip(&mut *sum) {
                 *v = (*v - l).exp();
                 *s += *v;
             }
         }
-        for class in logits.chunks_exact_mut(voxels) {
-            for (v, s) in class[start..start + n].iter_mut().zip(&*sum) {
+        for class in &mut piece {
+            for (v, s) in class.iter_mut().zip(&*sum) {
                 *v /= s;
             }
         }
-    }
+    });
 }

@@ -77,7 +77,10 @@ impl TorchFile {
                 last: None,
             });
         }
-        let pickled = |e: PickleError| bad(e.to_string());
+        let pickled = |e: PickleError| match head.first() {
+            Some(0x80) if n > 0 => bad(e.to_string()),
+            _ => bad(format!("neither a PyTorch file nor a pickle nor safetensors ({e})")),
+        };
         let mut source = Source::new(BufReader::new(file));
         let first = pickle::load(&mut source).map_err(pickled)?;
         if !legacy::is_magic(&first) {
