@@ -5,6 +5,7 @@ pub mod completions;
 pub mod devices;
 pub mod inspect;
 pub mod predict;
+pub mod record;
 pub mod refit;
 pub mod run;
 pub mod verify;
