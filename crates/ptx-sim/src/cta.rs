@@ -177,7 +177,7 @@ impl<'a> Cta<'a> {
         let bytes = (self.place.static_shared + self.place.dynamic_shared) as usize;
         self.shared.clear();
         // Never-written bytes read as NaN.
-        self.shared.extend([0xff, 0x7f].into_iter().cycle().take(bytes));
+        self.shared.resize(bytes, 0xff);
         self.watch.begin(bytes, count);
         warps.resize_with(count, Warp::default);
         for (i, w) in warps.iter_mut().enumerate() {
