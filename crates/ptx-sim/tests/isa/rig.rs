@@ -252,8 +252,9 @@ pub fn accepted_by_ptxas(family: &str, text: &str) {
     let folder = std::env::temp_dir().join(format!("mnx-isa-{}-{family}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("kernels.ptx"), text).unwrap();
+    let target = text.lines().find_map(|l| l.strip_prefix(".target ")).unwrap().split(',').next().unwrap().trim();
     let run =
-        Command::new(program).current_dir(&folder).args(["-arch", "sm_90", "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
+        Command::new(program).current_dir(&folder).args(["-arch", target, "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
     let lines: Vec<&str> = text.lines().collect();
