@@ -13,7 +13,7 @@ use crate::args::Arg;
 use crate::kernel::{Depthwise as Conv, voxels};
 use crate::target::Gpu;
 
-pub use layout::Layout;
+pub use layout::{Layout, PIECE};
 pub use sweep::{Read, Use, Walk};
 
 /// `conv` (its channels padded, its host tile unused), with the result in `storage` and its statistics of the unrounded values.
@@ -130,6 +130,9 @@ impl Family for Depthwise {
         let [d, h, w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
         if t.depth % d != 0 || t.height % h != 0 || t.run % w != 0 {
             return Err(format!("tile {t:?}: depth, height and run must be multiples of the upsampling {:?}", [d, h, w]));
+        }
+        if self.conv.input[1] * self.conv.input[2] * self.conv.channels > i32::MAX as usize {
+            return Err(format!("a plane of {:?} voxels of {} channels has more than 2^31 values", self.conv.input, self.conv.channels));
         }
         if t.channels == 0 || t.channels % 16 != 0 || self.conv.channels % t.channels != 0 {
             return Err(format!("{} channels per workgroup must divide {} and be a multiple of 16", t.channels, self.conv.channels));

@@ -21,7 +21,8 @@ impl<'a, 'c> Finish<'a, 'c> {
     /// What the sums completed by a step give; the first steps of a slab only lead to its first output planes.
     pub(super) fn step(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>]) -> Vec<Val<'c>> {
         let b = self.b;
-        b.choose(b.ge(step, self.lead), || self.store(step, done, running), || running.to_vec())
+        let finishes = b.and(b.ge(step, self.lead), b.lt(step, self.place.steps));
+        b.choose(finishes, || self.store(step, done, running), || running.to_vec())
     }
 
     fn store(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>]) -> Vec<Val<'c>> {

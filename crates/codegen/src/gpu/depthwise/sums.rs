@@ -63,7 +63,8 @@ impl<'a, 'c> Sums<'a, 'c> {
         let mut sums = sums.to_vec();
         for (t, read) in self.walk.planes.iter().enumerate() {
             let plane = input_plane(k, b, self.place, step, read);
-            sums = b.choose(b.within(plane, k.conv.input[0]), || self.plane(t, &read.uses, slot, &sums), || sums.clone());
+            let there = b.and(b.within(plane, k.conv.input[0]), b.lt(step, self.place.steps));
+            sums = b.choose(there, || self.plane(t, &read.uses, slot, &sums), || sums.clone());
         }
         let finished = k.conv.axis(0).out_step();
         let done = sums.drain(..finished * self.shape[1] * self.shape[2] * 2).collect();
