@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mnx-artifact", &[]),
     ("mnx-weights", &[]),
     ("mnx-volume", &[]),
+    ("mnx-ptx-sim", &[]),
     ("mnx-passes", &["mnx-ir", "mnx-weights"]),
     ("mnx-model", &["mnx-ir", "mnx-weights"]),
     ("mnx-interp", &["mnx-ir", "mnx-weights"]),

@@ -17,6 +17,7 @@ pub mod mlir;
 mod target;
 
 pub use error::CodegenError;
+pub use target::ptxas;
 pub use target::{CompileTimes, Compiled, Options, Stage};
 
 use mnx_plan::kernel::Kernel;

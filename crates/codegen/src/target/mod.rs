@@ -3,6 +3,7 @@
 pub(crate) mod host;
 pub(crate) mod link;
 mod nvptx;
+pub mod ptxas;
 mod symbols;
 
 use crate::CodegenError;

@@ -1,4 +1,6 @@
 //! GPU kernels against plain references.
 #![allow(clippy::unwrap_used)]
 
+mod depthwise;
+mod harness;
 mod ptx;

@@ -19,7 +19,7 @@ const LAUNCH: f64 = 6000.0;
 
 impl Depthwise {
     /// The best tile for a device.
-    pub(super) fn best(&self, gpu: &Gpu) -> Tile {
+    pub fn best(&self, gpu: &Gpu) -> Tile {
         let mut best: Option<(f64, Tile)> = None;
         for tile in self.candidates() {
             let k = Self { tile, ..self.clone() };

@@ -1,0 +1,224 @@
+//! Who touched each byte of shared memory last, and whether a barrier lies between.
+//!
+//! Time is a counter that every barrier advances. `synced[v][u]` is the time before which everything warp u did is ordered before what
+//! warp v does now; `synced[v][v]` is that of the last warp barrier. It is a vector clock whose threads are warps.
+
+/// A reader or writer that stands for several lanes.
+const MANY: u8 = 0xff;
+/// A writer that used an atomic.
+const ATOMIC: u8 = 0xfe;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Cell {
+    written: u32,
+    read: u32,
+    /// Warps that have read since the last write and are not known to be ordered.
+    readers: u32,
+    writer_warp: u8,
+    writer_lane: u8,
+    reader_lane: u8,
+    /// `cp.async` copies under way.
+    pending: u8,
+}
+
+/// What kind of access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    /// A store; true if it leaves the bytes as they are.
+    Write(bool),
+    Atomic,
+}
+
+/// What is wrong with an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Problem {
+    Uninitialised,
+    /// A copy to these bytes is under way.
+    Pending,
+    /// The other warp and lane (if one), and whether it wrote.
+    Race {
+        warp: u8,
+        lane: Option<u8>,
+        wrote: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SharedWatch {
+    /// One per byte; of a uniform word only the first counts.
+    cells: Vec<Cell>,
+    uniform: Vec<bool>,
+    now: u32,
+    /// Time at which this CTA began: older entries are another CTA's.
+    start: u32,
+    synced: Vec<[u32; 32]>,
+}
+
+impl SharedWatch {
+    /// A new CTA on the same worker: old entries become void by their time.
+    pub(crate) fn begin(&mut self, bytes: usize, warps: usize) {
+        let bytes = bytes.next_multiple_of(4);
+        if self.cells.len() < bytes || self.now > u32::MAX / 2 {
+            self.cells = vec![Cell::default(); bytes];
+            self.uniform = vec![true; bytes / 4];
+            self.now = 0;
+        }
+        self.now += 1;
+        self.start = self.now;
+        self.synced.clear();
+        self.synced.resize(warps, [self.now; 32]);
+    }
+
+    /// These warps (a bit set) have met at a barrier.
+    pub(crate) fn barrier(&mut self, warps: u32) {
+        self.now += 1;
+        let mut merged = [0; 32];
+        let members = |i: &usize| warps >> i & 1 == 1;
+        for s in (0..self.synced.len()).filter(members) {
+            for (m, t) in merged.iter_mut().zip(&self.synced[s]) {
+                *m = (*m).max(*t);
+            }
+        }
+        for (u, m) in merged.iter_mut().enumerate() {
+            if members(&u) {
+                *m = self.now;
+            }
+        }
+        for s in (0..self.synced.len()).filter(members) {
+            self.synced[s] = merged;
+        }
+    }
+
+    /// `bar.warp.sync`.
+    pub(crate) fn warp_barrier(&mut self, warp: usize) {
+        self.now += 1;
+        self.synced[warp][warp] = self.now;
+    }
+
+    /// Records an access of `width` aligned bytes and says what is wrong with it.
+    pub(crate) fn touch(&mut self, at: usize, width: usize, warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
+        let mut worst = None;
+        let (now, start) = (self.now, self.start);
+        let synced = &self.synced[warp];
+        if width >= 4 {
+            for word in at / 4..(at + width) / 4 {
+                if self.uniform[word] {
+                    let p = judge(&self.cells[4 * word], start, synced, warp, lane, kind);
+                    worst = worst.or(p);
+                    record(&mut self.cells[4 * word], now, start, synced, warp, lane, kind);
+                } else {
+                    for cell in &mut self.cells[4 * word..4 * word + 4] {
+                        worst = worst.or(judge(cell, start, synced, warp, lane, kind));
+                        record(cell, now, start, synced, warp, lane, kind);
+                    }
+                    let cells = &self.cells[4 * word..4 * word + 4];
+                    self.uniform[word] = cells.iter().all(|c| *c == cells[0]);
+                }
+            }
+            return worst;
+        }
+        self.split(at / 4);
+        for cell in &mut self.cells[at..at + width] {
+            worst = worst.or(judge(cell, start, synced_of(&self.synced, warp), warp, lane, kind));
+            record(cell, now, start, synced_of(&self.synced, warp), warp, lane, kind);
+        }
+        worst
+    }
+
+    fn split(&mut self, word: usize) {
+        if self.uniform[word] {
+            self.uniform[word] = false;
+            let first = self.cells[4 * word];
+            self.cells[4 * word..4 * word + 4].fill(first);
+        }
+    }
+
+    /// A `cp.async` to these bytes begins.
+    pub(crate) fn begin_copy(&mut self, at: usize, bytes: usize, warp: usize, lane: usize) -> Option<Problem> {
+        let mut worst = None;
+        for word in at / 4..(at + bytes).div_ceil(4) {
+            let cells = if self.uniform[word] { 4 * word..4 * word + 1 } else { 4 * word..4 * word + 4 };
+            for cell in &mut self.cells[cells] {
+                worst = worst.or(judge(cell, self.start, &self.synced[warp], warp, lane, Touch::Write(false)));
+                cell.pending = cell.pending.saturating_add(1);
+            }
+        }
+        worst
+    }
+
+    /// That copy lands; `written` is false for bytes whose source nobody has written.
+    pub(crate) fn end_copy(&mut self, at: usize, bytes: usize, warp: usize, lane: usize, written: bool) {
+        for word in at / 4..(at + bytes).div_ceil(4) {
+            let cells = if self.uniform[word] { 4 * word..4 * word + 1 } else { 4 * word..4 * word + 4 };
+            for cell in &mut self.cells[cells] {
+                cell.pending = cell.pending.saturating_sub(1);
+                if written {
+                    record(cell, self.now, self.start, &self.synced[warp], warp, lane, Touch::Write(false));
+                }
+            }
+        }
+    }
+}
+
+fn synced_of(all: &[[u32; 32]], warp: usize) -> &[u32; 32] {
+    &all[warp]
+}
+
+#[inline(always)]
+fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
+    if c.pending > 0 {
+        return Some(Problem::Pending);
+    }
+    let has_write = c.written >= start;
+    if has_write {
+        let w = usize::from(c.writer_warp);
+        let ordered = c.written < synced[w] || (w == warp && usize::from(c.writer_lane) == lane);
+        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane == ATOMIC);
+        if !ordered && !harmless {
+            let lane = (c.writer_lane < 32).then_some(c.writer_lane);
+            return Some(Problem::Race { warp: c.writer_warp, lane, wrote: true });
+        }
+    }
+    if kind != Touch::Read && kind != Touch::Write(true) && c.read >= start {
+        let mut readers = c.readers;
+        while readers != 0 {
+            let u = readers.trailing_zeros() as usize;
+            readers &= readers - 1;
+            let ordered = c.read < synced[u] || (u == warp && usize::from(c.reader_lane) == lane);
+            if !ordered {
+                let lane = (c.reader_lane < 32).then_some(c.reader_lane);
+                return Some(Problem::Race { warp: u as u8, lane, wrote: false });
+            }
+        }
+    }
+    if !has_write && !matches!(kind, Touch::Write(_)) { Some(Problem::Uninitialised) } else { None }
+}
+
+#[inline(always)]
+fn record(c: &mut Cell, now: u32, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) {
+    if kind != Touch::Read {
+        c.written = now;
+        c.writer_warp = warp as u8;
+        c.writer_lane = if kind == Touch::Atomic { ATOMIC } else { lane as u8 };
+        c.read = 0;
+        c.readers = 0;
+        return;
+    }
+    let me = 1 << warp;
+    let mut keep = if c.read < start { 0 } else { c.readers };
+    if c.read != now {
+        // Readers ordered before this read need not be remembered: whoever is ordered after it is ordered after them.
+        let mut old = keep;
+        while old != 0 {
+            let u = old.trailing_zeros() as usize;
+            old &= old - 1;
+            if c.read < synced[u] {
+                keep &= !(1 << u);
+            }
+        }
+    }
+    c.reader_lane = if keep == 0 || (keep == me && usize::from(c.reader_lane) == lane) { lane as u8 } else { MANY };
+    c.readers = keep | me;
+    c.read = now;
+}
