@@ -6,20 +6,20 @@ use mnx_plan::gpu::{Depthwise, GpuKernel, Storage};
 use mnx_plan::kernel::{Depthwise as Conv, DepthwiseTile, Extent, voxels};
 
 /// What is convolved, as the tests vary it.
-#[derive(Clone, Copy)]
-struct Case {
-    batch: usize,
-    channels: usize,
-    input: Extent,
-    taps: Extent,
-    stride: Extent,
-    transposed: bool,
-    bias: bool,
-    stem: Option<usize>,
-    storage: Storage,
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub batch: usize,
+    pub channels: usize,
+    pub input: Extent,
+    pub taps: Extent,
+    pub stride: Extent,
+    pub transposed: bool,
+    pub bias: bool,
+    pub stem: Option<usize>,
+    pub storage: Storage,
 }
 
-const PLAIN: Case = Case {
+pub const PLAIN: Case = Case {
     batch: 1,
     channels: 16,
     input: [5, 7, 9],
@@ -54,7 +54,7 @@ impl Case {
     }
 
     /// The kernel with the default tile for a target.
-    fn chosen(&self, name: &str) -> Depthwise {
+    pub fn chosen(&self, name: &str) -> Depthwise {
         let mut k = Depthwise { conv: self.conv(), storage: self.storage, tile: Tile::default() };
         k.tile = k.best(target(name).gpu.as_ref().unwrap());
         k
@@ -77,11 +77,8 @@ fn reference(conv: &Conv, x: &[f64], w: &[f32], bias: &[f32]) -> Vec<f64> {
         let mut all = Vec::new();
         for i in 0..conv.input[a] {
             for q in 0..conv.taps[a] {
-                let hit = if conv.transposed {
-                    o as i64 == i as i64 * s - pad + q as i64
-                } else {
-                    i as i64 == o as i64 * s - pad + q as i64
-                };
+                let hit =
+                    if conv.transposed { o as i64 == i as i64 * s - pad + q as i64 } else { i as i64 == o as i64 * s - pad + q as i64 };
                 if hit {
                     all.push((i, q));
                 }
@@ -272,4 +269,80 @@ fn bias_and_batch() {
     check(&case.with([48, 3, 4, 8, 4, 3]), "sm_80", 70);
     check(&Case { stride: [2; 3], ..case }.with([16, 2, 4, 8, 4, 2]), "sm_80", 71);
     check(&Case { stride: [2; 3], transposed: true, input: [2, 3, 3], ..case }.with([16, 2, 8, 8, 4, 2]), "sm_80", 72);
+}
+
+/// A random convolution and a random tile for it that is legal on the target.
+fn drawn(random: &mut Random, name: &str) -> Depthwise {
+    let gpu = target(name).gpu.as_ref().unwrap();
+    loop {
+        let kind = random.below(4);
+        let flat = random.below(5) == 0;
+        let side = |random: &mut Random| 1 + random.below(if kind == 3 { 5 } else { 9 });
+        let taps = random.pick(&[1, 3, 5, 7]);
+        let stride = if kind >= 2 { 2 } else { 1 };
+        let case = Case {
+            batch: 1 + random.below(2),
+            channels: random.pick(&[16, 32, 48]),
+            input: [if flat { 1 } else { side(random) }, side(random), side(random)],
+            taps: [if flat { 1 } else { taps }, taps, taps],
+            stride: [if flat { 1 } else { stride }, stride, stride],
+            transposed: kind == 3,
+            bias: random.below(3) == 0,
+            stem: (kind == 0 && random.below(2) == 0).then_some(1 + random.below(3)),
+            storage: random.pick(&STORAGES),
+        };
+        let [d, h, w] = [0, 1, 2].map(|a| case.conv().axis(a).out_step());
+        let run = w * random.pick(&[1, 2, 3, 4]);
+        let tile = [
+            random.pick(&[16, 32, 48]),
+            d * (1 + random.below(5)),
+            h * random.pick(&[1, 2, 4, 8]),
+            run * random.pick(&[1, 2, 4]),
+            run,
+            2 + if case.stem.is_some() { 0 } else { random.below(3) },
+        ];
+        let k = case.with(tile);
+        if GpuKernel::Depthwise(k.clone()).legal(target(name)).is_ok() && k.layout().bytes <= gpu.shared_block {
+            return k;
+        }
+    }
+}
+
+#[test]
+fn random_tiles() {
+    let mut random = Random(0xd5);
+    for i in 0..24 {
+        let name = random.pick(&["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"]);
+        check(&drawn(&mut random, name), name, 1000 + i);
+    }
+}
+
+#[test]
+fn default_tiles() {
+    for (i, name) in ["sm_80", "sm_86", "sm_90a"].into_iter().enumerate() {
+        let case = Case { storage: STORAGES[i], channels: 32, input: [6, 10, 9], ..PLAIN };
+        check(&case.chosen(name), name, 80);
+        check(&Case { taps: [5; 3], stride: [2; 3], ..case }.chosen(name), name, 81);
+        check(&Case { input: [3, 5, 4], stride: [2; 3], transposed: true, ..case }.chosen(name), name, 82);
+    }
+}
+
+/// Lanes of a warp meet different banks where a step reads its inputs.
+#[test]
+fn inputs_are_read_without_bank_conflicts() {
+    for (storage, tile) in [
+        (Storage::Bf16, [32, 4, 8, 8, 4, 2]),
+        (Storage::F16, [16, 4, 8, 8, 4, 2]),
+        (Storage::F32, [16, 4, 8, 8, 4, 2]),
+        (Storage::F32, [32, 4, 8, 8, 4, 2]),
+    ] {
+        let case = Case { channels: 32, input: [4, 8, 8], storage, ..PLAIN };
+        let k = GpuKernel::Depthwise(case.with(tile));
+        let mut random = Random(90);
+        let values: Vec<(&str, Vec<f32>)> = k.args().iter().filter(|a| a.read).map(|a| (a.name, random.values(a.len, a.element))).collect();
+        let inputs: Vec<(&str, &[f32])> = values.iter().map(|(n, v)| (*n, v.as_slice())).collect();
+        let counters = compile(&k, target("sm_80")).run(&inputs, 1).counters;
+        println!("{storage:?} {tile:?}: {} conflicts of {} passes", counters.bank_conflicts, counters.shared_wavefronts);
+        assert!(counters.bank_conflicts * 20 < counters.shared_wavefronts, "{storage:?} {tile:?}: {counters:?}");
+    }
 }

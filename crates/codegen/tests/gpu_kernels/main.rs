@@ -4,3 +4,4 @@
 mod depthwise;
 mod harness;
 mod ptx;
+mod spills;

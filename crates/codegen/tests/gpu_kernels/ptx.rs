@@ -52,7 +52,10 @@ fn shown() {
     for target in GPU_TARGETS.iter().filter(|t| std::env::var("TARGET").is_ok_and(|x| x.split(',').any(|x| x == t.name))) {
         for one in &named {
             match mnx_codegen::compile(std::slice::from_ref(one), target, &mut |_, _, _| {}) {
-                Ok(ptx) => std::fs::write(std::path::Path::new(&dir).join(format!("{}_{}_{}.ptx", one.0, target.name, storage.as_str())), ptx).unwrap(),
+                Ok(ptx) => {
+                    std::fs::write(std::path::Path::new(&dir).join(format!("{}_{}_{}.ptx", one.0, target.name, storage.as_str())), ptx)
+                        .unwrap()
+                }
                 Err(e) => println!("{}: {e}", one.0),
             }
         }

@@ -7,6 +7,9 @@
 mod choose;
 mod layout;
 mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use super::{Family, Geometry, Storage};
 use crate::args::Arg;

@@ -80,7 +80,8 @@ impl<'a, 'c> Stem<'a, 'c> {
         b.each(self.place.thread, all * per_voxel, k.threads(), |piece| {
             let (voxel, chunk) = (b.div(piece, per_voxel), b.rem(piece, per_voxel));
             let first = b.mul(chunk, lanes);
-            let quads = |from: usize| (0..lanes).step_by(4).flat_map(move |j| b.unpack(b.load_whole(self.table, b.add(first, from + j), 4)));
+            let quads =
+                |from: usize| (0..lanes).step_by(4).flat_map(move |j| b.unpack(b.load_whole(self.table, b.add(first, from + j), 4)));
             let mut values: Vec<Val<'c>> = quads(0).collect();
             for i in 0..self.image {
                 let input = b.load(raw, b.add(voxel, i * all));

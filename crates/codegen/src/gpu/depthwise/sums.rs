@@ -7,9 +7,6 @@ use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
 use mnx_plan::gpu::{Depthwise, Storage};
 
-/// Rows of taps from which on the rows are a loop: unrolled, the code would outgrow the instruction cache.
-const LOOPED: usize = 5;
-
 pub(super) struct Sums<'a, 'c> {
     k: &'a Depthwise,
     b: &'a Builder<'c>,
@@ -84,7 +81,7 @@ impl<'a, 'c> Sums<'a, 'c> {
         let own = b.at(b.mul(self.place.pair, pair), self.place.group, steps[0] * pitch);
         let own = b.at(own, self.place.segment, along * voxel);
         let first = b.add(own, b.at(t * plane, slot, self.walk.planes.len() * plane));
-        if !k.conv.transposed && self.rows.len() >= LOOPED && k.layout().weights.is_some() {
+        if k.looped() {
             return b.carry(0usize, self.rows.len(), 1, sums, |row, sums| {
                 let taps = self.taps.row(row);
                 self.row(b.at(first, row, pitch), planes, &[(0, &taps)], sums)

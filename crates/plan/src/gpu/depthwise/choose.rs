@@ -14,8 +14,17 @@ const PIECE: usize = 14;
 /// Instructions of a step that do not depend on the tile: waiting, barrier, addresses.
 const STEP: usize = 60;
 
-/// What a workgroup waits at its start and end, in instruction slots of a multiprocessor.
-const LAUNCH: f64 = 6000.0;
+/// Cycles that a workgroup takes to start and to end.
+const LAUNCH: f64 = 2000.0;
+
+/// Instructions for an entry of the lists that a workgroup makes at its start: a tap, a piece's place.
+const ENTRY: usize = 30;
+
+/// Cycles lost at a barrier by a workgroup that is alone on its multiprocessor.
+const BARRIER: usize = 400;
+
+/// Most workgroups that reside on a multiprocessor, on the device that takes fewest.
+const RESIDENT: usize = 16;
 
 impl Depthwise {
     /// The best tile for a device.
@@ -68,7 +77,7 @@ impl Depthwise {
     }
 
     /// Seconds, roughly: instructions issued or bytes moved, whichever takes longer, with what is left idle.
-    fn predicted(&self, gpu: &Gpu) -> f64 {
+    pub(super) fn predicted(&self, gpu: &Gpu) -> f64 {
         let t = &self.tile;
         let walk = self.walk();
         let (threads, columns, layout) = (self.threads(), self.columns(), self.layout());
@@ -78,29 +87,37 @@ impl Depthwise {
         let rows = self.rows();
         let pairs: usize = walk.planes.iter().map(|p| p.uses.len()).sum::<usize>() * rows.iter().map(|r| r.uses.len()).sum::<usize>();
         let unpack = if self.storage.bytes() == 4 { 1 } else { 3 };
-        let taps = if self.held() { 0 } else { voxels(self.conv.taps) };
-        let multiply = 2 * pairs * per_row + walk.planes.len() * rows.len() * columns.len() * unpack + taps / 2;
+        let taps = if self.held() { 0 } else { voxels(self.conv.taps).div_ceil(2) };
+        let reads = walk.planes.len() * rows.len() * columns.len();
+        let multiply = 2 * pairs * per_row + reads * unpack + taps;
         let [r, c] = self.staged();
         let pieces = walk.planes.len() * r * c * t.channels * self.storage.bytes() / 16;
         let copies = pieces.div_ceil(threads) * if self.conv.stem.is_some() { 4 * PIECE } else { PIECE };
         let outputs = self.conv.axis(0).out_step() * self.conv.axis(1).out_step() * t.run;
         let warps = threads / 32;
-        let block = (warps * (steps * (multiply + copies + STEP) + t.depth.div_ceil(depth) * outputs * FINISH)) as f64;
+        let finished = t.depth.min(self.conv.output[0]).div_ceil(depth) * outputs * FINISH;
+        let issued = (warps * (steps * (multiply + copies + STEP) + finished)) as f64 / 4.0;
+        // A read of the taps brings 16 bytes per pair of channels, one of the inputs 4 or 8 per lane; 128 bytes pass at a time.
+        let passes = reads * self.storage.bytes() / 2 + taps * (8 * t.channels).div_ceil(128);
+        let read = (warps * steps * passes) as f64;
         let blocks = self.geometry().grid.iter().map(|&g| g as usize).product::<usize>();
         let resident = self
             .resident_by_registers()
             .min(gpu.threads_sm / threads)
             .min(gpu.shared_sm / (layout.bytes + 1024))
-            .max(1)
+            .clamp(1, RESIDENT)
             .min(blocks.div_ceil(gpu.sms));
-        // A multiprocessor issues four instructions at a time if it has warps enough to choose from.
+        // A multiprocessor issues four instructions at a time if it has warps enough to choose from; at a barrier others must.
         let busy = (warps * resident) as f64;
-        let rate = 4.0 * busy / (busy + 5.0);
+        let cycles = issued.max(read) * (busy + 4.0) / busy + (steps * BARRIER) as f64 / (resident * resident) as f64;
         let clock = gpu.lane_rate / (gpu.sms * 128) as f64;
         let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
-        let issue = waves * (resident as f64 * block / rate + LAUNCH) / clock;
-        // Staged planes come from the second-level cache at about twice the memory's rate.
-        let staged = blocks as f64 * (steps * pieces * 16) as f64 / (2.0 * gpu.memory_rate);
-        issue.max(staged)
+        let entries = if self.held() { 0 } else { voxels(self.conv.taps) * t.channels / 2 } + self.places();
+        let prologue = LAUNCH + (entries.div_ceil(threads) * warps * resident * ENTRY) as f64 / 4.0 * (busy + 4.0) / busy;
+        let computing = waves * (resident as f64 * cycles + prologue) / clock;
+        // Staged planes pass the second-level cache, short rows of channels less well; what is read again because tiles overlap counts too.
+        let voxel = (t.channels * self.storage.bytes()) as f64;
+        let moved = (blocks * steps * pieces * 16) as f64 * (1.0 + 32.0 / voxel);
+        computing.hypot(moved / gpu.memory_rate)
     }
 }
