@@ -104,9 +104,6 @@ pub fn compile(kernel: &GpuKernel, target: &Target) -> Compiled {
     let named = [("kernel_under_test".to_string(), Kernel::Gpu(kernel.clone()))];
     let ptx = mnx_codegen::compile(&named, target, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let text = String::from_utf8(ptx).unwrap();
-    if let Some(path) = std::env::var_os("MNX_SHOW_PTX") {
-        std::fs::write(std::path::Path::new(&path).join("kernel_under_test.ptx"), &text).unwrap();
-    }
     Compiled { kernel: kernel.clone(), module: Module::parse(&text).unwrap_or_else(|e| panic!("{e}")) }
 }
 

@@ -21,7 +21,10 @@ const LAUNCH: f64 = 2000.0;
 const ENTRY: usize = 30;
 
 /// Cycles lost at a barrier by a workgroup that is alone on its multiprocessor.
-const BARRIER: usize = 400;
+const BARRIER: f64 = 400.0;
+
+/// Cycles until a copied plane has arrived.
+const ARRIVAL: f64 = 1000.0;
 
 /// Most workgroups that reside on a multiprocessor, on the device that takes fewest.
 const RESIDENT: usize = 16;
@@ -45,9 +48,9 @@ impl Depthwise {
 
     fn possible(&self, gpu: &Gpu) -> bool {
         let threads = self.threads();
-        self.legal(gpu).is_ok()
-            && threads.is_multiple_of(32)
+        threads.is_multiple_of(32)
             && (32..=512).contains(&threads)
+            && self.legal(gpu).is_ok()
             && self.layout().bytes <= gpu.shared_block
             && GpuKernel::Depthwise(self.clone()).geometry().grid[1] <= 65_535
     }
@@ -62,8 +65,15 @@ impl Depthwise {
                     for groups in [1, 2, 4, 8, 16, 32].into_iter().filter(|g| g * r_h < 2 * h.max(r_h) || *g <= 8) {
                         let mut depth = d.next_multiple_of(r_d);
                         loop {
-                            tiles.push(Tile { channels, depth, height: groups * r_h, width: segments * run, run, stages: 2 });
-                            tiles.push(Tile { channels, depth, height: groups * r_h, width: segments * run, run, stages: 3 });
+                            let stages = if self.conv.stem.is_some() { 2..=2 } else { 2..=4 };
+                            tiles.extend(stages.map(|stages| Tile {
+                                channels,
+                                depth,
+                                height: groups * r_h,
+                                width: segments * run,
+                                run,
+                                stages,
+                            }));
                             if depth <= 2 * r_d {
                                 break;
                             }
@@ -109,7 +119,10 @@ impl Depthwise {
             .min(blocks.div_ceil(gpu.sms));
         // A multiprocessor issues four instructions at a time if it has warps enough to choose from; at a barrier others must.
         let busy = (warps * resident) as f64;
-        let cycles = issued.max(read) * (busy + 4.0) / busy + (steps * BARRIER) as f64 / (resident * resident) as f64;
+        let working = issued.max(read) * (busy + 4.0) / busy;
+        // The copies of a plane have the time of the steps before it.
+        let late = (ARRIVAL - (t.stages - 1) as f64 * working * resident as f64 / steps as f64).max(0.0);
+        let cycles = working + steps as f64 * (BARRIER / resident as f64 + late) / resident as f64;
         let clock = gpu.lane_rate / (gpu.sms * 128) as f64;
         let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
         let entries = if self.held() { 0 } else { voxels(self.conv.taps) * t.channels / 2 } + self.places();

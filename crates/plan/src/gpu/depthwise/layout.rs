@@ -134,7 +134,7 @@ impl Depthwise {
 
     /// Registers that a thread may plan with: what the assembler takes differs by a few from what [`Self::registers`] says.
     pub fn register_limit(&self) -> usize {
-        (REGISTERS / self.threads().max(1) / 8 * 8).min(255) - MARGIN
+        (REGISTERS / self.threads().max(1) / 8 * 8).min(255).saturating_sub(MARGIN)
     }
 
     /// Workgroups that reside on a multiprocessor at a time, by registers.

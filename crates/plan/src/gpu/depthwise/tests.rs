@@ -44,9 +44,9 @@ fn network(patch: usize, channels: usize, levels: usize, taps: usize) -> Vec<Con
 fn default_tiles_are_legal_everywhere() {
     for target in GPU_TARGETS {
         for taps in [3, 5, 7] {
-            for (patch, channels, levels) in [(128, 32, 5), (128, 16, 7), (32, 128, 5)] {
+            for (patch, channels, levels) in [(128, 32, 5), (128, 16, 8)] {
                 for conv in network(patch, channels, levels, taps) {
-                    for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
+                    for storage in [Storage::F32, Storage::Bf16] {
                         let mut k = GpuKernel::Depthwise(Depthwise { conv: conv.clone(), storage, tile: Tile::default() });
                         k.choose(target);
                         if let Err(e) = k.legal(target) {
