@@ -53,8 +53,7 @@ pub fn gelu<'c>(b: &Builder<'c>, form: Gelu, x: &[Val<'c>]) -> Vec<Val<'c>> {
     };
     let a = each(x, &|x| b.abs(x));
     let a = each(&a, &|a| b.min(a, splat(b, a, clamp)));
-    // `max` gives its second operand where either is NaN.
-    let positive = each(x, &|x| b.max(b.zero(x.ty()), x));
+    let positive = each(x, &|x| b.positive(x));
     let mut from_top = coefficients.iter().rev();
     let top = from_top.next().copied().unwrap_or_default();
     let root = from_top.fold(each(x, &|x| splat(b, x, top)), |p, &c| {

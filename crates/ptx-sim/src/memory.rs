@@ -187,6 +187,18 @@ impl Memory {
         Ok(())
     }
 
+    /// Which bytes of a range have ever been written.
+    ///
+    /// # Errors
+    /// If the range leaves its allocation.
+    pub fn written(&self, address: u64, out: &mut [bool]) -> Result<(), MemoryError> {
+        let (a, at) = self.host_range(address, out.len() as u64)?;
+        for (i, w) in out.iter_mut().enumerate() {
+            *w = a.is_written(at + i as u64, 1);
+        }
+        Ok(())
+    }
+
     /// Forgets what has been written to a range, so that reading it counts as uninitialised again.
     ///
     /// # Errors

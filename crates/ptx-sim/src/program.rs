@@ -417,6 +417,8 @@ pub(crate) struct Program {
     pub mnemonics: Vec<String>,
     /// Floating-point operations per active lane of each instruction.
     pub flops: Vec<u8>,
+    /// Bit set of the registers that are watched at run time.
+    pub watched: Vec<u64>,
     pub uses: Vec<Box<[Reg]>>,
     pub defs: Vec<Box<[Reg]>>,
     pub words: u32,

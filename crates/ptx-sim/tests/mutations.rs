@@ -9,12 +9,13 @@ use std::panic::catch_unwind;
 
 use mnx_ptx_sim::Module;
 
-/// Every PTX file of this folder.
+/// Every PTX file under `tests`.
 fn fixtures() -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ptx");
-    let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "ptx"));
-    let texts: Vec<String> = files.map(|p| std::fs::read_to_string(p).unwrap()).collect();
-    assert!(!texts.is_empty());
+    let folders = ["ptx", "clang_kernels"].map(|f| format!("{}/tests/{f}", env!("CARGO_MANIFEST_DIR")));
+    let files = folders.iter().flat_map(|f| std::fs::read_dir(f).unwrap()).map(|e| e.unwrap().path());
+    let texts: Vec<String> =
+        files.filter(|p| p.extension().is_some_and(|e| e == "ptx")).map(|p| std::fs::read_to_string(p).unwrap()).collect();
+    assert!(texts.len() >= 3);
     texts
 }
 

@@ -3,11 +3,17 @@
 //! A kernel is written from the view of one thread. Its phases (stage, compute, store) are kept apart by barriers; global memory is read and written in 16-byte pieces
 //! wherever a row is whole.
 
+mod atom;
 mod classify;
 mod depthwise;
+mod epilogue;
 mod fold;
+mod gemm;
 mod merge;
+mod mlp;
 mod pointwise;
+mod stage;
+mod vectors;
 
 use crate::mlir::{Buffer, Builder, Val};
 use mnx_plan::gpu::GpuKernel;
@@ -24,7 +30,8 @@ pub(crate) fn emit<'c>(kernel: &GpuKernel, _target: &Target, builder: &Builder<'
         GpuKernel::Pointwise(k) => pointwise::emit(k, builder, buffers),
         GpuKernel::Classify(k) => classify::emit(k, builder, buffers),
         GpuKernel::Depthwise(k) => depthwise::emit(k, builder, buffers),
-        GpuKernel::Mlp(_) | GpuKernel::Gemm(_) => {}
+        GpuKernel::Mlp(k) => mlp::emit(k, builder, buffers),
+        GpuKernel::Gemm(k) => gemm::emit(k, builder, buffers, kernel.geometry().shared_bytes as usize),
     }
 }
 

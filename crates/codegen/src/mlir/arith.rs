@@ -112,6 +112,16 @@ impl<'c> Builder<'c> {
         }
     }
 
+    /// `max(x, 0)` of floats; NaN stays NaN. One instruction everywhere.
+    pub fn positive(&self, x: Val<'c>) -> Val<'c> {
+        let zero = self.zero(x.ty);
+        if self.on_a_gpu() {
+            return self.one("arith.maximumf", &[x, zero], x.ty, &[]);
+        }
+        // `max` gives its second operand where either is NaN.
+        self.max(zero, x)
+    }
+
     /// Square root.
     pub fn sqrt(&self, a: Val<'c>) -> Val<'c> {
         self.elementary("math.sqrt", "llvm.sqrt", a)

@@ -28,6 +28,10 @@ impl<'c> Builder<'c> {
         Self { gpu: true, ..self }
     }
 
+    pub(super) fn on_a_gpu(&self) -> bool {
+        self.gpu
+    }
+
     /// An elementary function of one operand, by its name in MLIR and in LLVM.
     pub(super) fn elementary(&self, math: &str, llvm: &str, a: Val<'c>) -> Val<'c> {
         if !self.gpu {
@@ -147,6 +151,11 @@ impl<'c> Builder<'c> {
     /// A constant index.
     pub fn index(&self, value: usize) -> Val<'c> {
         value.into()
+    }
+
+    /// A constant index as an SSA value, to be carried by a loop that changes it.
+    pub fn index_value(&self, value: usize) -> Val<'c> {
+        self.val(self.raw(value.into()), Ty::INDEX)
     }
 
     /// A float constant of type `f32` or `f64`, splat over lanes if `ty` is a vector.

@@ -98,6 +98,7 @@ pub(crate) fn decode(unit: &Unit, layout: &Layout, f: &Function) -> std::result:
         mnemonic: Vec::new(),
         mnemonics: Vec::new(),
         flops: Vec::new(),
+        watched: Vec::new(),
         uses: Vec::new(),
         defs: Vec::new(),
         words: 0,

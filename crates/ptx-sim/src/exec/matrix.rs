@@ -1,7 +1,7 @@
 //! `ldmatrix`, `stmatrix`, `movmatrix`, `mma`: gathers rows, leaves the arithmetic to `tensor`.
 
 use super::alu::put;
-use super::memory::{addresses, lanes, shared_lanes, store_shared, touch_shared};
+use super::memory::{Site, addresses, lanes, shared_lanes, store_shared, touch_shared};
 use crate::Row;
 use crate::check::FindingKind;
 use crate::check::shared::Touch;
@@ -37,12 +37,12 @@ pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
 }
 
 /// The row addresses of all matrices (lane 8m + r holds row r of matrix m) and which of them are good. Each matrix is one request.
-fn rows(cta: &mut Cta<'_>, warp: &Warp, line: u32, count: usize, base: Reg, offset: i64) -> ([u64; 32], u32) {
+fn rows(cta: &mut Cta<'_>, warp: &Warp, site: Site, count: usize, base: Reg, offset: i64) -> ([u64; 32], u32) {
     let mut a = addresses(warp, base, offset);
     a.iter_mut().for_each(|a| *a &= 0xffff_ffff);
     let mut good = 0;
     for m in 0..count {
-        good |= shared_lanes(cta, warp, line, &a, 0xff << (8 * m), 16);
+        good |= shared_lanes(cta, site, &a, 0xff << (8 * m), 16);
     }
     (a, good)
 }
@@ -50,7 +50,8 @@ fn rows(cta: &mut Cta<'_>, warp: &Warp, line: u32, count: usize, base: Reg, offs
 #[allow(clippy::too_many_arguments)]
 fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d: &[u32], base: Reg, offset: i64) {
     let count = d.len();
-    let (a, good) = rows(cta, warp, line, count, base, offset);
+    let site = Site { warp: warp.index, line };
+    let (a, good) = rows(cta, warp, site, count, base, offset);
     cta.tally.rest.read.add(Space::Shared, 16 * u64::from(good.count_ones()));
     // Lanes read what other lanes point at, so races are judged for the lane that receives; one row element pair at a time.
     for (reg, &slot) in d.iter().enumerate() {
@@ -61,9 +62,9 @@ fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d
                     let at = a[row] + byte as u64;
                     // Two halves of one word are one touch.
                     if trans {
-                        touch_shared(cta, warp, line, lane, at, 2, Touch::Read);
+                        touch_shared(cta, site, lane, at, 2, Touch::Read);
                     } else if e == 0 {
-                        touch_shared(cta, warp, line, lane, at, 4, Touch::Read);
+                        touch_shared(cta, site, lane, at, 4, Touch::Read);
                     }
                     let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
                     out[lane] |= half << (16 * e);
@@ -77,7 +78,8 @@ fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d
 #[allow(clippy::too_many_arguments)]
 fn store(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, s: &[u32], base: Reg, offset: i64) {
     let count = s.len();
-    let (a, good) = rows(cta, warp, line, count, base, offset);
+    let site = Site { warp: warp.index, line };
+    let (a, good) = rows(cta, warp, site, count, base, offset);
     cta.tally.rest.written.add(Space::Shared, 16 * u64::from(good.count_ones()));
     for (reg, &slot) in s.iter().enumerate() {
         let values = warp.w[slot as usize];
@@ -85,7 +87,7 @@ fn store(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, 
             for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
                 if good >> row & 1 == 1 {
                     let half = values[lane] >> (16 * e) & 0xffff;
-                    store_shared(cta, warp, line, lane, a[row] + byte as u64, 2, u64::from(half));
+                    store_shared(cta, site, lane, a[row] + byte as u64, 2, u64::from(half));
                 }
             }
         }

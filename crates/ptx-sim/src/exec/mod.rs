@@ -11,6 +11,7 @@ pub(crate) use async_copy::land;
 
 use crate::check::FindingKind;
 use crate::cta::Cta;
+use crate::dataflow::is_watched;
 use crate::program::{Inst, NO_GUARD, Op, Program, Reg};
 use crate::warp::{Group, State, Warp};
 
@@ -49,11 +50,24 @@ impl Simd {
 pub(crate) fn run(simd: Simd, cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
     match simd {
         #[cfg(target_arch = "x86_64")]
-        Simd::V3(v3) => v3.vectorize(
-            #[inline(always)]
-            || slice(cta, warp, steps),
-        ),
+        Simd::V3(v3) => v3.vectorize(Slice { cta, warp, steps }),
         Simd::Plain => slice(cta, warp, steps),
+    }
+}
+
+/// A call of `slice`. A closure would do, but its call shim is no `inline(always)` function and would lose the vector unit.
+struct Slice<'s, 'a> {
+    cta: &'s mut Cta<'a>,
+    warp: &'s mut Warp,
+    steps: u32,
+}
+
+impl pulp::NullaryFnOnce for Slice<'_, '_> {
+    type Output = (Stop, u32);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        slice(self.cta, self.warp, self.steps)
     }
 }
 
@@ -61,10 +75,10 @@ pub(crate) fn run(simd: Simd, cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) ->
 fn slice(cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
     let program: &Program = cta.program;
     for step in 0..steps {
-        if warp.mask == 0 {
-            if let Some(stop) = next_group(cta, warp) {
-                return (stop, step);
-            }
+        if warp.mask == 0
+            && let Some(stop) = next_group(cta, warp)
+        {
+            return (stop, step);
         }
         let mut pc = warp.pc;
         if pc >= warp.next_stop {
@@ -149,7 +163,7 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
 fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u32) {
     let inst = &program.code[pc as usize];
     if inst.watch && cta.checks.uninitialised {
-        for &r in &program.uses[pc as usize] {
+        for &r in program.uses[pc as usize].iter().filter(|r| is_watched(program, **r)) {
             let reading = if r == Reg::P(inst.guard) { warp.mask } else { mask };
             let missing = warp.unwritten(r, reading);
             if missing != 0 {

@@ -8,6 +8,21 @@ mod float;
 mod half;
 mod integer;
 mod matrix;
+mod memory;
 mod rig;
 mod select;
 mod warp;
+
+/// The compiled kernels that other tests run are PTX to ptxas too.
+#[test]
+fn fixtures_are_ptx() {
+    for folder in ["ptx", "clang_kernels"] {
+        for entry in std::fs::read_dir(format!("{}/tests/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "ptx") {
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                rig::accepted_by_ptxas(&name, &std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+}

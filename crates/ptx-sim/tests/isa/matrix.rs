@@ -221,11 +221,14 @@ fn other_shapes() {
         ("f16k8", 2, 1, 2, MmaShape::M16N8K8, MmaType::F16, false),
     ] {
         let rows: Vec<[u32; 32]> = (0..a + b + c).map(|_| std::array::from_fn(|_| draw.bits() as u32)).collect();
-        let got = run(&mut sim, name, &rows.concat(), c);
-        let want = mma(shape, ab, acc_f32, &rows[..a], &rows[a..a + b], &rows[a + b..], MmaModel::Exact).unwrap();
-        for lane in 0..32 {
-            for r in 0..c {
-                assert_eq!(got[lane * c + r], want[r][lane], "{name}: lane {lane} register {r} (MNX_TEST_SEED={seed})");
+        for model in [MmaModel::Exact, MmaModel::Ampere, MmaModel::Hopper] {
+            sim.model = model;
+            let got = run(&mut sim, name, &rows.concat(), c);
+            let want = mma(shape, ab, acc_f32, &rows[..a], &rows[a..a + b], &rows[a + b..], model).unwrap();
+            for lane in 0..32 {
+                for r in 0..c {
+                    assert_eq!(got[lane * c + r], want[r][lane], "{name}, {model:?}: lane {lane} register {r} (MNX_TEST_SEED={seed})");
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
 
-use mnx_ptx_sim::{Launch, Memory, Module, Options, launch};
+use mnx_ptx_sim::{Launch, Memory, MmaModel, Module, Options, launch};
 
 pub const THREADS: usize = 128;
 
@@ -200,12 +200,14 @@ pub fn check(family: &str, version: &str, cases: &[Case]) {
 pub struct Sim {
     module: Module,
     seed: u64,
+    /// Rounding of the tensor cores.
+    pub model: MmaModel,
 }
 
 impl Sim {
     pub fn new(text: &str) -> Self {
         let module = Module::parse(text).unwrap_or_else(|e| panic!("{e}: {}", text.lines().nth(e.line as usize - 1).unwrap_or("")));
-        Self { module, seed: seed() }
+        Self { module, seed: seed(), model: MmaModel::Exact }
     }
 
     /// One CTA of `threads`, from input words to one output word per thread.
@@ -220,7 +222,8 @@ impl Sim {
         let (from, to) = (memory.alloc(bytes.len() as u64, 256), memory.alloc(8 * words as u64, 256));
         memory.write(from, &bytes).unwrap();
         let what = Launch { kernel, grid: [1; 3], block: [threads as u32, 1, 1], dynamic_shared: 0, params: vec![from, to] };
-        let report = launch(&self.module, &mut memory, &what, &Options { seed: self.seed, ..Options::default() }).unwrap();
+        let report =
+            launch(&self.module, &mut memory, &what, &Options { seed: self.seed, model: self.model, ..Options::default() }).unwrap();
         assert!(report.is_clean(), "{kernel}: {:#?}", report.findings);
         let mut out = vec![0; 8 * words];
         memory.read(to, &mut out).unwrap();
@@ -249,8 +252,9 @@ pub fn accepted_by_ptxas(family: &str, text: &str) {
     let folder = std::env::temp_dir().join(format!("mnx-isa-{}-{family}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("kernels.ptx"), text).unwrap();
+    let target = text.lines().find_map(|l| l.strip_prefix(".target ")).unwrap().split(',').next().unwrap().trim();
     let run =
-        Command::new(program).current_dir(&folder).args(["-arch", "sm_90", "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
+        Command::new(program).current_dir(&folder).args(["-arch", target, "-O0", "-o", "kernels.cubin", "kernels.ptx"]).output().unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
     let lines: Vec<&str> = text.lines().collect();

@@ -1,0 +1,397 @@
+//! The block's end on a warp's sums: residual, skip, head, result, padded planes.
+//!
+//! Columns are dealt out so that a lane owns 8 (of every 32) or 4 (of 16 left over) that follow one another: every tensor moves in pieces of 8 or 16 bytes.
+
+use super::atom::{Sums, Warp};
+use super::stage::{Crew, PIECE, split};
+use super::{Args, vectors};
+use crate::mlir::{Buffer, Val};
+use mnx_plan::gpu::{Epilogue, Residual};
+use mnx_plan::kernel::{Extent, voxels};
+
+/// Sums of a warp by row block, then by block of eight columns.
+pub(super) type Tile<'c> = Vec<Vec<Sums<'c>>>;
+
+/// Columns that a lane owns in a row: `2 * blocks` from `width * t` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Group {
+    /// First column of the group.
+    pub(super) column: usize,
+    /// Blocks of eight columns.
+    pub(super) blocks: usize,
+}
+
+impl Group {
+    /// The groups of so many columns.
+    pub(super) fn all(columns: usize) -> Vec<Self> {
+        let wide = columns / 32;
+        let left = (columns % 32 != 0).then_some(Self { column: wide * 32, blocks: 2 });
+        (0..wide).map(|i| Self { column: i * 32, blocks: 4 }).chain(left).collect()
+    }
+
+    /// Columns that a lane owns.
+    pub(super) fn own(self) -> usize {
+        2 * self.blocks
+    }
+
+    /// A lane's values in row half `half` (0: row g, 1: row g + 8) of a row block, in the order of its columns.
+    pub(super) fn values<'c>(self, sums: &[Sums<'c>], half: usize) -> Vec<Val<'c>> {
+        sums[self.column / 8..][..self.blocks].iter().flat_map(|s| [s[2 * half], s[2 * half + 1]]).collect()
+    }
+
+    /// Puts them back.
+    fn put<'c>(self, sums: &mut [Sums<'c>], half: usize, values: &[Val<'c>]) {
+        for (s, pair) in sums[self.column / 8..][..self.blocks].iter_mut().zip(values.chunks_exact(2)) {
+            s[2 * half..2 * half + 2].copy_from_slice(pair);
+        }
+    }
+}
+
+/// The end of a block, as one thread sees it.
+pub(super) struct End<'k, 'a, 'c> {
+    warp: &'k Warp<'a, 'c>,
+    epilogue: &'k Epilogue,
+    grid: Extent,
+    /// Channels of the result; this workgroup's are `columns` from `first_column` on.
+    channels: usize,
+    first_column: Val<'c>,
+    groups: Vec<Group>,
+    sample: Val<'c>,
+    residual: Option<Buffer<'c>>,
+    stem: Option<Buffer<'c>>,
+    skip: Option<Buffer<'c>>,
+    head: Option<[Buffer<'c>; 3]>,
+    out: Option<Buffer<'c>>,
+}
+
+/// A row of a warp's tile.
+#[derive(Clone, Copy)]
+struct Row<'c> {
+    block: usize,
+    half: usize,
+    /// Voxel on the grid, counted over all samples.
+    voxel: Val<'c>,
+    /// Voxel of the output, likewise.
+    output: Val<'c>,
+    /// Coordinates, where something depends on them.
+    at: Option<[Val<'c>; 3]>,
+    /// Whether it lies on the grid; none if all of the tile's do.
+    valid: Option<Val<'c>>,
+}
+
+/// What a workgroup works on: this sample, these columns of the output channels.
+#[derive(Clone, Copy)]
+pub(super) struct Share<'c> {
+    pub(super) sample: Val<'c>,
+    pub(super) first_column: Val<'c>,
+    pub(super) columns: usize,
+}
+
+impl<'k, 'a, 'c> End<'k, 'a, 'c> {
+    /// Takes the buffers of [`Epilogue`] from `args`.
+    pub(super) fn new(
+        warp: &'k Warp<'a, 'c>,
+        epilogue: &'k Epilogue,
+        grid: Extent,
+        channels: usize,
+        share: Share<'c>,
+        args: &mut Args<'_, 'c>,
+    ) -> Self {
+        let replaced = epilogue.store && epilogue.in_place;
+        let (mut residual, mut stem) = (None, None);
+        match epilogue.residual {
+            Residual::None => {}
+            Residual::Identity if replaced && !epilogue.skip => {}
+            Residual::Identity | Residual::Scattered { .. } => residual = Some(args.next()),
+            Residual::Stem { .. } => (residual, stem) = (Some(args.next()), Some(args.next())),
+        }
+        let mut skip = (epilogue.skip && !replaced).then(|| args.next());
+        let head = epilogue.head.map(|_| [args.next(), args.next(), args.next()]);
+        let out = epilogue.store.then(|| args.next());
+        if replaced && epilogue.skip {
+            skip = out;
+        } else if replaced && epilogue.residual == Residual::Identity {
+            residual = out;
+        }
+        let (sample, first_column) = (share.sample, share.first_column);
+        Self { warp, epilogue, grid, channels, first_column, groups: Group::all(share.columns), sample, residual, stem, skip, head, out }
+    }
+
+    fn output(&self) -> Extent {
+        self.epilogue.output(self.grid)
+    }
+
+    /// The lane's first column of a group.
+    fn column(&self, group: Group) -> Val<'c> {
+        let b = self.warp.b;
+        b.at(b.add(self.first_column, group.column), self.warp.quad, group.own())
+    }
+
+    /// Sums start as the bias: `bias[first]` is that of output channel 0.
+    pub(super) fn start(&self, bias: Buffer<'c>, first: Val<'c>, row_blocks: usize) -> Tile<'c> {
+        let b = self.warp.b;
+        let per_block: Vec<Sums<'c>> = self
+            .groups
+            .iter()
+            .flat_map(|&group| {
+                let values = vectors::load(b, bias, b.add(first, self.column(group)), group.own());
+                values.chunks_exact(2).map(|v| [v[0], v[1], v[0], v[1]]).collect::<Vec<_>>()
+            })
+            .collect();
+        vec![per_block; row_blocks]
+    }
+
+    /// Ends a warp's tile, whose first row is voxel `first` of the sample. All lanes take part.
+    pub(super) fn finish(&self, first: Val<'c>, sums: Tile<'c>) {
+        let b = self.warp.b;
+        let (rows, all) = (16 * sums.len(), voxels(self.grid));
+        let inside = b.le(b.add(first, rows), all);
+        b.choose(
+            inside,
+            || {
+                self.end(first, sums.clone(), false);
+                vec![]
+            },
+            || {
+                if !all.is_multiple_of(rows) {
+                    self.end(first, sums.clone(), true);
+                }
+                vec![]
+            },
+        );
+    }
+
+    fn end(&self, first: Val<'c>, mut sums: Tile<'c>, ragged: bool) {
+        let rows = self.rows(first, sums.len(), ragged);
+        if let Residual::Stem { channels } = self.epilogue.residual {
+            sums = self.add_stem(channels, &rows, sums);
+        } else if let Some(from) = self.residual {
+            self.add_stored(from, &rows, &mut sums, &|row| self.residual_voxel(row));
+        }
+        if let Some(from) = self.skip {
+            self.add_stored(from, &rows, &mut sums, &|row| (row.output, row.valid));
+        }
+        if let Some(out) = self.out {
+            for row in &rows {
+                self.guarded(row.valid, || {
+                    for &group in &self.groups {
+                        let at = self.warp.b.at(self.column(group), row.output, self.channels);
+                        vectors::store(self.warp.b, &group.values(&sums[row.block], row.half), out, at);
+                    }
+                });
+            }
+        }
+        if let (Some(classes), Some(buffers)) = (self.epilogue.head, self.head) {
+            self.head(classes, buffers, first, &rows, &sums);
+        }
+    }
+
+    fn guarded(&self, valid: Option<Val<'c>>, body: impl FnOnce()) {
+        match valid {
+            None => body(),
+            Some(valid) => self.warp.b.when(valid, body),
+        }
+    }
+
+    fn rows(&self, first: Val<'c>, blocks: usize, ragged: bool) -> Vec<Row<'c>> {
+        let b = self.warp.b;
+        let all = voxels(self.grid);
+        let pad = self.epilogue.pad_front;
+        let padded = pad != [0; 3];
+        let located = padded || matches!(self.epilogue.residual, Residual::Scattered { .. });
+        let half = |(block, half): (usize, usize)| {
+            let own = b.add(b.add(first, self.warp.row), 16 * block + 8 * half);
+            let voxel = b.at(own, self.sample, all);
+            let at = located.then(|| {
+                let (line, x) = split(b, own, self.grid[2]);
+                let (z, y) = split(b, line, self.grid[1]);
+                [z, y, x]
+            });
+            let output = match at {
+                Some(at) if padded => self.flat(self.output(), [0, 1, 2].map(|a| b.add(at[a], pad[a]))),
+                _ => voxel,
+            };
+            Row { block, half, voxel, output, at, valid: ragged.then(|| b.lt(own, all)) }
+        };
+        (0..blocks).flat_map(|block| [(block, 0), (block, 1)]).map(half).collect()
+    }
+
+    /// Voxel number over all samples.
+    fn flat(&self, extent: Extent, at: [Val<'c>; 3]) -> Val<'c> {
+        let b = self.warp.b;
+        let plane = b.at(at[0], self.sample, extent[0]);
+        b.at(at[2], b.at(at[1], plane, extent[1]), extent[2])
+    }
+
+    /// Where a row's stored residual stands, and when it has one.
+    fn residual_voxel(&self, row: &Row<'c>) -> (Val<'c>, Option<Val<'c>>) {
+        let b = self.warp.b;
+        match (self.epilogue.residual, row.at) {
+            (Residual::Scattered { from, stride }, Some(at)) => {
+                let hit = [0, 1, 2].map(|a| b.eq(b.rem(at[a], stride[a]), 0usize));
+                let hit = b.and(hit[0], b.and(hit[1], hit[2]));
+                let low = [0, 1, 2].map(|a| b.div(at[a], stride[a]));
+                (self.flat(from, low), Some(row.valid.map_or(hit, |v| b.and(v, hit))))
+            }
+            _ => (row.voxel, row.valid),
+        }
+    }
+
+    /// Adds a tensor of the result's channels. All of it is asked for before the first value is used.
+    fn add_stored(
+        &self,
+        from: Buffer<'c>,
+        rows: &[Row<'c>],
+        sums: &mut Tile<'c>,
+        place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>),
+    ) {
+        let b = self.warp.b;
+        let loaded: Vec<Vec<Val<'c>>> = rows
+            .iter()
+            .map(|row| {
+                let (voxel, valid) = place(row);
+                let load = || -> Vec<Val<'c>> {
+                    let pieces = |&group: &Group| vectors::pieces(b, from, b.at(self.column(group), voxel, self.channels), group.own());
+                    self.groups.iter().flat_map(pieces).collect()
+                };
+                let zeros = || -> Vec<Val<'c>> {
+                    let pieces = |group: &Group| vectors::zero_pieces(b, from.scalar(), group.own());
+                    self.groups.iter().flat_map(pieces).collect()
+                };
+                match valid {
+                    None => load(),
+                    Some(valid) => b.choose(valid, load, zeros),
+                }
+            })
+            .collect();
+        for (row, pieces) in rows.iter().zip(loaded) {
+            let mut addends = pieces.into_iter().flat_map(|p| b.unpack(b.widen(p)));
+            for &group in &self.groups {
+                let old = group.values(&sums[row.block], row.half);
+                let new: Vec<_> = old.into_iter().zip(addends.by_ref()).map(|(v, a)| b.add(v, a)).collect();
+                group.put(&mut sums[row.block], row.half, &new);
+            }
+        }
+    }
+
+    /// Adds the stem, recomputed from the input port. Its weight is row-major `[c, image]`.
+    fn add_stem(&self, image: usize, rows: &[Row<'c>], sums: Tile<'c>) -> Tile<'c> {
+        let b = self.warp.b;
+        let (Some(input), Some(weight)) = (self.residual, self.stem) else { return sums };
+        let all = voxels(self.grid);
+        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
+        let blocks = sums[0].len();
+        let after = b.carry(0usize, image, 1, &flat, |c, flat| {
+            let mut sums = unflatten(flat, blocks);
+            let values: Vec<Val<'c>> = rows
+                .iter()
+                .map(|row| {
+                    // voxel + sample * all * (image - 1) + c * all: the port is channels-first.
+                    let at = b.at(b.at(row.voxel, self.sample, all * (image - 1)), c, all);
+                    let load = || vec![b.load(input, at)];
+                    match row.valid {
+                        None => load()[0],
+                        Some(valid) => b.choose(valid, load, || vec![b.f32(0.0)])[0],
+                    }
+                })
+                .collect();
+            for &group in &self.groups {
+                let weights: Vec<Val<'c>> = if image == 1 {
+                    vectors::load(b, weight, self.column(group), group.own())
+                } else {
+                    let first = self.column(group);
+                    (0..group.own()).map(|i| b.load(weight, b.at(c, b.add(first, i), image))).collect()
+                };
+                for (row, &value) in rows.iter().zip(&values) {
+                    let old = group.values(&sums[row.block], row.half);
+                    let new: Vec<_> = old.iter().zip(&weights).map(|(&v, &w)| b.fma(w, value, v)).collect();
+                    group.put(&mut sums[row.block], row.half, &new);
+                }
+            }
+            sums.iter().flatten().flatten().copied().collect()
+        });
+        unflatten(&after, blocks)
+    }
+
+    /// Logits: each lane sums over its columns, the quad over its lanes; then lane t of a quad writes row t of every four.
+    fn head(&self, classes: usize, [weight, bias, logits]: [Buffer<'c>; 3], first: Val<'c>, rows: &[Row<'c>], sums: &Tile<'c>) {
+        let b = self.warp.b;
+        let all = voxels(self.grid);
+        b.each(0usize, classes, 1, |class| {
+            let mut totals = vec![b.f32(0.0); rows.len()];
+            for &group in &self.groups {
+                let weights = vectors::load(b, weight, b.at(self.column(group), class, self.channels), group.own());
+                for (total, row) in totals.iter_mut().zip(rows) {
+                    let values = group.values(&sums[row.block], row.half);
+                    *total = values.iter().zip(&weights).fold(*total, |sum, (&v, &w)| b.fma(w, v, sum));
+                }
+            }
+            let start = b.load(bias, class);
+            let totals: Vec<_> = totals.into_iter().map(|t| b.add(b.sum_lanes(t, 3), start)).collect();
+            let to = b.mul(b.at(class, self.sample, classes), all);
+            for (i, four) in totals.chunks(4).enumerate() {
+                let own = four.iter().enumerate().skip(1).fold(four[0], |own, (t, &v)| b.select(b.eq(self.warp.quad, t), v, own));
+                let voxel = b.at(b.add(b.add(first, self.warp.row), 32 * i), self.warp.quad, 8);
+                let mut needed = (four.len() < 4).then(|| b.lt(self.warp.quad, four.len()));
+                if rows[0].valid.is_some() {
+                    let valid = b.lt(voxel, all);
+                    needed = Some(needed.map_or(valid, |n| b.and(n, valid)));
+                }
+                self.guarded(needed, || b.store(own, logits, b.add(to, voxel)));
+            }
+        });
+    }
+
+    /// Writes the planes that `pad_front` puts in front, as this thread's share of a crew that covers the sample and these columns.
+    ///
+    /// In place there is nothing to write: the skip is there already.
+    pub(super) fn pad(&self, crew: Crew<'c>, columns: usize) {
+        let b = self.warp.b;
+        let (pad, grid, output) = (self.epilogue.pad_front, self.grid, self.output());
+        let Some(out) = self.out.filter(|_| pad != [0; 3] && !self.epilogue.in_place) else { return };
+        let elements = PIECE / out.scalar().bytes();
+        let per_voxel = columns / elements;
+        // The planes one axis after another, each without what the axes before it have.
+        let counts = [pad[0] * output[1] * output[2], pad[1] * grid[0] * output[2], pad[2] * grid[0] * grid[1]];
+        let total: usize = counts.iter().sum();
+        b.each(crew.thread, total * per_voxel, crew.threads, |i| {
+            let (voxel, piece) = split(b, i, per_voxel);
+            let zero: Val<'c> = 0usize.into();
+            let on = |axis: usize, inside: Val<'c>| match axis {
+                0 => {
+                    let (y, x) = split(b, inside, output[2]);
+                    [zero, y, x]
+                }
+                1 => {
+                    let (z, x) = split(b, inside, output[2]);
+                    [b.add(z, pad[0]), zero, x]
+                }
+                _ => {
+                    let (z, y) = split(b, inside, grid[1]);
+                    [b.add(z, pad[0]), b.add(y, pad[1]), zero]
+                }
+            };
+            let mut end = total;
+            let mut at: Option<Val<'c>> = None;
+            for axis in (0..3).rev().filter(|&a| counts[a] > 0) {
+                let start = end - counts[axis];
+                let own = self.flat(output, on(axis, b.sub(voxel, start)));
+                at = Some(at.map_or(own, |later| b.select(b.lt(voxel, end), own, later)));
+                end = start;
+            }
+            let Some(at) = at else { return };
+            let at = b.add(b.at(self.first_column, at, self.channels), b.mul(piece, elements));
+            let value = match self.skip {
+                Some(skip) => b.load_whole(skip, at, elements),
+                None => vectors::zero(b, out.scalar(), elements),
+            };
+            b.store_whole(value, out, at);
+        });
+    }
+}
+
+/// A warp's sums from a flat list.
+pub(super) fn unflatten<'c>(flat: &[Val<'c>], blocks: usize) -> Tile<'c> {
+    let sums: Vec<Sums<'c>> = flat.chunks_exact(4).map(|v| [v[0], v[1], v[2], v[3]]).collect();
+    sums.chunks_exact(blocks).map(<[_]>::to_vec).collect()
+}

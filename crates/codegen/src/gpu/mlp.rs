@@ -1,0 +1,286 @@
+//! Expand, GELU, compress back to back: a warp keeps 16 hidden channels of its voxels at a time, in registers.
+//!
+//! A warp stages its own rows of x, so with all weights resident warps run free of each other after the first barrier. Otherwise the weights go by
+//! in pieces through a ring of stages, one barrier a piece.
+
+use super::atom::{Fragment, Rows, STEP, Sums, Warp};
+use super::epilogue::{End, Share, Tile, unflatten};
+use super::gemm::{multiply, over_depth};
+use super::stage::{Crew, Source, Target, column_at};
+use super::{Args, warp_and_lane};
+use crate::math;
+use crate::mlir::{Buffer, Builder, Scalar, Val};
+use mnx_plan::gpu::Mlp;
+use mnx_plan::kernel::voxels;
+
+/// Registers up to which a warp keeps its rows of x for all hidden channels.
+const HELD: usize = 32;
+
+pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
+    let mut args = Args::new(buffers);
+    let [x, w2, b2, w3, b3] = [0; 5].map(|_| args.next());
+    let crew = Crew { thread: b.thread(), threads: 32 * k.tile.warps };
+    let (own, lane) = warp_and_lane(b, crew.thread);
+    let warp = Warp::new(b, k.storage, lane);
+    let (group, sample) = (b.block(0), b.block(1));
+    let share = Share { sample, first_column: 0usize.into(), columns: k.out_channels };
+    let end = End::new(&warp, &k.epilogue, k.grid, k.out_channels, share, &mut args);
+    let of_sample = |per: bool, length: usize| if per { b.mul(sample, length) } else { 0usize.into() };
+    let layout = k.shared();
+    let bytes = b.shared_memory(layout.end);
+    let element = k.storage.bytes();
+    let stages = k.tile.stages;
+    let rows = 16 * k.tile.m_tiles;
+    let kernel = Kernel {
+        k,
+        b,
+        warp: &warp,
+        crew,
+        lane,
+        own,
+        sample,
+        x,
+        w2: b.shifted(w2, of_sample(k.folded, k.hidden * k.channels)),
+        b2: b.shifted(b2, of_sample(k.folded, k.hidden)),
+        w3: b.shifted(w3, of_sample(k.grn_folded, k.hidden * k.out_channels)),
+        tile: b.shifted(b.view(bytes, 0usize, warp.scalar(), k.rows() * k.pitch()), b.mul(own, rows * k.pitch())),
+        weights: b.view(bytes, layout.stage_0, warp.scalar(), stages * layout.stage / element),
+        biases: b.view(bytes, layout.stage_0, Scalar::F32, stages * layout.stage / 4),
+    };
+    let bias = |row_blocks| end.start(b3, of_sample(k.grn_folded, k.out_channels), row_blocks);
+    let tiles = voxels(k.grid).div_ceil(k.rows());
+    let first_tile = b.mul(group, k.tile.tiles);
+    let count = b.min(b.sub(tiles, first_tile), k.tile.tiles);
+    let count = if tiles.is_multiple_of(k.tile.tiles) { k.tile.tiles.into() } else { count };
+    kernel.run(first_tile, count, &bias, &|first, sums| end.finish(first, sums));
+    b.phase("pad");
+    let groups = tiles.div_ceil(k.tile.tiles);
+    end.pad(Crew { thread: b.at(crew.thread, group, crew.threads), threads: crew.threads * groups }, k.out_channels);
+}
+
+struct Kernel<'k, 'a, 'c> {
+    k: &'k Mlp,
+    b: &'a Builder<'c>,
+    warp: &'k Warp<'a, 'c>,
+    crew: Crew<'c>,
+    lane: Val<'c>,
+    /// This warp's number.
+    own: Val<'c>,
+    sample: Val<'c>,
+    x: Buffer<'c>,
+    /// The weights of this sample.
+    w2: Buffer<'c>,
+    b2: Buffer<'c>,
+    w3: Buffer<'c>,
+    /// This warp's rows of x in shared memory.
+    tile: Buffer<'c>,
+    /// The stages in the storage type, and as float32.
+    weights: Buffer<'c>,
+    biases: Buffer<'c>,
+}
+
+impl<'c> Kernel<'_, '_, 'c> {
+    /// Whether a warp's rows of x stay in registers.
+    fn held(&self) -> bool {
+        self.warp.is_short() && self.k.tile.m_tiles * self.k.channels / 4 <= HELD
+    }
+
+    fn pieces(&self) -> usize {
+        self.k.hidden / self.k.tile.chunk
+    }
+
+    fn first_row(&self, tile: Val<'c>) -> Val<'c> {
+        let rows = 16 * self.k.tile.m_tiles;
+        self.b.at(self.b.mul(tile, self.k.rows()), self.own, rows)
+    }
+
+    /// All row tiles of this workgroup.
+    fn run(&self, first_tile: Val<'c>, count: Val<'c>, bias: &dyn Fn(usize) -> Tile<'c>, finish: &dyn Fn(Val<'c>, Tile<'c>)) {
+        let (k, b) = (self.k, self.b);
+        let (pieces, resident) = (self.pieces(), k.resident());
+        let ahead = if resident { 0 } else { k.tile.stages - 1 };
+        b.phase("stage");
+        self.stage_rows(first_tile);
+        if resident {
+            b.each(0usize, pieces, 1, |piece| self.stage_weights(piece, piece));
+            b.commit_copies();
+            b.copies_done(0);
+        } else {
+            for piece in 0..ahead {
+                self.stage_weights(piece.into(), piece.into());
+                b.commit_copies();
+            }
+            b.copies_done(ahead - 1);
+        }
+        b.barrier();
+        // The slot of the next piece, and the one that will be filled next.
+        let ring = [b.index_value(0), b.index_value(ahead)];
+        b.carry(0usize, count, 1, &ring, |i, ring| {
+            let tile = b.add(first_tile, i);
+            let more = b.lt(b.add(i, 1usize), count);
+            let next_rows = || {
+                b.warp_barrier();
+                b.when(more, || self.stage_rows(b.add(tile, 1usize)));
+            };
+            let held = self.held().then(|| self.lefts());
+            if held.is_some() && more.constant() != Some(0) {
+                next_rows();
+                // Streamed, these copies are of the group of the next piece of weights, which a later barrier of this tile waits for.
+                if resident {
+                    b.commit_copies();
+                }
+            }
+            b.phase("hidden");
+            let sums = bias(k.tile.m_tiles);
+            let (sums, ring) = if resident {
+                let blocks = k.out_channels / 8;
+                let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
+                let after = b.carry(0usize, pieces, 1, &flat, |piece, flat| {
+                    let sums = self.piece(piece, held.as_ref(), unflatten(flat, blocks));
+                    sums.iter().flatten().flatten().copied().collect()
+                });
+                (unflatten(&after, blocks), ring.to_vec())
+            } else {
+                self.streamed(ring, more, held.as_ref(), sums)
+            };
+            if held.is_none() && more.constant() != Some(0) {
+                next_rows();
+                b.commit_copies();
+            }
+            b.phase("epilogue");
+            finish(self.first_row(tile), sums);
+            if more.constant() != Some(0) && (resident || held.is_none()) {
+                b.copies_done(0);
+                b.warp_barrier();
+            }
+            ring
+        });
+    }
+
+    /// One tile with weights that go by; returns the sums and the ring's state after it.
+    fn streamed(&self, ring: &[Val<'c>], more: Val<'c>, held: Option<&Lefts<'c>>, sums: Tile<'c>) -> (Tile<'c>, Vec<Val<'c>>) {
+        let (k, b) = (self.k, self.b);
+        let (pieces, stages, blocks) = (self.pieces(), k.tile.stages, k.out_channels / 8);
+        let ahead = stages - 1;
+        let mut carried = ring.to_vec();
+        carried.extend(sums.iter().flatten().flatten());
+        let after = b.carry(0usize, pieces, 1, &carried, |piece, carried| {
+            let (slot, free) = (carried[0], carried[1]);
+            b.copies_done(ahead - 1);
+            b.barrier();
+            // Towards the end of a tile the first pieces are fetched again, for the next tile.
+            let next = b.add(piece, ahead);
+            let wrapped = b.ge(next, pieces);
+            let next = b.select(wrapped, b.sub(next, pieces), next);
+            let needed = match more.constant() {
+                Some(0) => b.lt(b.add(piece, ahead), pieces),
+                _ => b.or(b.lt(b.add(piece, ahead), pieces), more),
+            };
+            b.when(needed, || self.stage_weights(next, free));
+            b.commit_copies();
+            let sums = self.piece(slot, held, unflatten(&carried[2..], blocks));
+            let following = |s: Val<'c>| {
+                let s = b.add(s, 1usize);
+                b.select(b.eq(s, stages), 0usize.into(), s)
+            };
+            let mut next = vec![following(slot), following(free)];
+            next.extend(sums.iter().flatten().flatten());
+            next
+        });
+        (unflatten(&after[2..], blocks), after[..2].to_vec())
+    }
+
+    /// Starts copying this warp's rows of a tile of x.
+    fn stage_rows(&self, tile: Val<'c>) {
+        let (k, b) = (self.k, self.b);
+        let all = voxels(k.grid);
+        let first = self.first_row(tile);
+        let to = Target { buffer: self.tile, rows: 16 * k.tile.m_tiles, length: k.channels, pitch: k.pitch() };
+        let ragged = !all.is_multiple_of(k.rows());
+        let warp = Crew { thread: self.lane, threads: 32 };
+        warp.copy(b, self.x, to, &|row| {
+            let own = b.add(first, row);
+            Source { at: b.mul(b.at(own, self.sample, all), k.channels), valid: ragged.then(|| b.lt(own, all)) }
+        });
+    }
+
+    /// Starts copying a piece of the weights into a slot.
+    fn stage_weights(&self, piece: Val<'c>, slot: Val<'c>) {
+        let (k, b) = (self.k, self.b);
+        let layout = k.shared();
+        let element = k.storage.bytes();
+        let (chunk, first) = (k.tile.chunk, b.mul(piece, k.tile.chunk));
+        let to = b.shifted(self.weights, b.mul(slot, layout.stage / element));
+        let w2 = Target { buffer: to, rows: chunk, length: k.channels, pitch: k.pitch() };
+        self.crew.copy(b, self.w2, w2, &|row| b.mul(b.add(first, row), k.channels).into());
+        let w3 = Target { buffer: b.shifted(to, layout.w3 / element), rows: k.out_channels, length: chunk, pitch: k.chunk_pitch() };
+        self.crew.copy(b, self.w3, w3, &|position| b.at(first, column_at(b, position, k.out_channels), k.hidden).into());
+        let biases = b.shifted(self.biases, b.at(layout.b2 / 4, slot, layout.stage / 4));
+        let b2 = Target { buffer: biases, rows: 1, length: chunk, pitch: chunk };
+        self.crew.copy(b, self.b2, b2, &|_| first.into());
+    }
+
+    /// This warp's rows of x as left factors, by row block, then by step.
+    fn lefts(&self) -> Lefts<'c> {
+        let (k, warp) = (self.k, self.warp);
+        let rows = warp.left_rows(self.tile, k.pitch());
+        (0..k.tile.m_tiles).map(|m| (0..k.channels).step_by(STEP).map(|at| warp.left(rows, 16 * m, at)).collect()).collect()
+    }
+
+    /// The hidden channels of one piece, in its slot: from x to the sums of the result.
+    fn piece(&self, slot: Val<'c>, held: Option<&Lefts<'c>>, sums: Tile<'c>) -> Tile<'c> {
+        let (k, b, warp) = (self.k, self.b, self.warp);
+        let layout = k.shared();
+        let element = k.storage.bytes();
+        let weights = b.shifted(self.weights, b.mul(slot, layout.stage / element));
+        let w2 = warp.right_rows(weights, k.pitch());
+        let w3 = warp.right_rows(b.shifted(weights, layout.w3 / element), k.chunk_pitch());
+        let b2 = b.shifted(self.biases, b.at(layout.b2 / 4, slot, layout.stage / 4));
+        // Two times 16 hidden channels where one would leave too few independent GELUs.
+        let side = if k.tile.m_tiles == 1 && k.tile.chunk.is_multiple_of(2 * STEP) && warp.is_short() { 2 } else { 1 };
+        let blocks = k.out_channels / 8;
+        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
+        let after = b.carry(0usize, k.tile.chunk, side * STEP, &flat, |j, flat| {
+            let mut sums = unflatten(flat, blocks);
+            let hidden = self.expand(w2.moved(b, b.mul(j, w2.pitch())), b.shifted(b2, j), side, held);
+            let values: Vec<Val<'c>> = hidden.iter().flatten().flatten().copied().collect();
+            let values = unflatten(&math::gelu(b, k.gelu, &values), 2 * side);
+            let w3 = w3.moved(b, j);
+            for i in 0..side {
+                let lefts: Vec<Fragment<'c>> = values.iter().map(|row| warp.as_left(&[row[2 * i], row[2 * i + 1]])).collect();
+                multiply(warp, &lefts, w3, (i * STEP).into(), &mut sums);
+            }
+            sums.iter().flatten().flatten().copied().collect()
+        });
+        unflatten(&after, blocks)
+    }
+
+    /// `side` times 16 hidden channels before GELU, whose weights start at `w2` and biases at `b2`.
+    fn expand(&self, w2: Rows<'c>, b2: Buffer<'c>, side: usize, held: Option<&Lefts<'c>>) -> Tile<'c> {
+        let (k, b, warp) = (self.k, self.b, self.warp);
+        let per_block: Vec<Sums<'c>> = (0..2 * side)
+            .map(|block| {
+                let own = b.load_whole(b2, b.at(8 * block, warp.quad, 2), 2);
+                let own = b.unpack(own);
+                [own[0], own[1], own[0], own[1]]
+            })
+            .collect();
+        let start = vec![per_block; k.tile.m_tiles];
+        if let Some(held) = held {
+            return (0..k.channels / STEP).fold(start, |mut sums, step| {
+                let lefts: Vec<Fragment<'c>> = held.iter().map(|row| row[step].clone()).collect();
+                multiply(warp, &lefts, w2, (step * STEP).into(), &mut sums);
+                sums
+            });
+        }
+        let rows = warp.left_rows(self.tile, k.pitch());
+        over_depth(warp, k.channels, start, &|at, mut sums| {
+            let lefts: Vec<Fragment<'c>> = (0..k.tile.m_tiles).map(|m| warp.left(rows, 16 * m, at)).collect();
+            multiply(warp, &lefts, w2, at, &mut sums);
+            sums
+        })
+    }
+}
+
+/// Left factors of a warp by row block, then by step.
+type Lefts<'c> = Vec<Vec<Fragment<'c>>>;

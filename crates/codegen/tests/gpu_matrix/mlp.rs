@@ -1,0 +1,118 @@
+//! The MLP kernel: every end of a block, odd grids, tiles at random.
+
+use crate::bench::{Buffers, Random, close, run, target, tolerance};
+use crate::reference;
+use mnx_plan::gpu::mlp::Tile;
+use mnx_plan::gpu::{Epilogue, GpuKernel, Mlp, Residual, Storage};
+use mnx_plan::kernel::Gelu;
+
+const CHANNELS: [usize; 6] = [16, 32, 48, 64, 80, 96];
+
+fn plain(rng: &mut Random, storage: Storage) -> Mlp {
+    let grid = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 9)];
+    let hidden = rng.pick(&[16, 32, 48, 64, 96, 160]);
+    let chunk = rng.pick(&[16, 32, 48, 64, 80]);
+    let chunk = if hidden % chunk == 0 { chunk } else { 16 };
+    let pieces = hidden / chunk;
+    let stages = if rng.flip() { pieces } else { rng.between(2, 4).min(pieces) };
+    Mlp {
+        batch: rng.between(1, 2),
+        grid,
+        channels: rng.pick(&CHANNELS),
+        hidden,
+        out_channels: rng.pick(&CHANNELS),
+        folded: rng.flip(),
+        grn_folded: rng.flip(),
+        gelu: Gelu::Accurate,
+        epilogue: Epilogue::STORE,
+        storage,
+        tile: Tile { warps: rng.between(1, 3), m_tiles: rng.between(1, 2), chunk, stages, tiles: rng.between(1, 4) },
+    }
+}
+
+fn verify(k: &Mlp, seed: u64, round: usize) {
+    let mut rng = Random::new(seed);
+    let kernel = GpuKernel::Mlp(k.clone());
+    let given = Buffers::random(&kernel, &mut rng);
+    let left = run(&kernel, &given, target(round));
+    let named = if !k.epilogue.in_place {
+        given
+    } else if k.epilogue.skip {
+        given.renamed("out", "skip")
+    } else {
+        given.renamed("out", "res")
+    };
+    let (out, logits) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &reference::mlp(k, &named), &named);
+    let what = format!("{k:?}");
+    if k.epilogue.store {
+        close(&what, left.get("out"), &out, tolerance(k.storage));
+    }
+    if k.epilogue.head.is_some() {
+        close(&what, left.get("logits"), &logits, tolerance(k.storage));
+    }
+}
+
+fn rounds(storage: Storage, base: u64, ends: &dyn Fn(usize, &mut Random, &mut Mlp)) {
+    for round in 0..6 {
+        let seed = base + 100 * storage.bytes() as u64 + round as u64;
+        let mut rng = Random::new(seed);
+        let mut k = plain(&mut rng, storage);
+        ends(round, &mut rng, &mut k);
+        verify(&k, seed, round);
+    }
+}
+
+fn on_every_storage(base: u64, ends: &dyn Fn(usize, &mut Random, &mut Mlp)) {
+    for (i, storage) in [Storage::F32, Storage::Bf16, Storage::F16].into_iter().enumerate() {
+        rounds(storage, base + 1000 * i as u64, ends);
+    }
+}
+
+#[test]
+fn stored_residual_and_skip() {
+    on_every_storage(1, &|round, rng, k| {
+        k.epilogue.residual = if round % 3 == 0 { Residual::None } else { Residual::Identity };
+        k.epilogue.skip = rng.flip();
+    });
+}
+
+#[test]
+fn in_place() {
+    on_every_storage(20, &|round, rng, k| {
+        k.epilogue.skip = round % 2 == 0;
+        k.epilogue.in_place = true;
+        k.epilogue.residual = if !k.epilogue.skip || rng.flip() { Residual::Identity } else { Residual::None };
+    });
+}
+
+#[test]
+fn recomputed_stem() {
+    on_every_storage(40, &|round, rng, k| {
+        k.epilogue.residual = Residual::Stem { channels: rng.pick(&[1, 2, 4]) };
+        k.epilogue.skip = round % 3 == 0;
+    });
+}
+
+#[test]
+fn front_pad_and_scattered_residual() {
+    on_every_storage(60, &|round, rng, k| {
+        let stride = rng.pick(&[[2, 2, 2], [1, 2, 2], [2, 1, 2]]);
+        if round % 3 != 2 {
+            let from = [0, 1, 2].map(|a| k.grid[a].div_ceil(stride[a]));
+            k.epilogue.residual = Residual::Scattered { from, stride };
+        }
+        k.epilogue.pad_front = if round == 5 { [1, 0, 0] } else { stride.map(|s| s - 1) };
+        k.epilogue.skip = round % 2 == 0;
+        k.epilogue.in_place = round == 4;
+    });
+}
+
+#[test]
+fn heads() {
+    on_every_storage(80, &|round, rng, k| {
+        k.epilogue.residual = rng.pick(&[Residual::None, Residual::Identity, Residual::Stem { channels: 1 }]);
+        k.epilogue.head = Some(rng.between(1, 5));
+        k.epilogue.skip = rng.flip();
+        k.epilogue.store = round % 2 == 0;
+    });
+}
