@@ -237,7 +237,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         }
     }
 
-    /// Adds a tensor of the result's channels. All of it is asked for before the first value is used.
+    /// Adds a tensor of the result's channels. All of it is asked for before the first value is used, or all of a row where rows differ.
     fn add_stored(
         &self,
         from: Buffer<'c>,
@@ -246,31 +246,35 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>),
     ) {
         let b = self.warp.b;
-        let loaded: Vec<Vec<Val<'c>>> = rows
-            .iter()
-            .map(|row| {
-                let (voxel, valid) = place(row);
-                let load = || -> Vec<Val<'c>> {
-                    let pieces = |&group: &Group| vectors::pieces(b, from, b.at(self.column(group), voxel, self.channels), group.own());
-                    self.groups.iter().flat_map(pieces).collect()
-                };
-                let zeros = || -> Vec<Val<'c>> {
-                    let pieces = |group: &Group| vectors::zero_pieces(b, from.scalar(), group.own());
-                    self.groups.iter().flat_map(pieces).collect()
-                };
-                match valid {
-                    None => load(),
-                    Some(valid) => b.choose(valid, load, zeros),
+        let places: Vec<_> = rows.iter().map(|row| (row, place(row))).collect();
+        let together = if places.iter().all(|(_, (_, valid))| valid.is_none()) { rows.len() } else { 1 };
+        for places in places.chunks(together) {
+            let loaded: Vec<Vec<Val<'c>>> = places.iter().map(|&(_, (voxel, valid))| self.load_row(from, voxel, valid)).collect();
+            for ((row, _), pieces) in places.iter().zip(loaded) {
+                let mut addends = pieces.into_iter().flat_map(|p| b.unpack(b.widen(p)));
+                for &group in &self.groups {
+                    let old = group.values(&sums[row.block], row.half);
+                    let new: Vec<_> = old.into_iter().zip(addends.by_ref()).map(|(v, a)| b.add(v, a)).collect();
+                    group.put(&mut sums[row.block], row.half, &new);
                 }
-            })
-            .collect();
-        for (row, pieces) in rows.iter().zip(loaded) {
-            let mut addends = pieces.into_iter().flat_map(|p| b.unpack(b.widen(p)));
-            for &group in &self.groups {
-                let old = group.values(&sums[row.block], row.half);
-                let new: Vec<_> = old.into_iter().zip(addends.by_ref()).map(|(v, a)| b.add(v, a)).collect();
-                group.put(&mut sums[row.block], row.half, &new);
             }
+        }
+    }
+
+    /// A lane's columns of a voxel as they are stored, zeros where it is not valid.
+    fn load_row(&self, from: Buffer<'c>, voxel: Val<'c>, valid: Option<Val<'c>>) -> Vec<Val<'c>> {
+        let b = self.warp.b;
+        let load = || -> Vec<Val<'c>> {
+            let pieces = |&group: &Group| vectors::pieces(b, from, b.at(self.column(group), voxel, self.channels), group.own());
+            self.groups.iter().flat_map(pieces).collect()
+        };
+        let zeros = || -> Vec<Val<'c>> {
+            let pieces = |group: &Group| vectors::zero_pieces(b, from.scalar(), group.own());
+            self.groups.iter().flat_map(pieces).collect()
+        };
+        match valid {
+            None => load(),
+            Some(valid) => b.choose(valid, load, zeros),
         }
     }
 

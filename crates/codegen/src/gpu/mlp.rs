@@ -264,6 +264,8 @@ impl<'c> Kernel<'_, '_, 'c> {
                 sums
             });
         }
+        // Keeps the compiler from carrying x, which no iteration changes, in registers after all.
+        b.warp_barrier();
         let rows = warp.left_rows(self.tile, k.pitch());
         over_depth(warp, k.channels, start, &|at, mut sums| {
             let lefts: Vec<Fragment<'c>> = (0..k.tile.m_tiles).map(|m| warp.left(rows, 16 * m, at)).collect();

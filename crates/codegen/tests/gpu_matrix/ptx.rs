@@ -64,11 +64,11 @@ fn assemble(kernels: Vec<GpuKernel>, target: &Target) {
     }
     let (_, resources) = ptxas::assemble(&text, target.name, true).unwrap();
     assert_eq!(resources.len(), named.len());
-    for r in &resources {
-        let kernel = &named.iter().find(|(n, _)| *n == r.name).unwrap().1;
-        println!("{} {} registers {} {kernel:?}", target.name, r.name, r.registers);
-        assert_eq!((r.spill_stores, r.spill_loads), (0, 0), "{} {kernel:?}: {r:?}", target.name);
+    let spilled: Vec<_> = resources.iter().filter(|r| r.spill_stores + r.spill_loads + r.stack > 0).collect();
+    for r in &spilled {
+        println!("{} {:?}: {r:?}", target.name, named.iter().find(|(n, _)| *n == r.name).unwrap().1);
     }
+    assert!(spilled.is_empty(), "{} of {} kernels spill registers", spilled.len(), named.len());
 }
 
 #[test]
@@ -84,7 +84,8 @@ fn planned_kernels_spill_no_register() {
 #[test]
 #[ignore = "minutes: every kernel of several networks on every target"]
 fn every_planned_kernel_spills_no_register() {
-    for target in GPU_TARGETS {
+    let chosen = std::env::var("MNX_TARGET").ok();
+    for target in GPU_TARGETS.iter().filter(|t| chosen.as_ref().is_none_or(|c| c == t.name)) {
         for storage in [Storage::Bf16, Storage::F32, Storage::F16] {
             for (n, ratio, patch) in [(8, 8, 32), (20, 5, 64), (32, 2, 128), (32, 3, 128), (32, 4, 128), (32, 8, 128), (64, 8, 64)] {
                 assemble(products(n, ratio, patch, storage), target);

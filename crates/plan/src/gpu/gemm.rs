@@ -71,14 +71,15 @@ impl Gemm {
         self.tile.depth + 16 / self.storage.bytes()
     }
 
-    /// Registers that a thread needs, about: sums, one step's factors, the addresses of what it copies.
+    /// Registers that a thread needs, about: sums, one step's factors and the addresses of what it copies, or what the
+    /// block's end adds.
     fn registers(&self) -> usize {
         let t = &self.tile;
         let sums = t.m_tiles * t.columns / 2;
         let rows = (t.depth * self.storage.bytes() / 16 * (self.rows() + t.columns)).div_ceil(32 * t.warps);
         let addresses = if self.stride == [1; 3] { rows.min(8) } else { 2 * rows.min(16) };
         let factors = if self.storage == Storage::F32 { 64 + 32 * t.m_tiles } else { 8 + 4 * t.m_tiles };
-        sums + factors + addresses + 48
+        sums + 48 + (factors + addresses).max(self.epilogue.registers(t.m_tiles, t.columns, self.storage))
     }
 
     /// What a launch costs with this tile; none where it does not fit.

@@ -91,15 +91,18 @@ impl Mlp {
         if self.storage != Storage::F32 && self.tile.m_tiles == 1 && self.tile.chunk.is_multiple_of(32) { 2 } else { 1 }
     }
 
-    /// Registers that a thread needs, about: sums of the result, x, hidden values with GELU's intermediate ones, addresses.
+    /// Registers that a thread needs, about: sums of the result beside x and hidden values with GELU's intermediate ones, or beside what the block's
+    /// end adds to them; addresses.
     fn registers(&self) -> usize {
         let m = self.tile.m_tiles;
         let sums = m * self.out_channels / 2;
-        if self.storage == Storage::F32 {
-            return sums + 136 + 40 * (m - 1);
-        }
-        let held = if self.held() { m * self.channels / 4 } else { 4 * m };
-        sums + held + 16 * m * self.side() + 48
+        let inner = if self.storage == Storage::F32 {
+            88 + 40 * m
+        } else {
+            let held = if self.held() { m * self.channels / 4 } else { 4 * m };
+            held + 16 * m * self.side()
+        };
+        sums + 48 + inner.max(self.epilogue.registers(m, self.out_channels, self.storage))
     }
 
     /// What a launch costs with this tile; none where it does not fit.
