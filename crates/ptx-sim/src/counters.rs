@@ -134,6 +134,11 @@ pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u64) -> u64 {
     if mask == u32::MAX && offsets_ascend(addresses, bytes) {
         return (addresses[31] + bytes - 1) / 32 - addresses[0] / 32 + 1;
     }
+    // All lanes in one sector.
+    let first = addresses[mask.trailing_zeros() as usize & 31] / 32;
+    if addresses.iter().enumerate().all(|(i, a)| mask >> i & 1 == 0 || (a / 32 == first && (a + bytes - 1) / 32 == first)) {
+        return 1;
+    }
     let mut seen = [0u64; 64];
     let mut n = 0;
     for (lane, &address) in addresses.iter().enumerate() {

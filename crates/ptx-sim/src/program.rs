@@ -252,6 +252,15 @@ pub(crate) enum Op {
         b: Reg,
         with: Option<(BoolOp, P, bool)>,
     },
+    /// The same for packed 16-bit floats: results of the low and of the high half.
+    SetpHalves {
+        f: Lane,
+        low: Option<P>,
+        high: Option<P>,
+        a: W,
+        b: W,
+        with: Option<(BoolOp, P, bool)>,
+    },
     Selp(W, W, W, P, bool),
     Selp64(D, D, D, P, bool),
     PredLogic(BoolOp, P, P, P),

@@ -163,3 +163,19 @@ fn gemm_on_tensor_cores() {
         assert_eq!(report.counters.bank_conflicts, 0, "the swizzle avoids all conflicts");
     }
 }
+
+#[test]
+fn the_inventory_of_llvm_decodes_for_every_target() {
+    for (target, ptx) in [
+        ("sm_80", include_str!("llvm_inventory/sm_80.ptx")),
+        ("sm_90a", include_str!("llvm_inventory/sm_90a.ptx")),
+        ("sm_100a", include_str!("llvm_inventory/sm_100a.ptx")),
+        ("sm_120", include_str!("llvm_inventory/sm_120.ptx")),
+    ] {
+        let module = mnx_ptx_sim::Module::parse(ptx).unwrap_or_else(|e| panic!("{target}: {e}"));
+        assert_eq!(module.target, target);
+        let kernel = module.kernel("k").unwrap();
+        assert_eq!(kernel.params.iter().map(|p| (p.offset, p.size)).collect::<Vec<_>>(), [(0, 8), (8, 8), (16, 4)]);
+        assert!(kernel.uses_dynamic_shared && kernel.static_shared == 0);
+    }
+}

@@ -319,3 +319,27 @@ fn illegal_launches_are_refused() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+#[test]
+fn packed_comparisons_give_a_predicate_per_half() {
+    let ptx = entry(
+        "",
+        "ld.global.u32 %r6, [%rd5];\nld.global.u32 %r7, [%rd6];\nsetp.gt.bf16x2 %p1|%p2, %r6, %r7;\nsetp.leu.and.f16x2 %p3|%p4, %r6, %r7, !%p1;\n\
+         selp.b32 %r8, 1, 0, %p1;\nselp.b32 %r9, 2, 0, %p2;\nselp.b32 %r10, 4, 0, %p3;\nselp.b32 %r11, 8, 0, %p4;\nadd.u32 %r8, %r8, %r9;\n\
+         add.u32 %r8, %r8, %r10;\nadd.u32 %r8, %r8, %r11;\nst.global.u32 [%rd7], %r8;",
+    );
+    let mut rig = Rig::new(&ptx);
+    let mut random = Random(5);
+    let [x, y] = [0; 2].map(|_| (0..256).map(|_| random.next()).collect::<Vec<u32>>());
+    let (a, b, c) = (rig.words(&x), rig.words(&y), rig.empty(256));
+    rig.clean(2, 128, 0, &[a, b, c, 0]);
+    for ((x, y), got) in x.iter().zip(&y).zip(rig.read(c, 256)) {
+        let bf16 = |v: u32| mnx_ptx_sim::numeric::bf16_to_f32(v as u16);
+        let f16 = |v: u32| mnx_ptx_sim::numeric::f16_to_f32(v as u16);
+        let greater = [bf16(*x) > bf16(*y), bf16(x >> 16) > bf16(y >> 16)];
+        // Unordered counts as true.
+        let at_most = [f16(*x) > f16(*y), f16(x >> 16) > f16(y >> 16)].map(|g| !g && !greater[0]);
+        let want = [greater[0], greater[1], at_most[0], at_most[1]].iter().enumerate().map(|(i, b)| u32::from(*b) << i).sum::<u32>();
+        assert_eq!(got, want, "{x:#x} {y:#x}");
+    }
+}

@@ -82,7 +82,7 @@ impl<'a, 'c> Warp<'a, 'c> {
             Some(_) => b.at(b.mul(b.div(self.lane, 16usize), 8usize), b.rem(self.lane, 16usize), pitch),
             None => b.mul(self.row, pitch),
         };
-        Rows { buffer: b.shifted(buffer, own), pitch }
+        Rows { buffer: b.shifted(buffer, b.opaque(own)), pitch }
     }
 
     /// Rows of right factors (a row for every column of the product) from the first element of `buffer` on.
@@ -96,7 +96,7 @@ impl<'a, 'c> Warp<'a, 'c> {
             }
             None => b.mul(self.quad, 2 * pitch),
         };
-        Rows { buffer: b.shifted(buffer, own), pitch }
+        Rows { buffer: b.shifted(buffer, b.opaque(own)), pitch }
     }
 
     /// Rows `row..row + 16` over the step from `k` on.

@@ -237,34 +237,58 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         }
     }
 
-    /// Adds a tensor of the result's channels. All of it is asked for before the first value is used.
-    fn add_stored(&self, from: Buffer<'c>, rows: &[Row<'c>], sums: &mut Tile<'c>, place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>)) {
-        let b = self.warp.b;
-        let loaded: Vec<Vec<Val<'c>>> = rows
-            .iter()
-            .map(|row| {
-                let (voxel, valid) = place(row);
-                let load = || -> Vec<Val<'c>> {
-                    let pieces = |&group: &Group| vectors::pieces(b, from, b.at(self.column(group), voxel, self.channels), group.own());
-                    self.groups.iter().flat_map(pieces).collect()
-                };
-                let zeros = || -> Vec<Val<'c>> {
-                    let pieces = |group: &Group| vectors::zero_pieces(b, from.scalar(), group.own());
-                    self.groups.iter().flat_map(pieces).collect()
-                };
-                match valid {
-                    None => load(),
-                    Some(valid) => b.choose(valid, load, zeros),
-                }
-            })
-            .collect();
-        for (row, pieces) in rows.iter().zip(loaded) {
-            let mut addends = pieces.into_iter().flat_map(|p| b.unpack(b.widen(p)));
-            for &group in &self.groups {
-                let old = group.values(&sums[row.block], row.half);
-                let new: Vec<_> = old.into_iter().zip(addends.by_ref()).map(|(v, a)| b.add(v, a)).collect();
-                group.put(&mut sums[row.block], row.half, &new);
+    /// Adds a tensor of the result's channels. All of it is asked for before the first value is used, or all of a row where rows differ.
+    fn add_stored(
+        &self,
+        from: Buffer<'c>,
+        rows: &[Row<'c>],
+        sums: &mut Tile<'c>,
+        place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>),
+    ) {
+        let places: Vec<_> = rows.iter().map(place).collect();
+        if places.iter().all(|(_, valid)| valid.is_none()) {
+            let loaded: Vec<_> = places.iter().map(|&(voxel, _)| self.load_row(from, voxel)).collect();
+            for (row, pieces) in rows.iter().zip(loaded) {
+                let new = self.plus(&self.row_values(sums, row), pieces);
+                self.put_row(sums, row, &new);
             }
+            return;
+        }
+        for (row, (voxel, valid)) in rows.iter().zip(places) {
+            let old = self.row_values(sums, row);
+            // The sum within the branch: only sums live on behind it.
+            let added = || self.plus(&old, self.load_row(from, voxel));
+            let new = match valid {
+                None => added(),
+                Some(valid) => self.warp.b.choose(valid, added, || old.clone()),
+            };
+            self.put_row(sums, row, &new);
+        }
+    }
+
+    /// A lane's columns of a voxel as they are stored.
+    fn load_row(&self, from: Buffer<'c>, voxel: Val<'c>) -> Vec<Val<'c>> {
+        let b = self.warp.b;
+        let pieces = |&group: &Group| vectors::pieces(b, from, b.at(self.column(group), voxel, self.channels), group.own());
+        self.groups.iter().flat_map(pieces).collect()
+    }
+
+    fn plus(&self, values: &[Val<'c>], pieces: Vec<Val<'c>>) -> Vec<Val<'c>> {
+        let b = self.warp.b;
+        let addends = pieces.into_iter().flat_map(|p| b.unpack(b.widen(p)));
+        values.iter().zip(addends).map(|(&v, a)| b.add(v, a)).collect()
+    }
+
+    /// A lane's values in a row, in the order of its columns.
+    fn row_values(&self, sums: &Tile<'c>, row: &Row<'c>) -> Vec<Val<'c>> {
+        self.groups.iter().flat_map(|group| group.values(&sums[row.block], row.half)).collect()
+    }
+
+    fn put_row(&self, sums: &mut Tile<'c>, row: &Row<'c>, mut values: &[Val<'c>]) {
+        for group in &self.groups {
+            let (own, rest) = values.split_at(group.own());
+            group.put(&mut sums[row.block], row.half, own);
+            values = rest;
         }
     }
 

@@ -6,7 +6,7 @@ use super::stage::{Crew, Source, Target, column_at, split};
 use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
-use mnx_plan::gpu::Gemm;
+use mnx_plan::gpu::{Epilogue, Gemm};
 use mnx_plan::kernel::voxels;
 
 pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, buffers: &[Buffer<'c>], shared_bytes: usize) {
@@ -18,7 +18,9 @@ pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, buffers: &[Buffer<'c>], shared
     let warp = Warp::new(b, k.storage, lane);
     let (row_tile, sample) = (b.block(0), b.block(2));
     let share = Share { sample, first_column: b.mul(b.block(1), k.tile.columns), columns: k.tile.columns };
-    let end = End::new(&warp, &k.epilogue, k.grid, k.out_channels, share, &mut args);
+    let nothing = Epilogue { store: false, ..Epilogue::STORE };
+    let epilogue = if k.squares { &nothing } else { &k.epilogue };
+    let end = End::new(&warp, epilogue, k.grid, k.out_channels, share, &mut args);
     let bytes = b.shared_memory(shared_bytes);
     let (stage_bytes, w_at) = k.stage_bytes();
     let element = k.storage.bytes();

@@ -13,9 +13,6 @@ use crate::mlir::{Buffer, Builder, Scalar, Val};
 use mnx_plan::gpu::Mlp;
 use mnx_plan::kernel::voxels;
 
-/// Registers up to which a warp keeps its rows of x for all hidden channels.
-const HELD: usize = 32;
-
 pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
     let mut args = Args::new(buffers);
     let [x, w2, b2, w3, b3] = [0; 5].map(|_| args.next());
@@ -80,11 +77,6 @@ struct Kernel<'k, 'a, 'c> {
 }
 
 impl<'c> Kernel<'_, '_, 'c> {
-    /// Whether a warp's rows of x stay in registers.
-    fn held(&self) -> bool {
-        self.warp.is_short() && self.k.tile.m_tiles * self.k.channels / 4 <= HELD
-    }
-
     fn pieces(&self) -> usize {
         self.k.hidden / self.k.tile.chunk
     }
@@ -122,7 +114,7 @@ impl<'c> Kernel<'_, '_, 'c> {
                 b.warp_barrier();
                 b.when(more, || self.stage_rows(b.add(tile, 1usize)));
             };
-            let held = self.held().then(|| self.lefts());
+            let held = self.k.held().then(|| self.lefts());
             if held.is_some() && more.constant() != Some(0) {
                 next_rows();
                 // Streamed, these copies are of the group of the next piece of weights, which a later barrier of this tile waits for.
@@ -236,8 +228,7 @@ impl<'c> Kernel<'_, '_, 'c> {
         let w2 = warp.right_rows(weights, k.pitch());
         let w3 = warp.right_rows(b.shifted(weights, layout.w3 / element), k.chunk_pitch());
         let b2 = b.shifted(self.biases, b.at(layout.b2 / 4, slot, layout.stage / 4));
-        // Two times 16 hidden channels where one would leave too few independent GELUs.
-        let side = if k.tile.m_tiles == 1 && k.tile.chunk.is_multiple_of(2 * STEP) && warp.is_short() { 2 } else { 1 };
+        let side = k.side();
         let blocks = k.out_channels / 8;
         let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
         let after = b.carry(0usize, k.tile.chunk, side * STEP, &flat, |j, flat| {
@@ -273,6 +264,8 @@ impl<'c> Kernel<'_, '_, 'c> {
                 sums
             });
         }
+        // Keeps the compiler from carrying x, which no iteration changes, in registers after all.
+        b.warp_barrier();
         let rows = warp.left_rows(self.tile, k.pitch());
         over_depth(warp, k.channels, start, &|at, mut sums| {
             let lefts: Vec<Fragment<'c>> = (0..k.tile.m_tiles).map(|m| warp.left(rows, 16 * m, at)).collect();

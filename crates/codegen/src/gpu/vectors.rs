@@ -12,12 +12,6 @@ pub(super) fn pieces<'c>(b: &Builder<'c>, from: Buffer<'c>, at: Val<'c>, count: 
     (0..count).step_by(lanes).map(|i| b.load_whole(from, b.add(at, i), lanes)).collect()
 }
 
-/// Zeros in the same form.
-pub(super) fn zero_pieces<'c>(b: &Builder<'c>, scalar: Scalar, count: usize) -> Vec<Val<'c>> {
-    let lanes = lanes(scalar, count);
-    (0..count).step_by(lanes).map(|_| zero(b, scalar, lanes)).collect()
-}
-
 /// A vector of zeros.
 pub(super) fn zero<'c>(b: &Builder<'c>, scalar: Scalar, lanes: usize) -> Val<'c> {
     b.narrow(b.zero(Ty::vec(Scalar::F32, lanes)), scalar)

@@ -189,6 +189,16 @@ impl<'c> Builder<'c> {
         self.fields(result, Ty::F32, 4)
     }
 
+    /// The same index, of which the compiler knows nothing: sums with constants stay sums, and become offsets of an instruction's address instead
+    /// of registers of their own.
+    pub fn opaque(&self, index: Val<'c>) -> Val<'c> {
+        let word = self.index_cast(index, Scalar::I64);
+        let text = |t: &str| melior::ir::attribute::StringAttribute::new(self.context, t).into();
+        let attributes = [("asm_string", text("mov.b64 $0, $1;")), ("constraints", text("=l,l"))];
+        let same = self.append("llvm.inline_asm", &[self.raw(word)], &[self.ty(Ty::I64)], &attributes, vec![])[0];
+        self.index_cast(self.val(same, Ty::I64), Scalar::Index)
+    }
+
     fn fields(&self, aggregate: Value<'c, 'c>, ty: Ty, count: usize) -> Vec<Val<'c>> {
         (0..count)
             .map(|i| {

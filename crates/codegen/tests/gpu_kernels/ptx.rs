@@ -29,11 +29,12 @@ fn shown() {
     let storage = Storage::parse(&std::env::var("ST").unwrap_or("bf16".into())).unwrap();
     let mut named = Vec::new();
     for (name, taps, stride, transposed, tiles) in [
-        ("k3", 3, 1, false, vec![[32, 32, 8, 16, 8, 3], [32, 32, 16, 16, 4, 3], [32, 32, 8, 16, 4, 3]]),
-        ("k5", 5, 1, false, vec![[32, 32, 8, 16, 8, 2], [32, 32, 8, 16, 4, 2]]),
+        ("k3", 3, 1, false, vec![[32, 32, 8, 16, 8, 3], [32, 32, 4, 16, 4, 3], [32, 32, 4, 16, 8, 3]]),
+        ("k3stem", 3, 1, false, vec![[32, 32, 8, 16, 8, 2]]),
+        ("k5", 5, 1, false, vec![[32, 32, 8, 16, 8, 2], [32, 32, 4, 16, 4, 2]]),
         ("k7", 7, 1, false, vec![[32, 32, 8, 16, 8, 2], [16, 32, 8, 16, 4, 2]]),
         ("k9", 9, 1, false, vec![[16, 32, 8, 16, 4, 2]]),
-        ("k3s2", 3, 2, false, vec![[32, 32, 8, 16, 4, 2], [32, 32, 8, 16, 8, 2]]),
+        ("k3s2", 3, 2, false, vec![[32, 32, 4, 16, 4, 2], [32, 32, 8, 16, 8, 2]]),
         ("k5s2", 5, 2, false, vec![[32, 32, 8, 8, 4, 2]]),
         ("k3t2", 3, 2, true, vec![[32, 32, 8, 16, 4, 2]]),
         ("k5t2", 5, 2, true, vec![[32, 32, 8, 16, 4, 2]]),
@@ -42,7 +43,11 @@ fn shown() {
             let [channels, depth, height, width, run, stages] = t;
             let tile = Tile { channels, depth, height, width, run, stages };
             let n = if transposed { 32 } else { 64 };
-            let k = Depthwise { conv: conv(1, 64, [n; 3], taps, stride, transposed), storage, tile };
+            let mut c = conv(1, 64, [n; 3], taps, stride, transposed);
+            if name.contains("stem") {
+                c.stem = Some(1);
+            }
+            let k = Depthwise { conv: c, storage, tile };
             let k = GpuKernel::Depthwise(k);
             named.push((format!("{name}_{i}"), Kernel::Gpu(k)));
         }

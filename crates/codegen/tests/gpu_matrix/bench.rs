@@ -117,6 +117,13 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
         let g = kernel.geometry();
         let what = Launch { kernel: "kernel", grid: g.grid, block: g.block, dynamic_shared: g.shared_bytes, params: params.clone() };
         let report = launch(&module, &mut memory, &what, &Options { seed, ..Options::default() }).unwrap();
+        if std::env::var_os("MNX_SHOW_COUNTERS").is_some() {
+            let c = &report.counters;
+            println!(
+                "shared: {} requests, {} bank conflicts; global: {} requests, {} sectors; {kernel:?}",
+                c.shared_requests, c.bank_conflicts, c.global_requests, c.global_sectors
+            );
+        }
         assert!(report.is_clean(), "{:#?}\n{kernel:?}", report.findings);
         let left = args.iter().zip(params).filter(|(a, _)| a.written).map(|(arg, at)| {
             let mut bytes = vec![0; arg.len * arg.element.bytes()];

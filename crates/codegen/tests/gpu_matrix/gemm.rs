@@ -36,6 +36,9 @@ fn rounds(storage: Storage, base: u64, change: &dyn Fn(usize, &mut Random, &mut 
         let mut rng = Random::new(seed);
         let mut k = plain(&mut rng, storage);
         change(round, &mut rng, &mut k);
+        while GpuKernel::Gemm(k.clone()).legal(target(round + 1)).is_err() && k.tile.stages > 1 {
+            k.tile.stages -= 1;
+        }
         let kernel = GpuKernel::Gemm(k.clone());
         let given = Buffers::random(&kernel, &mut rng);
         let left = run(&kernel, &given, target(round + 1));

@@ -7,13 +7,16 @@
 mod choose;
 mod layout;
 mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use super::{Family, Geometry, Storage};
 use crate::args::Arg;
 use crate::kernel::{Depthwise as Conv, voxels};
 use crate::target::Gpu;
 
-pub use layout::Layout;
+pub use layout::{Layout, PIECE};
 pub use sweep::{Read, Use, Walk};
 
 /// `conv` (its channels padded, its host tile unused), with the result in `storage` and its statistics of the unrounded values.
@@ -121,17 +124,20 @@ impl Family for Depthwise {
 
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
-        if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || t.width % t.run != 0 {
+        if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || !t.width.is_multiple_of(t.run) {
             return Err(format!("tile {t:?}: width must be a multiple of run, nothing 0"));
         }
         if [t.depth, t.height, t.width].iter().any(|&n| n > 4096) || t.run > 16 || t.channels > 2048 {
             return Err(format!("tile {t:?}: extents up to 4096, run up to 16 and channels up to 2048 expected"));
         }
         let [d, h, w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
-        if t.depth % d != 0 || t.height % h != 0 || t.run % w != 0 {
+        if !t.depth.is_multiple_of(d) || !t.height.is_multiple_of(h) || !t.run.is_multiple_of(w) {
             return Err(format!("tile {t:?}: depth, height and run must be multiples of the upsampling {:?}", [d, h, w]));
         }
-        if t.channels == 0 || t.channels % 16 != 0 || self.conv.channels % t.channels != 0 {
+        if self.conv.input[1] * self.conv.input[2] * self.conv.channels > i32::MAX as usize {
+            return Err(format!("a plane of {:?} voxels of {} channels has more than 2^31 values", self.conv.input, self.conv.channels));
+        }
+        if t.channels == 0 || !t.channels.is_multiple_of(16) || !self.conv.channels.is_multiple_of(t.channels) {
             return Err(format!("{} channels per workgroup must divide {} and be a multiple of 16", t.channels, self.conv.channels));
         }
         if !(2..=8).contains(&t.stages) || (self.conv.stem.is_some() && t.stages != 2) {

@@ -1,6 +1,7 @@
 //! One pointwise convolution as a GEMM: the two halves of an MLP whose channels are many and voxels few, and residual convolutions.
 
 use super::epilogue::Epilogue;
+use super::occupancy::{self, Block, Load};
 use super::{Family, Geometry, Storage};
 use crate::args::Arg;
 use crate::kernel::{Extent, Gelu, voxels};
@@ -70,6 +71,51 @@ impl Gemm {
         self.tile.depth + 16 / self.storage.bytes()
     }
 
+    /// Registers that a thread needs, about: sums, one step's factors and the addresses of what it copies, or what the
+    /// block's end adds.
+    fn registers(&self) -> usize {
+        let t = &self.tile;
+        let sums = t.m_tiles * t.columns / 2;
+        let rows = (t.depth * self.storage.bytes() / 16 * (self.rows() + t.columns)).div_ceil(32 * t.warps);
+        let addresses = if self.stride == [1; 3] { rows.min(8) } else { 2 * rows.min(16) };
+        let factors = if self.storage == Storage::F32 { 64 + 32 * t.m_tiles } else { 8 + 4 * t.m_tiles };
+        sums + 48 + (factors + addresses).max(self.epilogue.registers(t.m_tiles, t.columns, self.storage))
+    }
+
+    /// What a launch costs with this tile; none where it does not fit.
+    fn cycles(&self, gpu: &Gpu) -> Option<f64> {
+        let t = &self.tile;
+        let [row_tiles, column_tiles, samples] = self.geometry().grid.map(|n| n as usize);
+        let e = self.storage.bytes() as f64;
+        let (k, columns, m) = (self.channels as f64, t.columns as f64, t.m_tiles as f64);
+        // Of 16 voxels over 16 input channels.
+        let unit = if self.storage == Storage::F32 {
+            let loads = 8.0 + columns / m;
+            (8.0 * columns + loads, 2.0 * loads, 0.0)
+        } else {
+            let loads = 1.0 + columns / 16.0 / m;
+            (columns / 8.0 + loads, 4.0 * loads, 256.0 * columns)
+        };
+        let row_blocks = (t.warps * t.m_tiles) as f64;
+        let units = row_blocks * k / 16.0;
+        let rows = 16.0 * row_blocks;
+        let staged = (rows + columns) * k * e;
+        let gelu = self.gelu.map_or(0.0, |g| columns / 2.0 * occupancy::gelu_instructions(g));
+        let written = if self.squares { 0.0 } else { 2.0 * rows * columns * e };
+        let load = Load {
+            instructions: units * unit.0 + row_blocks * (gelu + 4.0 * columns + 60.0) + staged / 16.0 / 32.0 * 3.0,
+            shared: units * unit.1 + staged / 128.0,
+            tensor: units * unit.2,
+            cache: staged + written,
+            // Column tiles of the same rows find x in the cache.
+            memory: rows * k * e / column_tiles as f64 + written,
+            steps: k / t.depth as f64,
+            ahead: t.stages as f64 - 1.0,
+        };
+        let shared = self.geometry().shared_bytes as usize;
+        Block { warps: t.warps, registers: self.registers(), shared }.cycles(gpu, row_tiles * column_tiles * samples, &load)
+    }
+
     /// Bytes of a stage: rows of x, then rows of w. The second number is where w starts.
     pub fn stage_bytes(&self) -> (usize, usize) {
         let row = self.pitch() * self.storage.bytes();
@@ -123,19 +169,26 @@ impl Family for Gemm {
     }
 
     fn choose(&mut self, gpu: &Gpu) {
-        let divisor = |n: usize, most: &[usize]| most.iter().copied().find(|c| n.is_multiple_of(*c)).unwrap_or(16);
-        let columns = divisor(self.out_channels, &[64, 48, 32]);
-        let depth = divisor(self.channels, &[64, 32]);
-        self.tile = Tile { warps: 4, m_tiles: 2, columns, depth, stages: (self.channels / depth).clamp(1, 3) };
-        let groups = |k: &Self| k.geometry().grid.iter().product::<u32>() as usize;
-        if groups(self) < 2 * gpu.sms || self.storage == Storage::F32 {
-            self.tile.m_tiles = 1;
+        // A tile that is always legal; what follows looks for the best.
+        self.tile = Tile { warps: 1, m_tiles: 1, columns: 16, depth: 16, stages: 2.min(self.channels / 16) };
+        let divisors = |n: usize| (16..=128).step_by(16).filter(move |d| n.is_multiple_of(*d));
+        let mut found = Vec::new();
+        for depth in divisors(self.channels) {
+            let steps = self.channels / depth;
+            for stages in (1..=4).rev().filter(|s| *s <= steps && (*s > 1 || steps == 1)) {
+                for columns in divisors(self.out_channels) {
+                    for (warps, m_tiles) in [(4, 2), (4, 1), (8, 2), (8, 1), (2, 2), (2, 1), (1, 1)] {
+                        let mut k = self.clone();
+                        k.tile = Tile { warps, m_tiles, columns, depth, stages };
+                        if k.legal(gpu).is_ok() {
+                            found.push((k.tile, k.cycles(gpu)));
+                        }
+                    }
+                }
+            }
         }
-        while groups(self) < gpu.sms && self.tile.columns % 32 == 0 {
-            self.tile.columns /= 2;
-        }
-        while self.geometry().shared_bytes as usize > gpu.shared_block && self.tile.depth % 32 == 0 {
-            self.tile.depth /= 2;
+        if let Some(tile) = occupancy::best(found.into_iter()) {
+            self.tile = tile;
         }
     }
 
@@ -151,8 +204,9 @@ impl Family for Gemm {
                 t.columns, t.depth, self.out_channels, self.channels
             ));
         }
-        if t.m_tiles * t.columns / 2 > 128 {
-            return Err(format!("{} accumulators per thread do not fit its registers", t.m_tiles * t.columns / 2));
+        let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
+        if needed > most {
+            return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
         if self.epilogue.head.is_some() {
             return Err("a head needs all output channels in one workgroup; gpu.mlp fuses it, gpu.gemm does not".into());

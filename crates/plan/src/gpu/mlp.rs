@@ -1,10 +1,14 @@
 //! Expand, GELU, compress and the block's end in one kernel, the hidden values in registers.
 
 use super::epilogue::Epilogue;
+use super::occupancy::{self, Block, Load};
 use super::{Family, Geometry, Storage};
 use crate::args::Arg;
 use crate::kernel::{Extent, Gelu, voxels};
 use crate::target::Gpu;
+
+/// Registers up to which a warp keeps its rows of x.
+const HELD: usize = 32;
 
 /// `h = gelu(w2 x + b2)`, `value = w3 h + b3`, then the epilogue. Normalisation (and GRN) are folded into the weights, per sample, by an earlier launch.
 ///
@@ -77,6 +81,66 @@ impl Mlp {
         Shared { stage_0: x, w3: w2, b2: w2 + w3, stage: w2 + w3 + b2, end: x + self.tile.stages * (w2 + w3 + b2) }
     }
 
+    /// Whether a warp keeps its rows of x in registers for all hidden channels.
+    pub fn held(&self) -> bool {
+        self.storage != Storage::F32 && self.tile.m_tiles * self.channels / 4 <= HELD
+    }
+
+    /// Times 16 hidden channels that a warp works on side by side: two where one row block would leave too few independent GELUs.
+    pub fn side(&self) -> usize {
+        if self.storage != Storage::F32 && self.tile.m_tiles == 1 && self.tile.chunk.is_multiple_of(32) { 2 } else { 1 }
+    }
+
+    /// Registers that a thread needs, about: sums of the result beside x and hidden values with GELU's intermediate ones, or beside what the block's
+    /// end adds to them; addresses.
+    fn registers(&self) -> usize {
+        let m = self.tile.m_tiles;
+        let sums = m * self.out_channels / 2;
+        let inner = if self.storage == Storage::F32 {
+            88 + 40 * m
+        } else {
+            let held = if self.held() { m * self.channels / 4 } else { 4 * m };
+            held + 16 * m * self.side()
+        };
+        sums + 48 + inner.max(self.epilogue.registers(m, self.out_channels, self.storage))
+    }
+
+    /// What a launch costs with this tile; none where it does not fit.
+    fn cycles(&self, gpu: &Gpu) -> Option<f64> {
+        let t = &self.tile;
+        let tiles = voxels(self.grid).div_ceil(self.rows());
+        let groups = tiles.div_ceil(t.tiles);
+        // Row tiles of an average workgroup.
+        let own = tiles as f64 / groups as f64;
+        let e = self.storage.bytes() as f64;
+        let (c, out, hidden, m) = (self.channels as f64, self.out_channels as f64, self.hidden as f64, t.m_tiles as f64);
+        let gelu = 8.0 * occupancy::gelu_instructions(self.gelu);
+        // Of 16 voxels by 16 hidden channels: instructions, cycles of shared memory, multiply-adds on tensor cores.
+        let unit = if self.storage == Storage::F32 {
+            let loads = c / 16.0 * (8.0 + 16.0 / m) + out / m + 32.0;
+            (gelu + 8.0 * (c + out) + loads, 2.0 * loads, 0.0)
+        } else {
+            let again = if self.held() { 0.0 } else { c / 16.0 };
+            let loads = ((c + out) / 16.0 + 2.0) / m + again;
+            (gelu + 4.0 + (c + out) / 8.0 + loads + 8.0 / m, 4.0 * loads, 256.0 * (c + out))
+        };
+        let row_blocks = own * (t.warps * t.m_tiles) as f64;
+        let units = row_blocks * hidden / 16.0;
+        let weights = hidden * (c + out) * e * if self.resident() { 1.0 } else { own };
+        let steps = if self.resident() { 0.0 } else { own * (self.hidden / t.chunk) as f64 };
+        let moved = row_blocks * 16.0 * (c + 2.0 * out) * e;
+        let load = Load {
+            instructions: units * unit.0 + row_blocks * (4.0 * out + 60.0) + weights / 16.0 / 32.0 * 4.0,
+            shared: units * unit.1 + (weights + row_blocks * 16.0 * c * e) / 128.0,
+            tensor: units * unit.2,
+            cache: weights + moved,
+            memory: moved,
+            steps,
+            ahead: t.stages as f64 - 1.0,
+        };
+        Block { warps: t.warps, registers: self.registers(), shared: self.shared().end }.cycles(gpu, groups * self.batch, &load)
+    }
+
     /// Whether all weights stay in shared memory.
     pub fn resident(&self) -> bool {
         self.tile.stages * self.tile.chunk >= self.hidden
@@ -141,18 +205,28 @@ impl Family for Mlp {
     }
 
     fn choose(&mut self, gpu: &Gpu) {
-        let m_tiles = if self.out_channels.max(self.channels) <= 64 && self.storage != Storage::F32 { 2 } else { 1 };
-        let chunk = [64, 48, 32, 16].into_iter().find(|c| self.hidden.is_multiple_of(*c)).unwrap_or(16);
-        self.tile = Tile { warps: 4, m_tiles, chunk, stages: (self.hidden / chunk).min(4), tiles: 1 };
-        // Two workgroups should stand on a multiprocessor side by side.
-        while self.shared().end > gpu.shared_sm / 2 - 1024 && self.tile.stages > 2 {
-            self.tile.stages -= 1;
+        // A tile that is always legal; what follows looks for the best.
+        self.tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: 2.min(self.hidden / 16), tiles: 1 };
+        let whole = voxels(self.grid);
+        let mut found = Vec::new();
+        for chunk in (16..=128).step_by(16).filter(|c| self.hidden.is_multiple_of(*c)) {
+            let pieces = self.hidden / chunk;
+            for stages in [pieces, 4, 3, 2].into_iter().filter(|s| *s <= pieces) {
+                for (warps, m_tiles) in [(4, 2), (4, 1), (8, 2), (8, 1), (6, 2), (6, 1), (12, 2), (12, 1), (2, 2), (2, 1), (1, 1)] {
+                    let count = whole.div_ceil(16 * warps * m_tiles);
+                    for tiles in [1, 2, 3, 4, 6, 8, 12, 16].into_iter().filter(|t| *t <= count) {
+                        let mut k = self.clone();
+                        k.tile = Tile { warps, m_tiles, chunk, stages, tiles };
+                        if k.legal(gpu).is_ok() {
+                            found.push((k.tile, k.cycles(gpu)));
+                        }
+                    }
+                }
+            }
         }
-        while self.shared().end > gpu.shared_block && self.tile.chunk > 16 {
-            self.tile.chunk = [32, 16].into_iter().find(|c| *c < self.tile.chunk && self.hidden.is_multiple_of(*c)).unwrap_or(16);
+        if let Some(tile) = occupancy::best(found.into_iter()) {
+            self.tile = tile;
         }
-        let tiles = voxels(self.grid).div_ceil(self.rows());
-        self.tile.tiles = (tiles * self.batch / (4 * gpu.sms)).clamp(1, 16);
     }
 
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
@@ -166,9 +240,9 @@ impl Family for Mlp {
         if !self.resident() && t.stages < 2 {
             return Err("streamed weights need two stages".into());
         }
-        // Accumulators of a warp, 4 per thread and block of 16 by 8, beside everything else.
-        if t.m_tiles * self.out_channels / 2 > 160 {
-            return Err(format!("{} accumulators per thread do not fit its registers", t.m_tiles * self.out_channels / 2));
+        let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
+        if needed > most {
+            return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
         Ok(())
     }

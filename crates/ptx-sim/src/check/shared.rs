@@ -146,16 +146,22 @@ impl SharedWatch {
             let at = address + step;
             let word = at as usize / 4;
             if width == 4 && self.uniform[word] {
-                // The usual case: written before a barrier of the whole CTA, read by this warp only since then, or by nobody.
+                // The usual case: written before a barrier of the whole CTA or by this lane, and earlier readers need no second look.
                 let cell = &mut self.cells[4 * word];
-                let settled = cell.pending == 0
-                    && cell.written >= self.start
-                    && cell.written < full
-                    && (cell.read < full || cell.readers == 1 << warp);
-                if settled {
-                    let fresh = cell.read < full || cell.read < self.synced[warp][warp];
-                    cell.reader_lane = if fresh || usize::from(cell.reader_lane) == lane { lane as u8 } else { MANY };
-                    cell.readers = 1 << warp;
+                let known = cell.written >= self.start && (cell.written < full || wrote_itself(cell, warp, lane));
+                let keep = if cell.read < full {
+                    Some(0)
+                } else if cell.read == self.now {
+                    Some(cell.readers)
+                } else if cell.readers == 1 << warp {
+                    Some(if cell.read < self.synced[warp][warp] { 0 } else { 1 << warp })
+                } else {
+                    None
+                };
+                if let (0, true, Some(keep)) = (cell.pending, known, keep) {
+                    let alone = keep == 0 || (keep == 1 << warp && usize::from(cell.reader_lane) == lane);
+                    cell.reader_lane = if alone { lane as u8 } else { MANY };
+                    cell.readers = keep | 1 << warp;
                     cell.read = self.now;
                     continue;
                 }

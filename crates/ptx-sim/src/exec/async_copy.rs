@@ -103,10 +103,12 @@ pub(crate) fn land(cta: &mut Cta<'_>, warp: usize, copies: &[Copy]) {
         if take > 0
             && let Ok((allocation, _, offset)) = memory.find(c.global, take, false)
         {
-            for (k, byte) in data[..take as usize].iter_mut().enumerate() {
-                *byte = allocation.load(offset + k as u64, 1) as u8;
-                written &= allocation.is_written(offset + k as u64, 1);
+            // The source is aligned to the whole copy; bytes of its last word beyond what is taken are cut off again.
+            written = (0..take).all(|k| allocation.is_written(offset + k, 1));
+            for (k, word) in data[..(take as usize).next_multiple_of(4)].chunks_exact_mut(4).enumerate() {
+                word.copy_from_slice(&(allocation.load(offset + 4 * k as u64, 4) as u32).to_le_bytes());
             }
+            data[take as usize..].fill(0);
         }
         cta.shared[at..at + size].copy_from_slice(&data[..size]);
         if cta.watch_shared {

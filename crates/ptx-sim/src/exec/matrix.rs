@@ -1,10 +1,9 @@
 //! `ldmatrix`, `stmatrix`, `movmatrix`, `mma`: gathers rows, leaves the arithmetic to `tensor`.
 
 use super::alu::put;
-use super::memory::{Site, addresses, lanes, shared_lanes, store_shared, touch_shared};
+use super::memory::{Site, addresses, lanes, read_shared, shared_lanes, store_shared};
 use crate::Row;
 use crate::check::FindingKind;
-use crate::check::shared::Touch;
 use crate::cta::Cta;
 use crate::program::{Inst, Op, Reg};
 use crate::syntax::Space;
@@ -53,19 +52,16 @@ fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d
     let site = Site { warp: warp.index, line };
     let (a, good) = rows(cta, warp, site, count, base, offset);
     cta.tally.rest.read.add(Space::Shared, 16 * u64::from(good.count_ones()));
-    // Lanes read what other lanes point at, so races are judged for the lane that receives; one row element pair at a time.
+    // A row of 16 bytes is read as a whole, for the lane that points at it.
+    for step in [0, 4, 8, 12] {
+        read_shared(cta, site, &a, good, step, 4);
+    }
     for (reg, &slot) in d.iter().enumerate() {
         let mut out = [0; 32];
         for lane in lanes(mask) {
             for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
                 if good >> row & 1 == 1 {
                     let at = a[row] + byte as u64;
-                    // Two halves of one word are one touch.
-                    if trans {
-                        touch_shared(cta, site, lane, at, 2, Touch::Read);
-                    } else if e == 0 {
-                        touch_shared(cta, site, lane, at, 4, Touch::Read);
-                    }
                     let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
                     out[lane] |= half << (16 * e);
                 }

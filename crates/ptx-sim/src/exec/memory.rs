@@ -94,10 +94,18 @@ pub(super) fn by_space(space: Space, addresses: [u64; 32], mask: u32, mut f: imp
     }
 }
 
+/// The bits that any active lane's address has.
+fn union(a: &[u64; 32], mask: u32) -> u64 {
+    if mask == u32::MAX {
+        return a.iter().fold(0, |all, a| all | a);
+    }
+    a.iter().enumerate().fold(0, |all, (i, a)| all | if mask >> i & 1 == 1 { *a } else { 0 })
+}
+
 /// Drops lanes whose address is no multiple of `bytes`.
 pub(super) fn aligned(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
     // Nearly always all lanes are good: one look at all of them together.
-    if a.iter().enumerate().fold(0, |all, (i, a)| all | if mask >> i & 1 == 1 { *a } else { 0 }) & (bytes - 1) == 0 {
+    if union(a, mask) & (bytes - 1) == 0 {
         return mask;
     }
     let mut good = mask;
@@ -116,8 +124,8 @@ pub(super) fn aligned(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, b
 
 /// Drops lanes that leave a space of `size` bytes.
 fn bounded(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64, size: u64, space: Space) -> u32 {
-    let highest = a.iter().enumerate().fold(0, |most, (i, a)| if mask >> i & 1 == 1 { most.max(*a) } else { most });
-    if highest.saturating_add(bytes) <= size {
+    // No address exceeds the union of their bits.
+    if union(a, mask).saturating_add(bytes) <= size {
         return mask;
     }
     let mut good = mask;
@@ -182,6 +190,15 @@ pub(super) fn touch_shared(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, 
     }
 }
 
+/// The same for loads of one element by each lane, at its address plus `step`.
+pub(super) fn read_shared(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, step: u64, width: u64) {
+    if cta.watch_shared {
+        for (lane, at, p) in cta.watch.read_lanes(a, mask, step, width as usize, site.warp) {
+            problem(cta, site, lane, at, p);
+        }
+    }
+}
+
 /// The same for the begin of an asynchronous copy.
 pub(super) fn touch_copy(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, bytes: u64) {
     if cta.watch_shared
@@ -236,11 +253,7 @@ fn load_shared(
 ) {
     for (k, d) in d.iter().enumerate() {
         let step = k as u64 * width;
-        if cta.watch_shared {
-            for (lane, at, p) in cta.watch.read_lanes(a, good, step, width as usize, site.warp) {
-                problem(cta, site, lane, at, p);
-            }
-        }
+        read_shared(cta, site, a, good, step, width);
         match d {
             None => {}
             Some(Reg::W(d)) if width == 4 => {
@@ -260,6 +273,55 @@ fn load_shared(
             }
         }
     }
+}
+
+/// Loads of 32-bit elements that all lie in one allocation, the usual case; false if they do not, and nothing has been done.
+fn load_global(cta: &mut Cta<'_>, warp: &mut Warp, site: Site, a: &[u64; 32], good: u32, access: &Access, d: &[Option<Reg>]) -> bool {
+    let bytes = 4 * d.len() as u64;
+    if access.width != 4 || d.iter().any(|d| !matches!(d, Some(Reg::W(_)))) {
+        return false;
+    }
+    let (mut low, mut high) = (u64::MAX, 0);
+    for lane in lanes(good) {
+        low = low.min(a[lane]);
+        high = high.max(a[lane]);
+    }
+    let memory = cta.memory;
+    let span = high.wrapping_sub(low).saturating_add(bytes);
+    let Ok((allocation, index, first)) = memory.find(low, span, false) else { return false };
+    let mut before = u64::MAX;
+    for lane in lanes(good) {
+        let offset = a[lane] - low + first;
+        // Lanes on one address are looked at once.
+        if offset == before {
+            continue;
+        }
+        before = offset;
+        if cta.checks.uninitialised && !allocation.is_written(offset, bytes) {
+            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
+                format!("{bytes} bytes at global {:#x} are read before all of them are written", a[lane])
+            });
+        }
+        if cta.races.is_some() && !access.strong {
+            for k in 0..d.len() as u64 {
+                touch_global(cta, site, lane, (a[lane], index, offset + 4 * k), 4, false);
+            }
+        }
+    }
+    for (k, d) in d.iter().enumerate() {
+        let Some(Reg::W(d)) = d else { continue };
+        let row = &mut warp.w[*d as usize];
+        let step = first + 4 * k as u64;
+        if low == high {
+            let v = allocation.load(step, 4) as u32;
+            super::alu::put(row, good, |_| v);
+        } else {
+            for lane in lanes(good) {
+                row[lane] = allocation.load(a[lane] - low + step, 4) as u32;
+            }
+        }
+    }
+    true
 }
 
 pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, access: &Access, sign: u8, d: &[Option<Reg>]) {
@@ -299,10 +361,15 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
         cta.tally.rest.read.add(space, bytes * u64::from(good.count_ones()));
         let mut zero = mask & !good;
         let memory = cta.memory;
-        if space == Space::Shared {
-            load_shared(cta, warp, site, a, good, width, &extend, d);
-        }
-        for lane in lanes(if space == Space::Shared { 0 } else { good }) {
+        let done = match space {
+            Space::Shared => {
+                load_shared(cta, warp, site, a, good, width, &extend, d);
+                true
+            }
+            Space::Global => load_global(cta, warp, site, a, good, access, d),
+            _ => false,
+        };
+        for lane in lanes(if done { 0 } else { good }) {
             let at = a[lane];
             match space {
                 Space::Global | Space::Generic => match memory.find(at, bytes, false) {

@@ -184,7 +184,8 @@ fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u
 /// True if the instruction may run now; else the group has been parked until the missing lanes come. `named` are the lanes it needs.
 fn gather(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, named: u32) -> bool {
     let missing = named & !warp.mask;
-    if missing == 0 || std::mem::take(&mut warp.forced) {
+    let forced = std::mem::take(&mut warp.forced);
+    if missing == 0 || forced {
         return true;
     }
     let gone = missing & !warp.live;

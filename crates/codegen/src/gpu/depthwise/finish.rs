@@ -21,47 +21,62 @@ impl<'a, 'c> Finish<'a, 'c> {
     /// What the sums completed by a step give; the first steps of a slab only lead to its first output planes.
     pub(super) fn step(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>]) -> Vec<Val<'c>> {
         let b = self.b;
-        b.choose(b.ge(step, self.lead), || self.store(step, done, running), || running.to_vec())
+        let finishes = b.and(b.ge(step, self.lead), b.lt(step, self.place.steps));
+        b.choose(
+            finishes,
+            || {
+                let first = self.first_plane(step);
+                // Nearly all threads have all of their outputs: those take a way without tests.
+                b.choose(self.whole(first), || self.store(step, done, running, false), || self.store(step, done, running, true))
+            },
+            || running.to_vec(),
+        )
     }
 
-    fn store(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>]) -> Vec<Val<'c>> {
+    /// The first output plane that a step completes.
+    fn first_plane(&self, step: Val<'c>) -> Val<'c> {
+        self.b.mul(self.b.add(self.place.origin, step), self.k.conv.axis(0).out_step())
+    }
+
+    /// Whether every output that the thread's sums are for exists.
+    fn whole(&self, plane: Val<'c>) -> Val<'c> {
+        let (k, b) = (self.k, self.b);
+        let outputs = [k.conv.axis(0).out_step(), k.conv.axis(1).out_step(), k.tile.run];
+        let tiled = [outputs[0], k.tile.height, k.tile.width];
+        let first = [plane, self.place.corner[0], self.place.corner[1]];
+        (0..3).fold(b.lt(0usize, 1usize), |all, a| {
+            let extent = k.conv.output[a];
+            if extent.is_multiple_of(tiled[a]) { all } else { b.and(all, b.le(b.add(first[a], outputs[a]), extent)) }
+        })
+    }
+
+    /// Stores and counts what exists; `tested` if that may not be all.
+    fn store(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>], tested: bool) -> Vec<Val<'c>> {
         let (k, b, place) = (self.k, self.b, self.place);
         let [d, h, w] = k.conv.output;
         let [planes, rows] = [0, 1].map(|a| k.conv.axis(a).out_step());
         let run = k.tile.run;
         let mut statistics = (!running.is_empty()).then(|| Running::new(b, running, b.eq(step, self.lead), [done[0], done[1]]));
-        let group = b.add(place.origin, step);
+        let first = self.first_plane(step);
         let channel = b.at(place.channel, place.pair, 2);
+        let below = |at: Val<'c>, bound: usize| if tested { b.lt(at, bound) } else { b.lt(0usize, 1usize) };
         for i in 0..planes {
-            let plane = b.at(i, group, planes);
-            let has_plane = if d % planes == 0 { b.lt(0usize, 1usize) } else { b.lt(plane, d) };
+            let plane = b.add(first, i);
+            let has_plane = below(plane, d);
             for j in 0..rows {
                 let row = b.add(place.corner[0], j);
-                let has_row = if h % k.tile.height == 0 { b.lt(0usize, 1usize) } else { b.lt(row, h) };
-                // Rows that a thread has or has not together are told from the count.
-                let counted_row = if h % rows == 0 { b.lt(0usize, 1usize) } else { has_row };
+                let has_row = b.and(has_plane, below(row, h));
                 let line = b.at(row, b.at(plane, place.sample, d), h);
-                let first = b.at(channel, b.at(place.corner[1], line, w), k.conv.channels);
-                let values = &done[(i * rows + j) * run * 2..][..run * 2];
-                let has_column = |u: usize| {
-                    if w % k.tile.width == 0 { b.lt(0usize, 1usize) } else { b.lt(b.add(place.corner[1], u), w) }
-                };
-                let put = |u: usize| {
-                    let pair = b.narrow(b.pack(&values[2 * u..2 * u + 2]), self.y.scalar());
-                    b.store_whole(pair, self.y, b.add(first, u * k.conv.channels));
-                };
-                b.when(b.and(has_plane, has_row), || {
-                    if w % run == 0 {
-                        b.when(has_column(0), || (0..run).for_each(put));
-                    } else {
-                        (0..run).for_each(|u| b.when(has_column(u), || put(u)));
-                    }
-                });
-                if let Some(statistics) = &mut statistics {
-                    for u in 0..run {
-                        let counted = if w % run == 0 { b.lt(0usize, 1usize) } else { has_column(u) };
-                        let counted = b.and(b.and(has_plane, counted_row), counted);
-                        statistics.add([values[2 * u], values[2 * u + 1]], counted);
+                let at = b.at(channel, b.at(place.corner[1], line, w), k.conv.channels);
+                for u in 0..run {
+                    let pair = [0, 1].map(|c| done[((i * rows + j) * run + u) * 2 + c]);
+                    let has = b.and(has_row, below(b.add(place.corner[1], u), w));
+                    b.when(has, || {
+                        let rounded = b.narrow(b.pack(&pair), self.y.scalar());
+                        b.store_whole(rounded, self.y, b.add(at, u * k.conv.channels));
+                    });
+                    if let Some(statistics) = &mut statistics {
+                        statistics.add(pair, has);
                     }
                 }
             }

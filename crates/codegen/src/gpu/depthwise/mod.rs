@@ -44,20 +44,34 @@ pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
     if partials.is_some() {
         first.extend(Running::start(b));
     }
-    let last = b.carry(0usize, place.steps, 1, &first, |step, carried| {
-        let slot = carried[0];
-        staging.turn(step, slot);
-        b.phase("sum");
-        let (done, open) = sums.step(step, slot, &carried[1..count]);
-        b.phase("store");
-        let running = finish.step(step, &done, &carried[count..]);
-        let mut next = vec![staging.after(slot)];
-        next.extend(open);
-        next.extend(running);
-        next
+    let turn = unrolled(k);
+    let last = b.carry(0usize, place.steps, turn, &first, |start, carried| {
+        let mut carried = carried.to_vec();
+        for i in 0..turn {
+            let step = b.add(start, i);
+            let slot = carried[0];
+            staging.turn(step, slot);
+            b.phase("sum");
+            let (done, open) = sums.step(step, slot, &carried[1..count]);
+            b.phase("store");
+            let running = finish.step(step, &done, &carried[count..]);
+            carried = [vec![staging.after(slot)], open, running].concat();
+        }
+        carried
     });
     if let Some(partials) = partials {
         b.phase("statistics");
         statistics::merge(k, b, &place, &last[count..], shared, partials);
     }
 }
+
+/// Steps in one turn of the loop. After as many as there are sets of sums, each set is back in its registers: nothing has to be moved. Steps
+/// beyond the last do nothing.
+fn unrolled(k: &Depthwise) -> usize {
+    let sets = k.walk().groups;
+    let multiply = 2 * k.conv.taps.iter().product::<usize>() * k.tile.run;
+    if sets * multiply <= UNROLLED { sets } else { 1 }
+}
+
+/// Multiply-adds of a turn up to which steps are unrolled.
+const UNROLLED: usize = 1500;

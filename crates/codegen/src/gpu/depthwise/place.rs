@@ -48,7 +48,7 @@ impl<'c> Place<'c> {
         let first = if one_slab { b.index(0) } else { b.mul(slab, slab_groups) };
         let groups = if one_slab {
             b.index(all)
-        } else if all % slab_groups == 0 {
+        } else if all.is_multiple_of(slab_groups) {
             b.index(slab_groups)
         } else {
             b.min(slab_groups, b.sub(all, first))

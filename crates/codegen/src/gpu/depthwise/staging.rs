@@ -2,28 +2,9 @@
 
 use super::place::Place;
 use super::stem::Stem;
-use crate::mlir::{Buffer, Builder, Val};
+use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::gpu::Depthwise;
-use mnx_plan::gpu::depthwise::{Layout, Read, Walk};
-
-/// Pieces per thread up to which their places are worked out once, before the walk.
-const REMEMBERED: usize = 4;
-
-/// Bytes of a piece: the longest that one copy moves.
-const PIECE: usize = 16;
-
-/// A piece of a plane.
-#[derive(Clone, Copy)]
-pub(super) struct Piece<'c> {
-    /// First element in the staged plane.
-    pub(super) slot: Val<'c>,
-    /// First element in the plane of x, from its first channel on.
-    pub(super) from: Val<'c>,
-    /// Inside the image.
-    pub(super) valid: Val<'c>,
-    /// The thread has this piece.
-    pub(super) exists: Val<'c>,
-}
+use mnx_plan::gpu::depthwise::{Layout, PIECE, Read, Walk};
 
 pub(super) struct Staging<'a, 'c> {
     k: &'a Depthwise,
@@ -33,8 +14,14 @@ pub(super) struct Staging<'a, 'c> {
     planes: Buffer<'c>,
     layout: Layout,
     walk: Walk,
-    pieces: Vec<Piece<'c>>,
+    places: Places<'c>,
     stem: Option<Stem<'a, 'c>>,
+}
+
+/// Places in a plane of x, as 32-bit integers, negative outside the image: of the thread's pieces, or a list of all.
+enum Places<'c> {
+    Own(Vec<Val<'c>>),
+    Listed(Buffer<'c>),
 }
 
 impl<'a, 'c> Staging<'a, 'c> {
@@ -50,53 +37,49 @@ impl<'a, 'c> Staging<'a, 'c> {
         let scalar = super::taps::storage(k.storage);
         let bytes = layout.plane * walk.planes.len() * k.tile.stages;
         let planes = b.view(shared, 0usize, scalar, bytes / scalar.bytes());
-        let stem = stem.map(|(w, bias)| Stem::new(k, b, place, x, w, bias, shared));
-        let mut staging = Self { k, b, place, x, planes, layout, walk, pieces: Vec::new(), stem };
-        let each = staging.count().div_ceil(k.threads());
-        if each <= REMEMBERED && k.conv.stem.is_none() {
-            staging.pieces = (0..each).map(|i| staging.piece(b.add(place.thread, i * k.threads()))).collect();
-        }
-        staging
+        let all = k.places();
+        let places = match layout.places {
+            None => {
+                let each = all.div_ceil(k.threads());
+                Places::Own((0..each).map(|i| piece_place(k, b, place, b.add(place.thread, i * k.threads()))).collect())
+            }
+            Some(at) => {
+                let list = b.view(shared, at, Scalar::I32, all);
+                b.phase("places");
+                b.each(place.thread, all, k.threads(), |n| {
+                    let value = if k.conv.stem.is_some() { voxel_place(k, b, place, n) } else { piece_place(k, b, place, n) };
+                    b.store(value, list, n);
+                });
+                Places::Listed(list)
+            }
+        };
+        let stem = match (stem, &places) {
+            (Some((w, bias)), Places::Listed(list)) => Some(Stem::new(k, b, place, [x, w, bias], shared, *list)),
+            _ => None,
+        };
+        Self { k, b, place, x, planes, layout, walk, places, stem }
     }
 
-    fn lanes(&self) -> usize {
-        PIECE / self.k.storage.bytes()
-    }
-
-    /// Pieces of a plane.
-    fn count(&self) -> usize {
-        self.k.staged().iter().product::<usize>() * self.k.tile.channels / self.lanes()
-    }
-
-    fn piece(&self, number: Val<'c>) -> Piece<'c> {
+    /// Copies a plane of x, from its first channel on, to a staged one. Each thread's list entries are those that it wrote itself.
+    fn copy(&self, from: Buffer<'c>, to: Buffer<'c>) {
         let (k, b) = (self.k, self.b);
-        let lanes = self.lanes();
-        let per_voxel = k.tile.channels / lanes;
-        let (chunk, voxel) = (b.rem(number, per_voxel), b.div(number, per_voxel));
-        let [_, columns] = k.staged();
-        let at = [b.div(voxel, columns), b.rem(voxel, columns)];
-        let slot = b.add(b.at(b.mul(chunk, lanes), at[1], k.tile.channels), b.mul(at[0], self.layout.pitch));
-        let [row, column] = source(k, b, self.place, at);
-        let [_, h, w] = k.conv.input;
-        let valid = b.and(b.within(row, h), b.within(column, w));
-        let from = b.at(b.at(self.place.channel, chunk, lanes), b.at(column, row, w), k.conv.channels);
-        Piece { slot, from, valid, exists: b.lt(number, self.count()) }
-    }
-
-    /// Calls `body` with each piece of this thread.
-    fn each_piece(&self, body: &dyn Fn(Piece<'c>)) {
-        let (b, threads) = (self.b, self.k.threads());
-        if self.pieces.is_empty() {
-            b.each(self.place.thread, self.count(), threads, |number| {
-                let piece = self.piece(number);
-                body(Piece { exists: b.lt(0usize, 1usize), ..piece });
-            });
-        }
-        for (i, &piece) in self.pieces.iter().enumerate() {
-            if (i + 1) * threads <= self.count() {
-                body(piece);
-            } else {
-                b.when(piece.exists, || body(piece));
+        let (threads, all) = (k.threads(), k.places());
+        let lanes = PIECE / k.storage.bytes();
+        let one = |n: Val<'c>, place: Val<'c>| {
+            let valid = b.ge(place, b.int(Ty::I32, 0));
+            b.copy_async(from, b.index_cast(place, Scalar::Index), to, b.mul(n, lanes), PIECE, Some(valid));
+        };
+        match &self.places {
+            Places::Listed(list) => b.each(self.place.thread, all, threads, |n| one(n, b.load(*list, n))),
+            Places::Own(own) => {
+                for (i, &place) in own.iter().enumerate() {
+                    let n = b.add(self.place.thread, i * threads);
+                    if (i + 1) * threads <= all {
+                        one(n, place);
+                    } else {
+                        b.when(b.lt(n, all), || one(n, place));
+                    }
+                }
             }
         }
     }
@@ -119,7 +102,7 @@ impl<'a, 'c> Staging<'a, 'c> {
                     None => {
                         let to = b.shifted(self.planes, self.slot(slot, t));
                         let from = b.shifted(self.x, b.mul(b.at(plane, self.place.sample, d), h * w * k.conv.channels));
-                        self.each_piece(&|piece| b.copy_async(from, piece.from, to, piece.slot, PIECE, Some(piece.valid)));
+                        self.copy(from, to);
                     }
                 });
             }
@@ -136,8 +119,7 @@ impl<'a, 'c> Staging<'a, 'c> {
                 let plane = input_plane(k, b, self.place, step, read);
                 b.when(b.within(plane, k.conv.input[0]), || {
                     let to = b.shifted(self.planes, self.slot(slot, t));
-                    let raw = b.at(t, slot, self.walk.planes.len());
-                    self.each_piece(&|piece| stem.piece(piece, raw, to));
+                    stem.transform(b.at(t, slot, self.walk.planes.len()), to);
                 });
             }
         });
@@ -188,8 +170,33 @@ pub(super) fn input_plane<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>,
     b.at(read.at, b.add(place.origin, step), k.conv.axis(0).in_step())
 }
 
+/// The place in a plane of x of a voxel of the staged plane, in voxels; negative outside the image.
+fn voxel_place<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, voxel: Val<'c>) -> Val<'c> {
+    let [_, columns] = k.staged();
+    let [row, column] = source(k, b, place, [b.div(voxel, columns), b.rem(voxel, columns)]);
+    let [_, h, w] = k.conv.input;
+    or_negative(b, b.and(b.within(row, h), b.within(column, w)), b.at(column, row, w))
+}
+
+/// The place in a plane of x of a piece of the staged plane; negative outside the image and for the gaps between rows.
+fn piece_place<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, number: Val<'c>) -> Val<'c> {
+    let lanes = PIECE / k.storage.bytes();
+    let (per_voxel, per_row) = (k.tile.channels / lanes, k.pitch() / lanes);
+    let (above, along) = (b.div(number, per_row), b.rem(number, per_row));
+    let (voxel, chunk) = (b.div(along, per_voxel), b.rem(along, per_voxel));
+    let [row, column] = source(k, b, place, [above, voxel]);
+    let [_, h, w] = k.conv.input;
+    let valid = b.and(b.and(b.within(row, h), b.within(column, w)), b.lt(voxel, k.staged()[1]));
+    or_negative(b, valid, b.at(b.at(place.channel, chunk, lanes), b.at(column, row, w), k.conv.channels))
+}
+
+fn or_negative<'c>(b: &Builder<'c>, valid: Val<'c>, place: Val<'c>) -> Val<'c> {
+    let outside = b.int(Ty::I32, -1);
+    b.select(valid, b.index_cast(place, Scalar::I32), outside)
+}
+
 /// The row and column of x at a place of the staged plane; they may lie outside.
-pub(super) fn source<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, at: [Val<'c>; 2]) -> [Val<'c>; 2] {
+fn source<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, at: [Val<'c>; 2]) -> [Val<'c>; 2] {
     [1, 2].map(|a| {
         let axis = k.conv.axis(a);
         let extent = [k.tile.height, k.tile.width][a - 1];

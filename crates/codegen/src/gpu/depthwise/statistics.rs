@@ -28,8 +28,8 @@ impl<'a, 'c> Running<'a, 'c> {
     /// Counts a pair of values.
     pub(super) fn add(&mut self, value: [Val<'c>; 2], counted: Val<'c>) {
         let b = self.b;
-        for i in 0..2 {
-            let apart = b.sub(value[i], self.first[i]);
+        for (i, value) in value.into_iter().enumerate() {
+            let apart = b.sub(value, self.first[i]);
             let apart = b.select(counted, apart, b.f32(0.0));
             self.sum[i] = b.add(self.sum[i], apart);
             self.squares[i] = b.fma(apart, apart, self.squares[i]);

@@ -7,9 +7,6 @@ use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
 use mnx_plan::gpu::{Depthwise, Storage};
 
-/// Rows of taps from which on the rows are a loop: unrolled, the code would outgrow the instruction cache.
-const LOOPED: usize = 5;
-
 pub(super) struct Sums<'a, 'c> {
     k: &'a Depthwise,
     b: &'a Builder<'c>,
@@ -63,7 +60,8 @@ impl<'a, 'c> Sums<'a, 'c> {
         let mut sums = sums.to_vec();
         for (t, read) in self.walk.planes.iter().enumerate() {
             let plane = input_plane(k, b, self.place, step, read);
-            sums = b.choose(b.within(plane, k.conv.input[0]), || self.plane(t, &read.uses, slot, &sums), || sums.clone());
+            let there = b.and(b.within(plane, k.conv.input[0]), b.lt(step, self.place.steps));
+            sums = b.choose(there, || self.plane(t, &read.uses, slot, &sums), || sums.clone());
         }
         let finished = k.conv.axis(0).out_step();
         let done = sums.drain(..finished * self.shape[1] * self.shape[2] * 2).collect();
@@ -83,7 +81,7 @@ impl<'a, 'c> Sums<'a, 'c> {
         let own = b.at(b.mul(self.place.pair, pair), self.place.group, steps[0] * pitch);
         let own = b.at(own, self.place.segment, along * voxel);
         let first = b.add(own, b.at(t * plane, slot, self.walk.planes.len() * plane));
-        if !k.conv.transposed && self.rows.len() >= LOOPED && k.layout().weights.is_some() {
+        if k.looped() {
             return b.carry(0usize, self.rows.len(), 1, sums, |row, sums| {
                 let taps = self.taps.row(row);
                 self.row(b.at(first, row, pitch), planes, &[(0, &taps)], sums)

@@ -39,15 +39,12 @@ pub(super) struct TapRow<'a, 'c> {
 impl<'a, 'c> Taps<'a, 'c> {
     pub(super) fn new(k: &'a Depthwise, b: &'a Builder<'c>, place: &Place<'c>, w: Buffer<'c>, shared: Buffer<'c>) -> Self {
         let [kd, kh, kw] = k.conv.taps;
-        let from = |tap: Val<'c>, pair: Val<'c>| {
-            let channel = b.at(place.channel, pair, 2);
-            b.load_whole(w, b.at(channel, tap, k.conv.channels), 2)
-        };
+        let from = |tap: Val<'c>, pair: Val<'c>| b.at(b.at(place.channel, pair, 2), tap, k.conv.channels);
         let kept = match k.layout().weights {
             None => Kept::Registers(
                 (0..kd * kh * kw)
                     .map(|tap| {
-                        let both = from(tap.into(), place.pair);
+                        let both = b.load_whole(w, from(tap.into(), place.pair), 2);
                         [b.extract(both, 0), b.extract(both, 1)]
                     })
                     .collect(),
@@ -63,7 +60,8 @@ impl<'a, 'c> Taps<'a, 'c> {
                     let place = b.at(tw, td, kw);
                     let (couple, which) = (b.div(place, 2usize), b.rem(place, 2usize));
                     let slot = b.at(b.at(b.mul(which, 2usize), pair, 4), b.at(couple, th, row / 2), 4 * pairs);
-                    b.store_whole(from(tap, pair), to, slot);
+                    // Done with the first step's planes.
+                    b.copy_async(w, from(tap, pair), to, slot, 8, None);
                 });
                 Kept::Shared(to)
             }

@@ -1,0 +1,114 @@
+//! What a multiprocessor makes of a tile: registers, how many blocks stand side by side, and a coarse time that ranks tiles.
+//!
+//! Times are in cycles of one multiprocessor and presume that what runs side by side overlaps once enough warps are there. They order tiles;
+//! they predict no launch.
+
+use crate::kernel::Gelu;
+use crate::target::Gpu;
+
+/// 32-bit registers of a multiprocessor.
+const REGISTERS: usize = 65_536;
+
+/// Most registers of a thread.
+const PER_THREAD: usize = 255;
+
+/// Clock that cycles are counted in, Hz: all chips here run between 1.4 and 2.4 GHz.
+const CLOCK: f64 = 1.7e9;
+
+/// Warps per multiprocessor that hide the latency of a chain of products, GELU and products.
+const ENOUGH_WARPS: f64 = 12.0;
+
+/// Shared memory that every block takes beside its own.
+const RESERVED: usize = 1024;
+
+/// Cycles from a block's start to its first product: launch, addresses, the first copies.
+const START: f64 = 2000.0;
+
+/// Most registers a thread may use with so many warps per block.
+pub(super) fn most_registers(warps: usize) -> usize {
+    (REGISTERS / (32 * warps) / 8 * 8).min(PER_THREAD)
+}
+
+/// Instructions of a GELU: two comparisons, the polynomial, three products.
+pub(super) fn gelu_instructions(form: Gelu) -> f64 {
+    match form {
+        Gelu::Accurate => 13.0,
+        Gelu::Fast => 9.0,
+    }
+}
+
+/// Cycles from a copy's start to its end, and those that a barrier takes.
+const LATENCY: f64 = 900.0;
+const BARRIER: f64 = 40.0;
+
+/// What one block costs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    /// Warp instructions.
+    pub(super) instructions: f64,
+    /// Cycles of shared memory at 128 bytes each.
+    pub(super) shared: f64,
+    /// Multiply-adds on tensor cores.
+    pub(super) tensor: f64,
+    /// Bytes from or to the second-level cache.
+    pub(super) cache: f64,
+    /// Bytes from or to memory.
+    pub(super) memory: f64,
+    /// Steps that pass through a ring of stages, a barrier each.
+    pub(super) steps: f64,
+    /// Steps whose copies are under way ahead of their use.
+    pub(super) ahead: f64,
+}
+
+/// A block as the multiprocessor sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    pub(super) warps: usize,
+    pub(super) registers: usize,
+    pub(super) shared: usize,
+}
+
+impl Block {
+    /// Blocks that stand side by side; 0 where not even one fits.
+    pub(super) fn per_multiprocessor(&self, gpu: &Gpu) -> usize {
+        if self.registers > most_registers(self.warps) || self.shared > gpu.shared_block {
+            return 0;
+        }
+        let registers = REGISTERS / (self.registers.next_multiple_of(8) * 32 * self.warps);
+        let shared = gpu.shared_sm / (self.shared + RESERVED);
+        registers.min(shared).min(gpu.threads_sm / (32 * self.warps)).min(32)
+    }
+
+    /// Cycles of a launch of `blocks` such blocks; none where it does not fit.
+    pub(super) fn cycles(&self, gpu: &Gpu, blocks: usize, load: &Load) -> Option<f64> {
+        let most = self.per_multiprocessor(gpu);
+        if most == 0 {
+            return None;
+        }
+        let rate = |per_second: f64| per_second / gpu.sms as f64 / CLOCK;
+        let busy = [
+            load.instructions / 4.0,
+            load.instructions * 32.0 / rate(gpu.lane_rate) * 0.8,
+            load.shared,
+            load.tensor / rate(gpu.tensor_rate / 2.0),
+            load.cache / rate(2.0 * gpu.memory_rate),
+            load.memory / rate(gpu.memory_rate),
+        ];
+        // What is not the bottleneck still gets in its way at times.
+        let busy = busy.iter().copied().fold(0.0, f64::max) + 0.2 * busy.iter().sum::<f64>();
+        let each = blocks.div_ceil(gpu.sms);
+        let side = most.min(each);
+        let hidden = ((side * self.warps) as f64 / ENOUGH_WARPS).min(1.0);
+        let rounds = each.div_ceil(side) as f64;
+        // A step's copies are late by what the steps before it, of all blocks side by side, do not cover.
+        let step = busy * side as f64 / load.steps.max(1.0);
+        let late = (LATENCY - load.ahead * step).max(0.0) + BARRIER;
+        Some(each as f64 * busy / hidden + rounds * (START + load.steps * late))
+    }
+}
+
+/// The candidate that takes the fewest cycles; the first of several. None if none fits.
+pub(super) fn best<T>(candidates: impl Iterator<Item = (T, Option<f64>)>) -> Option<T> {
+    let timed = candidates.filter_map(|(tile, cycles)| cycles.map(|c| (tile, c)));
+    timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(tile, _)| tile)
+}
