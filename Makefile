@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO := . target/mnx-env.sh && cargo
 
-.PHONY: demo test setup ptxas release lint doc bench bench-instructions bench-peers clean
+.PHONY: demo test setup ptxas release lint doc bench bench-instructions bench-volume bench-peers clean
 
 ## demo: set up, build, compile the sample network, segment the sample brain; prints where the result and its picture are
 demo: release
@@ -40,6 +40,12 @@ bench: release
 ## bench-instructions: vector instructions of the hot kernels, counted in their assembly
 bench-instructions: release
 	$(CARGO) run --release -p mnx-benches --bin instructions
+
+## bench-volume: resampling of 160^3 voxels, and the peak memory of a 512x512x600 CT from file to file
+bench-volume:
+	$(CARGO) run --release -p mnx-benches --bin volume -- resample
+	$(CARGO) run --release -p mnx-benches --bin volume -- memory
+	$(CARGO) run --release -p mnx-benches --bin volume -- memory --spacing 0
 
 ## bench-peers: mnx against OpenVINO, ONNX Runtime, PyTorch and MONAI; TORCH=0 leaves out the last two (GBs to install), ARGS goes to peers.py
 bench-peers: release

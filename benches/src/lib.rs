@@ -1,7 +1,7 @@
 //! Measurements: the two binaries of mnx, driven as a user drives them.
 //!
 //! Room: what is timed, on which machine, and how the tables of `benches/results` are written.
-//! May import: nothing of ours; it runs `mnxc` and `mnx`.
+//! May import: nothing of ours, it runs `mnxc` and `mnx`; `bin/volume.rs` alone measures the volume crate by itself.
 //! Never: assertions on time.
 //! Start reading at: `bin/e2e.rs`.
 #![forbid(unsafe_code)]

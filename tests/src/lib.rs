@@ -11,4 +11,6 @@ pub mod cases;
 pub mod golden;
 pub mod host;
 pub mod networks;
+pub mod nnunet;
+pub mod pytorch;
 pub mod same;

@@ -29,6 +29,13 @@ fn every_command_of_the_readme_works() {
     let bin = mnx_tests::binaries::folder();
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root().join("examples"), dir.path().join("examples")).unwrap();
+    // What the section on nnU-Net has at hand.
+    mnx_tests::nnunet::Case::named("v2_ct_iso").rebuild(&dir.path().join("nnUNet_results"));
+    let ct = root().join("tests/data/torso_ct/ct.nii.gz");
+    std::fs::create_dir(dir.path().join("imagesTs")).unwrap();
+    for name in ["ct.nii.gz", "imagesTs/torso_0000.nii.gz"] {
+        std::os::unix::fs::symlink(&ct, dir.path().join(name)).unwrap();
+    }
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let commands = commands(&readme);
     assert!(commands.len() >= 15, "{commands:?}");

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::check;
 use crate::container::{self, PREFIX, Section, SectionKind};
@@ -14,13 +15,13 @@ use crate::manifest::Manifest;
 pub struct BundleWriter<'a> {
     manifest: &'a Manifest,
     code: Vec<(&'a [u8], Option<&'a [u8]>)>,
-    weights: &'a [u8],
+    folds: Vec<&'a [u8]>,
 }
 
 impl<'a> BundleWriter<'a> {
     /// A writer of a manifest; code and weights follow.
     pub fn new(manifest: &'a Manifest) -> Self {
-        Self { manifest, code: Vec::new(), weights: &[] }
+        Self { manifest, code: Vec::new(), folds: Vec::new() }
     }
 
     /// Adds the code (a shared object, or PTX text) of the next program, in the order of `Manifest::programs`.
@@ -39,10 +40,10 @@ impl<'a> BundleWriter<'a> {
         self
     }
 
-    /// The weights section: every `WeightEntry` at its offset, little-endian f32, zero gaps.
+    /// Adds the weights of the next fold, in the order of `Manifest::folds`: every `WeightEntry` at its offset, little-endian f32, zero gaps.
     #[must_use]
     pub fn weights(mut self, bytes: &'a [u8]) -> Self {
-        self.weights = bytes;
+        self.folds.push(bytes);
         self
     }
 
@@ -54,7 +55,15 @@ impl<'a> BundleWriter<'a> {
         let path = path.as_ref();
         let shown = path.display().to_string();
         let io = |source| BundleError::Io { path: shown.clone(), source };
-        let mut problems = check::problems(self.manifest, self.weights.len() as u64);
+        // A network without weights still has its (empty) section.
+        let folds = if self.folds.is_empty() { vec![&[][..]] } else { self.folds.clone() };
+        let mut problems = check::problems(self.manifest, folds[0].len() as u64);
+        if folds.len() != self.manifest.folds.len() {
+            problems.push(format!("{} weights sections for {} folds", folds.len(), self.manifest.folds.len()));
+        }
+        if folds.iter().any(|f| f.len() != folds[0].len()) {
+            problems.push("the folds' weights are of different sizes".to_owned());
+        }
         if self.code.len() != self.manifest.programs.len() {
             problems.push(format!("{} code blobs for {} programs", self.code.len(), self.manifest.programs.len()));
         }
@@ -68,7 +77,7 @@ impl<'a> BundleWriter<'a> {
             contents.push((SectionKind::Code, i, code));
             contents.extend(cubin.map(|bytes| (SectionKind::Cubin, i, bytes)));
         }
-        contents.push((SectionKind::Weights, 0, self.weights));
+        contents.extend(folds.iter().zip(0..).map(|(&bytes, i)| (SectionKind::Weights, i, bytes)));
         let (sections, size) = container::lay_out(&contents);
 
         let directory = match path.parent() {
@@ -98,14 +107,15 @@ impl<'a> BundleWriter<'a> {
 }
 
 /// An open bundle: header, manifest and code are read and checked; the weights are left in the file.
-#[derive(Debug)]
+/// Clones share manifest and code.
+#[derive(Debug, Clone)]
 pub struct Bundle {
     path: PathBuf,
     size: u64,
-    sections: Vec<Section>,
-    manifest: Manifest,
-    code: Vec<Vec<u8>>,
-    cubins: Vec<Option<Vec<u8>>>,
+    sections: Arc<[Section]>,
+    manifest: Arc<Manifest>,
+    code: Arc<[Vec<u8>]>,
+    cubins: Arc<[Option<Vec<u8>>]>,
 }
 
 impl Bundle {
@@ -156,12 +166,18 @@ impl Bundle {
                     SectionKind::Cubin => *cubins.last_mut().unwrap_or(&mut None) = Some(bytes),
                     SectionKind::Weights => {}
                 }
+            } else {
+                file.seek(SeekFrom::Start(at)).map_err(io)?;
             }
         }
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| damaged(format!("the manifest cannot be read: {e}")))?;
 
-        let bundle = Self { path, size, sections, manifest, code, cubins };
-        let mut problems = check::problems(&bundle.manifest, bundle.weights_section().bytes);
+        let (manifest, sections) = (Arc::new(manifest), sections.into());
+        let bundle = Self { path, size, sections, manifest, code: code.into(), cubins: cubins.into() };
+        let mut problems = check::problems(&bundle.manifest, bundle.weights_bytes());
+        if bundle.folds() != bundle.manifest.folds.len() {
+            problems.push(format!("{} weights sections for {} folds", bundle.folds(), bundle.manifest.folds.len()));
+        }
         if bundle.code.len() != bundle.manifest.programs.len() {
             problems.push(format!("{} code sections for {} programs", bundle.code.len(), bundle.manifest.programs.len()));
         }
@@ -202,19 +218,32 @@ impl Bundle {
         self.cubins.get(index)?.as_deref()
     }
 
-    /// Where the weights lie in the file, for mapping them. Check what was mapped with [`Self::check_weights`].
-    pub fn weights_section(&self) -> &Section {
-        // `decode` accepted the table only with the weights last.
-        &self.sections[self.sections.len() - 1]
+    /// Number of folds: weights sections, at least one.
+    pub fn folds(&self) -> usize {
+        self.sections.iter().filter(|s| s.kind == SectionKind::Weights).count()
     }
 
-    /// Reads the weights section and checks its digest.
+    /// Size of a weights section; all folds have the same.
+    pub fn weights_bytes(&self) -> u64 {
+        self.sections.last().map_or(0, |s| s.bytes)
+    }
+
+    /// Where a fold's weights lie in the file, for mapping them. Check what was mapped with [`Self::check_weights`].
     ///
     /// # Errors
-    /// `Io`, or `Damaged` if the digest differs.
-    pub fn read_weights(&self) -> Result<Vec<u8>, BundleError> {
+    /// `Damaged` if there is no such fold.
+    pub fn weights_section(&self, fold: usize) -> Result<&Section, BundleError> {
+        let mut sections = self.sections.iter().filter(|s| s.kind == SectionKind::Weights);
+        sections.nth(fold).ok_or_else(|| self.damaged(format!("fold {fold} asked for, there are {}", self.folds())))
+    }
+
+    /// Reads a fold's weights and checks their digest.
+    ///
+    /// # Errors
+    /// `Io`, or `Damaged` if there is no such fold or the digest differs.
+    pub fn read_weights(&self, fold: usize) -> Result<Vec<u8>, BundleError> {
         let io = |source| BundleError::Io { path: self.path.display().to_string(), source };
-        let section = self.weights_section();
+        let section = self.weights_section(fold)?;
         let mut file = File::open(&self.path).map_err(io)?;
         // The file may have been replaced since `open`: its size bounds what we allocate.
         if file.metadata().map_err(io)?.len() != self.size {
@@ -223,16 +252,16 @@ impl Bundle {
         file.seek(SeekFrom::Start(section.offset)).map_err(io)?;
         let mut bytes = vec![0; section.bytes as usize];
         file.read_exact(&mut bytes).map_err(io)?;
-        self.check_weights(&bytes)?;
+        self.check_weights(fold, &bytes)?;
         Ok(bytes)
     }
 
-    /// Refuses bytes that are not this bundle's weights.
+    /// Refuses bytes that are not this fold's weights.
     ///
     /// # Errors
-    /// `Damaged` if length or digest differ.
-    pub fn check_weights(&self, bytes: &[u8]) -> Result<(), BundleError> {
-        self.weights_section().check(bytes).map_err(|reason| self.damaged(reason))
+    /// `Damaged` if there is no such fold, or length or digest differ.
+    pub fn check_weights(&self, fold: usize, bytes: &[u8]) -> Result<(), BundleError> {
+        self.weights_section(fold)?.check(bytes).map_err(|reason| self.damaged(reason))
     }
 
     fn damaged(&self, reason: String) -> BundleError {

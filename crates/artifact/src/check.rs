@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::manifest::{Manifest, Normalization, Port, Preprocess};
+use crate::check_inference;
+use crate::manifest::{Manifest, Port};
 use crate::program::{BufferRef, Command, Geometry, Program, Space, Write};
 use crate::{ALIGNMENT, MAX_SHARED_BYTES};
 
@@ -10,6 +11,7 @@ use crate::{ALIGNMENT, MAX_SHARED_BYTES};
 pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
     let mut found = Vec::new();
     network(manifest, &mut found);
+    folds(manifest, &mut found);
     weights(manifest, weights_bytes, &mut found);
     let mut targets = BTreeSet::new();
     for p in &manifest.programs {
@@ -23,7 +25,10 @@ pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
     }
     vectors(manifest, &mut found);
     if let Some(p) = &manifest.preprocess {
-        preprocess(manifest, p, &mut found);
+        check_inference::preprocess(manifest, p, &mut found);
+    }
+    if let Some(i) = &manifest.inference {
+        check_inference::inference(manifest, i, &mut found);
     }
     found
 }
@@ -70,6 +75,18 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
         if !values.insert(label.value) {
             found.push(format!("two labels with value {}", label.value));
         }
+    }
+}
+
+fn folds(manifest: &Manifest, found: &mut Vec<String>) {
+    let mut names = BTreeSet::new();
+    for fold in &manifest.folds {
+        if fold.name.is_empty() || !names.insert(fold.name.as_str()) {
+            found.push(format!("a fold's name \"{}\" is empty or taken", fold.name));
+        }
+    }
+    if manifest.folds.is_empty() {
+        found.push("no fold, at least one set of weights expected".to_owned());
     }
 }
 
@@ -244,25 +261,5 @@ fn vectors(manifest: &Manifest, found: &mut Vec<String>) {
     let finite = v.outputs.iter().flatten().map(|(_, value)| value).chain(&v.maxima).all(|x| x.is_finite());
     if !(finite && v.tolerance > 0.0 && v.tolerance.is_finite()) {
         found.push("test vectors hold values or a tolerance that are not finite and positive".to_owned());
-    }
-}
-
-fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {
-    let dims = manifest.model.spatial_dims;
-    if let Some(spacing) = &p.spacing
-        && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
-    {
-        found.push(format!("preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"));
-    }
-    let n = p.normalization.len();
-    if n > 1 && n != manifest.model.in_channels {
-        found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
-    }
-    for scheme in &p.normalization {
-        if let Normalization::Ct { low, high, mean, std } = scheme
-            && !([low, high, mean, std].iter().all(|v| v.is_finite()) && low <= high)
-        {
-            found.push(format!("preprocess: {scheme:?} is not a range with finite statistics"));
-        }
     }
 }

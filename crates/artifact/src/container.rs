@@ -2,8 +2,8 @@
 //!
 //! Little-endian: magic (8 bytes), format version (u32), number of sections (u32), file size (u64); then per section kind (u32),
 //! index (u32), offset (u64), length (u64) and the BLAKE3 digest of its bytes (32); then the digest of all header bytes before it (32).
-//! Sections follow in table order: the manifest, each program's code and its cubin if it has one at the next multiple of 64, the weights last at the next multiple of 4096.
-//! Gaps are zero. There is one byte string for a given content.
+//! Sections follow in table order: the manifest, each program's code and its cubin if it has one at the next multiple of 64, the weights of each fold last, at the
+//! next multiple of 4096. Gaps are zero. There is one byte string for a given content.
 
 use crate::FORMAT_VERSION;
 
@@ -24,7 +24,7 @@ pub enum SectionKind {
     Manifest,
     /// The code of one program.
     Code,
-    /// The weights.
+    /// The weights of one fold.
     Weights,
     /// A GPU program's kernels assembled for its architecture, beside its PTX.
     Cubin,
@@ -68,7 +68,7 @@ impl SectionKind {
 pub struct Section {
     /// What it holds.
     pub kind: SectionKind,
-    /// The program it belongs to (code and cubin), else 0.
+    /// The program (code and cubin) or the fold (weights) it belongs to, else 0.
     pub index: u32,
     /// First byte in the file.
     pub offset: u64,
@@ -79,11 +79,12 @@ pub struct Section {
 }
 
 impl Section {
-    /// Name for people: `manifest`, `code 0`, `cubin 0`, `weights`.
+    /// Name for people: `manifest`, `code 0`, `cubin 0`, `weights`; further folds' weights are `weights 1` and so on.
     pub fn name(&self) -> String {
-        match self.kind {
-            SectionKind::Code | SectionKind::Cubin => format!("{} {}", self.kind.name(), self.index),
-            kind => kind.name().to_owned(),
+        match (self.kind, self.index) {
+            (SectionKind::Code | SectionKind::Cubin, index) => format!("{} {index}", self.kind.name()),
+            (SectionKind::Weights, index) if index > 0 => format!("weights {index}"),
+            (kind, _) => kind.name().to_owned(),
         }
     }
 
@@ -214,24 +215,25 @@ pub(crate) fn decode(header: &[u8], count: usize, size: u64) -> Result<Vec<Secti
     Ok(sections)
 }
 
-/// One manifest first, then code 0, 1, ..., each followed by its cubin if it has one, then one weights section.
+/// One manifest first, then code 0, 1, ..., each followed by its cubin if it has one, then the weights of fold 0, 1, ...; folds are of one size.
 fn check_order(sections: &[Section]) -> Result<(), String> {
-    let found: Vec<String> = sections.iter().map(Section::name).collect();
-    let mut want = vec!["manifest".to_owned()];
-    let mut codes = 0;
-    for section in &sections[sections.len().min(1)..sections.len().saturating_sub(1)] {
-        if section.kind == SectionKind::Cubin && codes > 0 {
-            want.push(format!("cubin {}", codes - 1));
-        } else {
-            want.push(format!("code {codes}"));
-            codes += 1;
-        }
+    let has = |kind, index| sections.iter().any(|s| s.kind == kind && s.index == index);
+    let count = |kind| sections.iter().filter(|s| s.kind == kind).count() as u32;
+    let (codes, folds) = (count(SectionKind::Code), count(SectionKind::Weights));
+    let mut want = vec![(SectionKind::Manifest, 0)];
+    for i in 0..codes {
+        want.push((SectionKind::Code, i));
+        want.extend(has(SectionKind::Cubin, i).then_some((SectionKind::Cubin, i)));
     }
-    want.push("weights".to_owned());
-    // A second cubin of one program is named as its first and gives itself away.
-    let twice = found.windows(2).any(|pair| pair[0] == pair[1]);
-    if found != want || twice || sections[0].index != 0 || sections[sections.len() - 1].index != 0 {
+    want.extend((0..folds).map(|i| (SectionKind::Weights, i)));
+    if folds == 0 || sections.iter().map(|s| (s.kind, s.index)).ne(want) {
+        let found: Vec<String> = sections.iter().map(Section::name).collect();
         return Err(format!("sections are {}; manifest, code 0.. each with at most one cubin, weights expected", found.join(", ")));
+    }
+    let mut sizes = sections.iter().filter(|s| s.kind == SectionKind::Weights).map(|s| s.bytes);
+    let first = sizes.next();
+    if sizes.any(|n| Some(n) != first) {
+        return Err("the folds' weights are of different sizes".to_owned());
     }
     Ok(())
 }

@@ -3,20 +3,26 @@
 //! Room: manifest, programs (launch lists), the kernel ABI and the bundle container.
 //! May import: serde, blake3; nothing of ours.
 //! Never: the IR, passes, plans, LLVM, a device.
-//! Start reading at: `manifest.rs`, then `program.rs`, then `bundle.rs` (`container.rs` is its header, `check.rs` what a manifest must satisfy).
+//! Start reading at: `manifest.rs`, `inference.rs`, then `program.rs`, then `bundle.rs` (`container.rs` is its header, `check.rs` what a manifest must satisfy).
 #![forbid(unsafe_code)]
 
 pub mod bundle;
 mod check;
+mod check_inference;
 mod container;
 mod error;
+pub mod inference;
 pub mod manifest;
 pub mod program;
 
 pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
-pub use manifest::{Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry};
+pub use inference::{
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Resampling,
+    SeparateZ, Sequence,
+};
+pub use manifest::{Fold, Label, Manifest, ModelCard, Port, TestVectors, WeightEntry};
 pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write, storage_tolerance};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::inference::{Inference, Preprocess};
 use crate::program::Program;
 
 /// Everything about a bundle but its code and its weights' bytes.
@@ -24,13 +25,19 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// Output tensors, in the order of `Program::outputs`.
     pub outputs: Vec<Port>,
-    /// The weights section: derived tensors and how each is made from the checkpoint.
+    /// A weights section: derived tensors and how each is made from the checkpoint. All folds have the same.
     pub weights: Vec<WeightEntry>,
+    /// Sets of weights, one section each, in order.
+    #[serde(default = "one_fold", skip_serializing_if = "is_one_fold")]
+    pub folds: Vec<Fold>,
     /// One launch list per code target, best target first.
     pub programs: Vec<Program>,
     /// How volumes are prepared, if the config said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
+    /// How scores become a segmentation, if the config said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference: Option<Inference>,
     /// Class names, in order of value.
     #[serde(default)]
     pub labels: Vec<Label>,
@@ -45,6 +52,28 @@ pub struct Manifest {
     /// What the compiler left out or assumed, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// One set of weights, such as a fold of a cross-validation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fold {
+    /// `0`, `1`, ..., `all`; `weights` where there are no folds.
+    pub name: String,
+}
+
+impl Fold {
+    /// The only set of weights of a network without folds.
+    pub fn only() -> Vec<Self> {
+        vec![Self { name: "weights".to_owned() }]
+    }
+}
+
+fn one_fold() -> Vec<Fold> {
+    Fold::only()
+}
+
+fn is_one_fold(folds: &[Fold]) -> bool {
+    folds == Fold::only()
 }
 
 fn accurate() -> String {
@@ -96,46 +125,6 @@ pub struct WeightEntry {
     pub bytes: u64,
     /// How it follows from the checkpoint: a `mnx_weights::Recipe` as JSON. `mnx refit` evaluates it anew.
     pub recipe: serde_json::Value,
-}
-
-/// How a volume becomes a network input (`[preprocess]` of the config).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-pub struct Preprocess {
-    /// Model spacing in mm, in the order of the array's axes (z, y, x); 0 keeps an axis, none keeps the image's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spacing: Option<Vec<f64>>,
-    /// Bring volumes to this orientation first (`RAS`); none keeps the file's axes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orientation: Option<String>,
-    /// One per channel, or one for all; empty means z-score.
-    #[serde(default)]
-    pub normalization: Vec<Normalization>,
-    /// Crop to the bounding box of non-zero voxels before normalising.
-    #[serde(default)]
-    pub crop_to_nonzero: bool,
-}
-
-/// Intensity normalisation of one channel (nnU-Net: z-score, CT, none).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "scheme")]
-pub enum Normalization {
-    /// `(v - mean) / max(sd, 1e-8)` over all voxels, biased sd.
-    ZScore,
-    /// The same over the non-zero mask; voxels outside become 0.
-    ZScoreMasked,
-    /// Clip to `[low, high]`, then `(v - mean) / max(std, 1e-8)` with training-set statistics.
-    Ct {
-        /// 0.5 percentile.
-        low: f64,
-        /// 99.5 percentile.
-        high: f64,
-        /// Foreground mean.
-        mean: f64,
-        /// Foreground standard deviation.
-        std: f64,
-    },
-    /// Voxels as they are.
-    None,
 }
 
 /// A class name and its integer label.

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::{
-    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Element, Geometry, GpuNeeds, Label, Manifest, ModelCard, Normalization,
-    Port, Preprocess, Program, SectionKind, Space, TestVectors, WeightEntry, Write,
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Element, Fold, Geometry, GpuNeeds, Inference, Label, Manifest, ModelCard,
+    Normalization, Port, Preprocess, Program, SectionKind, Space, TestVectors, WeightEntry, Write,
 };
 
 fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
@@ -62,13 +62,15 @@ fn manifest() -> Manifest {
             WeightEntry { name: "w".into(), offset: 0, bytes: 8, recipe: serde_json::json!({"op": "zeros", "shape": [2]}) },
             WeightEntry { name: "b".into(), offset: 64, bytes: 12, recipe: serde_json::json!({"op": "zeros", "shape": [3]}) },
         ],
+        folds: Fold::only(),
         programs: vec![program("x86-64-v4"), program("x86-64-v3")],
         preprocess: Some(Preprocess {
             spacing: Some(vec![1.0, 1.1, 0.1 + 0.2]),
             orientation: Some("RAS".into()),
             normalization: vec![Normalization::ZScore],
-            crop_to_nonzero: false,
+            ..Preprocess::default()
         }),
+        inference: Some(Inference { mirror_axes: Some(vec![0, 2]), ..Inference::default() }),
         labels: vec![Label { name: "bone".into(), value: 1 }],
         vectors: Some(TestVectors { input_name: "v".into(), outputs: vec![vec![(47, 0.125)]], maxima: vec![1.0 / 3.0], tolerance: 1e-4 }),
         formula: None,
@@ -89,7 +91,9 @@ fn write(dir: &Path) -> PathBuf {
 /// Opens and reads everything.
 fn open(path: &Path) -> Result<Bundle, BundleError> {
     let bundle = Bundle::open(path)?;
-    bundle.read_weights()?;
+    for fold in 0..bundle.folds() {
+        bundle.read_weights(fold)?;
+    }
     Ok(bundle)
 }
 
@@ -103,8 +107,8 @@ fn round_trip_and_stable_bytes() {
     assert_eq!(bundle.code(0), b"code of v4");
     assert_eq!(bundle.code(1), b"code of v3, longer");
     assert_eq!(bundle.code(2), b"");
-    assert_eq!(bundle.read_weights().unwrap(), WEIGHTS);
-    assert!(bundle.weights_section().offset.is_multiple_of(4096));
+    assert_eq!(bundle.read_weights(0).unwrap(), WEIGHTS);
+    assert!(bundle.weights_section(0).unwrap().offset.is_multiple_of(4096));
     assert_eq!(bundle.size(), first.len() as u64);
     assert_eq!(std::fs::read(write(dir.path())).unwrap(), first);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "temporary files left behind");
@@ -120,7 +124,7 @@ fn a_bundle_without_weights_is_sound() {
     }
     let path = dir.path().join("m.mnxa");
     BundleWriter::new(&m).code(b"").code(b"x").write(&path).unwrap();
-    assert!(open(&path).unwrap().read_weights().unwrap().is_empty());
+    assert!(open(&path).unwrap().read_weights(0).unwrap().is_empty());
 }
 
 #[test]
@@ -232,6 +236,8 @@ fn consistent_files_with_wrong_content_are_refused() {
         ("\"offset\": 64,\n      \"bytes\": 12", "\"offset\":  0,\n      \"bytes\": 12", "overlap"),
         ("      47,", "      48,", "at index 48 of 48"),
         ("1.1", "-11", "spacing"),
+        ("\"step\": 0.5", "\"step\": 1.5", "above 0 and at most 1"),
+        ("\"order_z\": 0", "\"order_z\": 2", "0, 1 or 3"),
     ] {
         std::fs::write(&path, forge(&good, from, to)).unwrap();
         let err = open(&path).unwrap_err().to_string();
@@ -360,5 +366,51 @@ fn gpu_launches_keep_to_the_limits_of_cuda() {
     assert!(err.contains("program x86-64-v3: a cubin"), "{err}");
     let err = BundleWriter::new(&m).code(b"ptx").cubin(Some(b"text")).code(b"so").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
     assert!(err.contains("no ELF file"), "{err}");
+    assert!(!path.exists());
+}
+
+/// The bundle of above with three folds.
+fn write_folds(dir: &Path, weights: [&[u8]; 3], names: [&str; 3]) -> Result<PathBuf, BundleError> {
+    let path = dir.join("m.mnxa");
+    let mut m = manifest();
+    m.folds = names.iter().map(|n| Fold { name: (*n).into() }).collect();
+    let writer = BundleWriter::new(&m).code(b"code of v4").code(b"code of v3, longer");
+    weights.into_iter().fold(writer, |w, bytes| w.weights(bytes)).write(&path)?;
+    Ok(path)
+}
+
+#[test]
+fn folds_share_the_code_and_each_has_its_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write_folds(dir.path(), [&[1; 76], &[2; 76], &[3; 76]], ["0", "1", "4"]).unwrap();
+    let bundle = open(&path).unwrap();
+    assert_eq!((bundle.folds(), bundle.weights_bytes()), (3, 76));
+    assert_eq!(bundle.manifest().folds.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["0", "1", "4"]);
+    for (fold, value) in [1u8, 2, 3].into_iter().enumerate() {
+        assert_eq!(bundle.read_weights(fold).unwrap(), [value; 76]);
+        assert!(bundle.weights_section(fold).unwrap().offset.is_multiple_of(4096));
+        assert!(bundle.check_weights(fold, &[value; 76]).is_ok() && bundle.check_weights(fold, &[9; 76]).is_err());
+    }
+    assert!(bundle.read_weights(3).unwrap_err().to_string().contains("fold 3 asked for, there are 3"));
+    assert_eq!(bundle.sections().iter().map(mnx_artifact::Section::name).collect::<Vec<_>>()[3..], ["weights", "weights 1", "weights 2"]);
+    // One flipped bit in the last fold is found when that fold is read.
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    assert!(bundle.read_weights(0).is_ok());
+    assert!(bundle.read_weights(2).unwrap_err().to_string().contains("section \"weights 2\": digest mismatch"));
+}
+
+#[test]
+fn folds_that_do_not_match_the_manifest_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let err = |weights: [&[u8]; 3], names| write_folds(dir.path(), weights, names).unwrap_err().to_string();
+    assert!(err([&[1; 76], &[2; 80], &[3; 76]], ["0", "1", "2"]).contains("different sizes"));
+    assert!(err([&[1; 76], &[2; 76], &[3; 76]], ["0", "1", "1"]).contains("\"1\" is empty or taken"));
+    let path = dir.path().join("m.mnxa");
+    let m = manifest();
+    let two = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS).weights(&WEIGHTS).write(&path).unwrap_err();
+    assert!(two.to_string().contains("2 weights sections for 1 folds"), "{two}");
     assert!(!path.exists());
 }

@@ -32,10 +32,12 @@ pub struct Cli {
 pub enum Command {
     /// Run the network once on a tensor.
     Run(Run),
-    /// Segment a NIfTI volume.
+    /// Segment a NIfTI volume, or a folder of them.
     Predict(Predict),
     /// Measure how fast the network runs here.
     Bench(Bench),
+    /// List what bundles can run on here.
+    Devices(Devices),
     /// Show what a bundle holds.
     Inspect(Inspect),
     /// Put other weights into a bundle, without compiling.
@@ -49,13 +51,14 @@ pub enum Command {
 /// Where and how a bundle runs.
 #[derive(Debug, Args)]
 pub struct Where {
-    /// Device: auto, host (this CPU) or null (computes nothing).
-    #[arg(long, default_value = "auto", value_parser = device)]
+    /// Device: auto (the first GPU that runs the bundle, else the host), host (this CPU), cuda or cuda:N (an NVIDIA GPU, see mnx devices), cuda:all (predict:
+    /// all of them share the patches), ptx-sim (GPU code interpreted on the CPU, very slow) or null (computes nothing).
+    #[arg(long, env = "MNX_DEVICE", default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: DeviceChoice,
-    /// Threads [default: the cores this process may use].
+    /// Threads of the host [default: the cores this process may use].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Code target to use, for example x86-64-v3 [default: the best this CPU runs].
+    /// Code target to use, for example x86-64-v3 or sm_80 [default: the best that the device runs].
     #[arg(long, value_name = "TARGET")]
     pub isa: Option<String>,
 }
@@ -85,6 +88,13 @@ fn overlap(text: &str) -> Result<f64, String> {
     }
 }
 
+fn step(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(v) if (0.05..=1.0).contains(&v) => Ok(v),
+        _ => Err("a fraction from 0.05 to 1 expected".to_owned()),
+    }
+}
+
 /// `mnx run`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -102,6 +112,9 @@ pub struct Run {
     /// safetensors file to write.
     #[arg(long, short, value_name = "Y.safetensors")]
     pub output: PathBuf,
+    /// Look for NaN and infinities after every dispatch and name the first that has any (slow).
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub place: Where,
 }
@@ -112,28 +125,46 @@ pub struct Run {
 Examples:
   mnx predict brain.mnxa -i t1.nii.gz -o seg.nii.gz
   mnx predict tumour.mnxa -i t1.nii.gz -i t2.nii.gz -i flair.nii.gz -o seg.nii.gz --tta --probabilities p.nii.gz
+  mnx predict liver.mnxa -i imagesTs -o predictions --continue          a folder, going on where it stopped
+  mnx predict liver.mnxa -i imagesTs -o predictions --save-probabilities --step 0.25
 
 A model of several channels takes one -i per channel, in the model's order, or one 4-D file.
-The segmentation has the first input's grid, orientation and header.")]
+The segmentation has the first input's grid, orientation and header.
+
+A folder holds cases as nnU-Net names them: CASE_0000.nii.gz, CASE_0001.nii.gz, ..., one file per channel; CASE.nii.gz comes out.
+While one case is in the network the next is read and the last is written, so up to three are in memory. A case that fails is told
+at the end and does not stop the others; the exit code is 1 then.
+
+--save-probabilities writes CASE.npz and CASE.pkl as the nnU-Net that the model came from: version 2 an array \"probabilities\",
+float32 [class, z, y, x] over the whole image; version 1 \"softmax\", float16, over the part around the non-zero voxels.")]
 pub struct Predict {
     /// The bundle.
     pub bundle: PathBuf,
-    /// NIfTI volume (.nii or .nii.gz); once per channel.
-    #[arg(long, short, required = true, value_name = "IMG.nii.gz")]
+    /// NIfTI volume (.nii or .nii.gz), once per channel; or a folder of cases.
+    #[arg(long, short, required = true, value_name = "IMG.nii.gz|FOLDER")]
     pub input: Vec<PathBuf>,
-    /// Segmentation to write.
-    #[arg(long, short, value_name = "SEG.nii.gz")]
+    /// Segmentation to write; a folder if the input is one.
+    #[arg(long, short, value_name = "SEG.nii.gz|FOLDER")]
     pub output: PathBuf,
-    /// Overlap of neighbouring patches, as a fraction of the patch.
-    #[arg(long, default_value_t = 0.5, value_parser = overlap)]
-    pub overlap: f64,
-    /// Average over mirrored copies of each patch (8 times the work, 4 times in 2-D).
+    /// Distance of neighbouring patches, as a fraction of the patch [default: the model's, else 0.5].
+    #[arg(long, value_name = "F", value_parser = step)]
+    pub step: Option<f64>,
+    /// The same as --step, by what patches share: 1 - step.
+    #[arg(long, value_name = "F", value_parser = overlap, conflicts_with = "step")]
+    pub overlap: Option<f64>,
+    /// Average over mirrored copies of each patch, along the axes that the model was trained with (3 axes: 8 times the work).
     #[arg(long)]
     pub tta: bool,
-    /// Also write the soft-max of every class, as a 4-D volume.
+    /// Leave out cases whose outputs are there.
+    #[arg(long = "continue")]
+    pub resume: bool,
+    /// Also write the probabilities as nnU-Net does: an .npz and a .pkl beside each segmentation.
+    #[arg(long)]
+    pub save_probabilities: bool,
+    /// Also write the probabilities of every class as a 4-D volume (one case).
     #[arg(long, value_name = "P.nii.gz")]
     pub probabilities: Option<PathBuf>,
-    /// Also draw three slices with the segmentation in colour.
+    /// Also draw three slices with the segmentation in colour (one case).
     #[arg(long, value_name = "P.png")]
     pub picture: Option<PathBuf>,
     /// Replace NaN and infinite voxels instead of refusing them.
@@ -142,6 +173,9 @@ pub struct Predict {
     /// Print the result's numbers as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Look for NaN and infinities after every dispatch of every patch and name the first that has any (slow).
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub place: Where,
 }
@@ -152,11 +186,15 @@ pub struct Predict {
 Examples:
   mnx bench m.mnxa --runs 20 --per-dispatch
   mnx bench m.mnxa --json - > bench.json
+  mnx bench m.mnxa --device cuda --per-dispatch --trace-json run.json      for chrome://tracing or Perfetto
   printf '\\n\\n' | mnx bench m.mnxa --paced                     two runs, when another program says so
 
 JSON keys: median_s, min_s, max_s, peak_bytes, gflops, bytes, percent_of_roofline, ... and dispatches[] with the same per dispatch.
-The roofline is this machine's: a measured FMA peak and copy bandwidth with the same number of threads. Small dispatches may pass
-100 %, because their data stays in the caches.")]
+The roofline is the device's. Host: a measured FMA peak and copy bandwidth with the same number of threads. GPU: a measured copy within
+its memory, and the arithmetic rate that clock and multiprocessors promise (not measured). Small dispatches may pass 100 %, because
+their data stays in the caches.
+On a GPU median_s includes the copies from and to the host; compute_s is the launches alone, by the GPU's clock, and rates and
+percentages are of it. Dispatches are timed by CUDA events.")]
 pub struct Bench {
     /// The bundle.
     pub bundle: PathBuf,
@@ -169,11 +207,31 @@ pub struct Bench {
     /// Write JSON to a file, or to standard output (-) instead of the table.
     #[arg(long, value_name = "F|-")]
     pub json: Option<PathBuf>,
+    /// Write the last traced run in the format of chrome://tracing.
+    #[arg(long, value_name = "F")]
+    pub trace_json: Option<PathBuf>,
+    /// Before timing, look for NaN and infinities after every dispatch and stop at the first that has any.
+    #[arg(long)]
+    pub check: bool,
     /// Load and warm up, then run once for every line on standard input and answer with the seconds on a line.
-    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json"])]
+    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json", "trace_json", "check"])]
     pub paced: bool,
     #[command(flatten)]
     pub place: Where,
+}
+
+/// `mnx devices`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx devices
+  mnx devices --json
+
+The host with its instruction sets, and every NVIDIA GPU that the driver shows (CUDA_VISIBLE_DEVICES chooses), or why there is none.")]
+pub struct Devices {
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mnx inspect`
@@ -195,6 +253,7 @@ pub struct Inspect {
 #[command(after_help = "\
 Example:
   mnx refit m.mnxa --weights finetuned.safetensors -o n.mnxa
+  mnx refit m.mnxa --weights weights_fold_3.safetensors --fold 3 -o n.mnxa
 
 The weights must be of the architecture that the bundle was compiled for; every tensor that is missing or has another shape is listed.")]
 pub struct Refit {
@@ -206,6 +265,9 @@ pub struct Refit {
     /// Weights by the test formula of a case instead of a file; test vectors of the same case are kept.
     #[arg(long, value_name = "CASE", conflicts_with = "weights")]
     pub formula: Option<String>,
+    /// The fold whose weights they replace; needed if the bundle has several.
+    #[arg(long, value_name = "NAME")]
+    pub fold: Option<String>,
     /// Bundle to write.
     #[arg(long, short, value_name = "N.mnxa")]
     pub output: PathBuf,

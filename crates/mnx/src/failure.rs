@@ -47,9 +47,11 @@ impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         match error {
             RuntimeError::Range { .. } | RuntimeError::Worker(_) => Self::Bug(error.to_string()),
-            RuntimeError::Bundle(_) | RuntimeError::NoProgram(_) | RuntimeError::Device { .. } | RuntimeError::Port(_) => {
-                Self::User(error.to_string())
-            }
+            RuntimeError::Bundle(_)
+            | RuntimeError::NoProgram(_)
+            | RuntimeError::Device { .. }
+            | RuntimeError::Port(_)
+            | RuntimeError::NotFinite(_) => Self::User(error.to_string()),
         }
     }
 }

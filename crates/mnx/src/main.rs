@@ -22,10 +22,12 @@ fn main() -> ExitCode {
     failure::install_hooks();
     let cli = Cli::parse();
     let quiet = cli.quiet;
+    text::be_quiet(quiet);
     let outcome = match cli.command {
         Command::Run(args) => cmd::run::run(&args, quiet),
         Command::Predict(args) => cmd::predict::run(&args, quiet),
         Command::Bench(args) => cmd::bench::run(&args, quiet),
+        Command::Devices(args) => cmd::devices::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Refit(args) => cmd::refit::run(&args, quiet),
         Command::Verify(args) => cmd::verify::run(&args, quiet),

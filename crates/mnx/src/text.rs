@@ -1,8 +1,24 @@
 //! What people read: numbers with units, tables, and writing to a pipe that may close.
 
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::Failure;
+
+/// Whether `--quiet` was given.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on no notes.
+pub fn be_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// A line on standard error for people, unless they asked for quiet.
+pub fn note(text: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        eprintln!("note: {text}");
+    }
+}
 
 /// Writes to standard output.
 ///

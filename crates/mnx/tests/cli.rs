@@ -140,7 +140,7 @@ fn wrong_usage_is_exit_code_two_and_help_has_examples() {
     ] {
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
     }
-    for command in ["run", "predict", "bench", "inspect", "refit", "verify", "completions"] {
+    for command in ["run", "predict", "bench", "inspect", "devices", "refit", "verify", "completions"] {
         let help = ok(mnx![command, "-h"]);
         assert!(help.contains("Example") && help.contains(&format!("mnx {command}")), "{help}");
     }
@@ -236,7 +236,7 @@ fn refit_equals_compiling_with_the_new_weights() {
     assert!(said.contains("2 weights from 2 tensors") && said.contains("1 tensors of the file are not used"), "{said}");
     let compiled = sample::bundle(other.path(), &sound(), w, b);
     let (refitted, compiled) = (Bundle::open(&new).unwrap(), Bundle::open(&compiled).unwrap());
-    assert_eq!(refitted.read_weights().unwrap(), compiled.read_weights().unwrap());
+    assert_eq!(refitted.read_weights(0).unwrap(), compiled.read_weights(0).unwrap());
     assert_eq!(refitted.manifest(), compiled.manifest());
     // In place, and with the same weights: the same file.
     let before = std::fs::read(&new).unwrap();

@@ -5,10 +5,14 @@
 #[path = "../../runtime/tests/sample/mod.rs"]
 mod sample;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output};
 
-use mnx_artifact::{BundleWriter, Command, Label, Manifest};
+use mnx_artifact::{
+    Activation, Average, BundleWriter, Command, Connectivity, Gaussian, Inference, Label, Manifest, Postprocess, Preprocess,
+    ProbabilityFile,
+};
 use mnx_volume::{Header, ReadOptions, read, write_f32};
 use mnx_weights::det;
 use sample::{manifest, program};
@@ -149,7 +153,7 @@ fn two_dimensional_networks_go_slice_by_slice() {
     check(&case, &voxels("slices", 1), [0, 1]);
 }
 
-/// Both samples of a batch at once; the second is scaled so that taking it by mistake shows.
+/// Both samples of a batch at once.
 const BATCH_OF_TWO: &str = r#"
 #include <stdint.h>
 void both(const void *const *buffers, uint64_t workgroup, void *scratch) {
@@ -159,13 +163,13 @@ void both(const void *const *buffers, uint64_t workgroup, void *scratch) {
     for (int c = 0; c < 2; ++c)
         for (int i = 0; i < 105; ++i) {
             float v = w[c] * x[workgroup * 105 + i] + b[c];
-            out[(workgroup * 2 + c) * 105 + i] = workgroup ? -v : (v > 0 ? v : 0);
+            out[(workgroup * 2 + c) * 105 + i] = v > 0 ? v : 0;
         }
 }
 "#;
 
 #[test]
-fn a_batch_is_filled_with_copies() {
+fn a_batch_is_filled_with_patches() {
     let mut m = model();
     m.batch = 2;
     m.inputs[0].shape[0] = 2;
@@ -185,7 +189,9 @@ fn a_batch_is_filled_with_copies() {
     BundleWriter::new(&m).code(&code).weights(&weights).write(&case.bundle).unwrap();
     let output = predict(&case, &case.image, &[]);
     ok(&output);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("computes 2 samples a run"));
+    check(&case, &voxels("batch", 1), [0, 1]);
+    // With mirrorings too: every patch has its own place in a batch, and the last batch may be half full.
+    ok(&predict(&case, &case.image, &["--tta", "--step", "0.4"]));
     check(&case, &voxels("batch", 1), [0, 1]);
 }
 
@@ -226,4 +232,200 @@ fn refusals_name_the_reason_and_write_nothing() {
     expect(&plain, &plain.image, &["--probabilities", "nowhere/p.nii"], "there is no directory nowhere");
     ok(&predict(&plain, &holes, &["--nan-to-num"]));
     assert!(plain.seg.exists());
+}
+
+/// A folder with the case's image under several names.
+fn folder(case: &Case, names: &[&str]) -> PathBuf {
+    let folder = case.root.join("images");
+    std::fs::create_dir(&folder).unwrap();
+    for name in names {
+        std::fs::copy(&case.image, folder.join(name)).unwrap();
+    }
+    folder
+}
+
+fn predict_folder(case: &Case, folder: &Path, more: &[&str]) -> Output {
+    Process::new(env!("CARGO_BIN_EXE_mnx"))
+        .arg("predict")
+        .arg(&case.bundle)
+        .arg("-i")
+        .arg(folder)
+        .args(["-o", "out"])
+        .args(more)
+        .current_dir(&case.root)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_folder_is_segmented_case_by_case() {
+    let case = case(&model(), "folder");
+    let images = folder(&case, &["a_0000.nii.gz", "b_1_0000.nii.gz", "c_0000.nii.gz", "d_0001.nii.gz", "other.nii.gz"]);
+    std::fs::write(images.join("broken_0000.nii"), "not a volume").unwrap();
+    std::fs::write(images.join("notes.txt"), "no image").unwrap();
+    let output = predict_folder(&case, &images, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("2 of 5 cases failed") && said.contains("broken: ") && said.contains("not a NIfTI file"), "{said}");
+    assert!(said.contains("d: channel 0000 is missing") && said.contains("1 NIfTI files without a channel"), "{said}");
+    assert!(said.contains("4 of 4 cases"), "{said}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<&str> = json["cases"].as_array().unwrap().iter().map(|c| c["case"].as_str().unwrap()).collect();
+    assert_eq!((names, json["failed"].as_array().unwrap().len()), (vec!["a", "b_1", "c"], 2));
+    let out = case.root.join("out");
+    let listed = |dir: &Path| {
+        let mut names: Vec<String> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(listed(&out), ["a.nii.gz", "b_1.nii.gz", "c.nii.gz"]);
+    // Each is what the case alone gives.
+    ok(&predict(&case, &case.image, &[]));
+    let alone = std::fs::read(&case.seg).unwrap();
+    for name in ["a", "b_1", "c"] {
+        assert!(std::fs::read(out.join(format!("{name}.nii.gz"))).unwrap() == alone, "{name}");
+    }
+
+    // Going on: what is there stays untouched, what is missing is made.
+    std::fs::write(out.join("a.nii.gz"), "mine").unwrap();
+    std::fs::remove_file(out.join("c.nii.gz")).unwrap();
+    std::fs::remove_file(images.join("broken_0000.nii")).unwrap();
+    std::fs::remove_file(images.join("d_0001.nii.gz")).unwrap();
+    let said = ok(&predict_folder(&case, &images, &["--continue"]));
+    assert!(said.contains("2 there already") && said.contains("1 cases"), "{said}");
+    assert_eq!(std::fs::read(out.join("a.nii.gz")).unwrap(), b"mine");
+    assert!(std::fs::read(out.join("c.nii.gz")).unwrap() == alone);
+    // With probabilities asked for, a case without them is not done.
+    ok(&predict_folder(&case, &images, &["--continue", "--save-probabilities", "--quiet"]));
+    assert_eq!(listed(&out).len(), 9);
+    assert!(std::fs::read(out.join("a.nii.gz")).unwrap() == alone);
+}
+
+#[test]
+fn folders_that_cannot_be_segmented_are_refused() {
+    let case = case(&model(), "no folder");
+    let images = folder(&case, &["image.nii.gz"]);
+    let expect = |more: &[&str], reason: &str| {
+        let output = predict_folder(&case, &images, more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason) && !case.root.join("out").is_dir(), "{reason:?} not in {said:?}");
+    };
+    expect(&[], "no cases");
+    expect(&["--picture", "p.png"], "--save-probabilities");
+    expect(&["-i", "image.nii.gz"], "must be the only input");
+    std::fs::copy(&case.image, images.join("a_0000.nii.gz")).unwrap();
+    std::fs::write(case.root.join("out"), "a file").unwrap();
+    expect(&[], "a folder expected");
+    std::fs::remove_file(case.root.join("out")).unwrap();
+    // A case whose segmentation would be another's image.
+    std::fs::copy(&case.image, images.join("a_0000_0000.nii.gz")).unwrap();
+    let before = std::fs::read(images.join("a_0000.nii.gz")).unwrap();
+    let output = predict_folder(&case, &images, &["-o", "images"]);
+    assert_eq!(output.status.code(), Some(2), "one output only");
+    let output = Process::new(env!("CARGO_BIN_EXE_mnx"))
+        .arg("predict")
+        .arg(&case.bundle)
+        .args(["-i", "images", "-o", "images"])
+        .current_dir(&case.root)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("would overwrite an input") && images.join("a.nii.gz").is_file(), "{said}");
+    assert!(std::fs::read(images.join("a_0000.nii.gz")).unwrap() == before);
+}
+
+#[test]
+fn the_bundle_s_inference_is_followed() {
+    // The two outputs as regions: whichever is above one half paints, the second over the first.
+    let mut m = model();
+    m.inference = Some(Inference {
+        activation: Activation::Sigmoid,
+        average: Average::Probabilities,
+        gaussian: Gaussian::NnunetV1,
+        class_order: vec![5, 9],
+        mirror_axes: Some(vec![2]),
+        ..Inference::default()
+    });
+    let regions = case(&m, "regions");
+    let output = predict(&regions, &regions.image, &["--tta", "--json"]);
+    let json: Value = serde_json::from_str(&ok(&output)).unwrap();
+    assert_eq!(json["mirrorings"], 2);
+    let image = voxels("regions", 1);
+    let n = image.len() as f64;
+    let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let sd = (image.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let seg = read(&regions.seg, &ReadOptions::default()).unwrap().to_labels().unwrap();
+    let mut seen = std::collections::BTreeMap::new();
+    for (v, got) in image.iter().zip(&seg) {
+        // The network's logits are clamped at 0, so a region is there where they are above it.
+        let z = (f64::from(*v) - mean) / sd;
+        let logit = |c: usize| f64::from(W[c]) * z + f64::from(B[c]);
+        if logit(0).abs() < 1e-4 || logit(1).abs() < 1e-4 {
+            continue;
+        }
+        let want = if logit(1) > 0.0 { 9 } else { 5 * u16::from(logit(0) > 0.0) };
+        assert_eq!(*got, want, "{z}");
+        *seen.entry(want).or_insert(0) += 1;
+    }
+    assert!(seen.len() == 2 && seen.values().all(|n| *n > 50), "{seen:?}");
+
+    // Largest component: of noise, almost nothing is left.
+    let mut m = model();
+    let rule = Postprocess { labels: vec![1], connectivity: Connectivity::Faces, min_size: None };
+    m.inference = Some(Inference { mirror_axes: Some(vec![]), postprocess: vec![rule], ..Inference::default() });
+    let cleaned = case(&m, "plain");
+    let output = predict(&cleaned, &cleaned.image, &["--tta"]);
+    ok(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--tta has no effect"));
+    let got = read(&cleaned.seg, &ReadOptions::default()).unwrap().to_labels().unwrap();
+    let before = case(&model(), "plain");
+    ok(&predict(&before, &before.image, &[]));
+    let all = read(&before.seg, &ReadOptions::default()).unwrap().to_labels().unwrap();
+    let count = |l: &[u16]| l.iter().filter(|v| **v == 1).count();
+    assert!(count(&got) > 0 && count(&got) < count(&all), "{} {}", count(&got), count(&all));
+    assert!(got.iter().zip(&all).all(|(g, a)| g == a || (*g, *a) == (0, 1)));
+}
+
+#[test]
+fn saved_probabilities_are_nnunet_s() {
+    let bytes_of = |path: &Path, entry: &str| {
+        let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        archive.by_name(entry).unwrap().read_to_end(&mut bytes).unwrap();
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        (String::from_utf8(bytes[10..header].to_vec()).unwrap(), bytes[header..].to_vec())
+    };
+    let two = case(&model(), "saved");
+    ok(&predict(&two, &two.image, &["--save-probabilities", "--probabilities", "p.nii.gz"]));
+    let (head, data) = bytes_of(&two.root.join("seg.npz"), "probabilities.npy");
+    assert!(head.contains("'<f4'") && head.contains("(2, 7, 9, 17)"), "{head}");
+    let volume = read(&two.root.join("p.nii.gz"), &ReadOptions::default()).unwrap();
+    let saved: Vec<f32> = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(saved, volume.data);
+    let pickle = std::fs::read(two.root.join("seg.pkl")).unwrap();
+    let holds = |pickle: &[u8], text: &str| pickle.windows(text.len()).any(|w| w == text.as_bytes());
+    for key in ["sitk_stuff", "spacing", "shape_before_cropping", "bbox_used_for_cropping"] {
+        assert!(holds(&pickle, key), "{key}");
+    }
+
+    // Version 1: float16 over the crop.
+    let mut m = model();
+    m.preprocess = Some(Preprocess { crop_to_nonzero: true, ..Preprocess::default() });
+    m.inference = Some(Inference { probabilities: ProbabilityFile::NnunetV1, average: Average::Probabilities, ..Inference::default() });
+    let one = case(&m, "saved");
+    let mut image = voxels("saved", 1);
+    for (i, v) in image.iter_mut().enumerate() {
+        if i / (9 * 17) < 2 || i % 17 == 16 {
+            *v = 0.0;
+        }
+    }
+    write_f32(&one.image, &image, 1, &Header::new(SHAPE, affine()).unwrap()).unwrap();
+    ok(&predict(&one, &one.image, &["--save-probabilities"]));
+    let (head, data) = bytes_of(&one.root.join("seg.npz"), "softmax.npy");
+    assert!(head.contains("'<f2'") && head.contains("(2, 5, 9, 16)"), "{head}");
+    assert_eq!(data.len(), 2 * 5 * 9 * 16 * 2);
+    let pickle = std::fs::read(one.root.join("seg.pkl")).unwrap();
+    assert!(holds(&pickle, "crop_bbox") && holds(&pickle, "itk_origin"));
 }

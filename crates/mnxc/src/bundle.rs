@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mnx_artifact::{ALIGNMENT, BufferRef, Command, Element, Label, ModelCard, Port, Preprocess, Program, Space, WeightEntry, Write};
+use mnx_artifact::{ALIGNMENT, BufferRef, Command, Element, Label, ModelCard, Port, Program, Space, WeightEntry, Write};
 use mnx_ir::{Graph, Op, ValueId};
 use mnx_model::Config;
 use mnx_plan::kernel::Kernel;
@@ -213,23 +213,6 @@ pub fn card(graph: &Graph, config: Option<&Config>) -> ModelCard {
         output: output.to_string(),
         config: config.map_or(serde_json::Value::Null, Config::to_json),
     }
-}
-
-/// The config's `[preprocess]` as the manifest has it.
-pub fn preprocess(config: &Config) -> Option<Preprocess> {
-    let p = config.preprocess.as_ref()?;
-    let scheme = |n: &mnx_model::Normalization| match *n {
-        mnx_model::Normalization::ZScore => mnx_artifact::Normalization::ZScore,
-        mnx_model::Normalization::ZScoreMasked => mnx_artifact::Normalization::ZScoreMasked,
-        mnx_model::Normalization::Ct { low, high, mean, std } => mnx_artifact::Normalization::Ct { low, high, mean, std },
-        mnx_model::Normalization::None => mnx_artifact::Normalization::None,
-    };
-    Some(Preprocess {
-        spacing: p.spacing.clone(),
-        orientation: p.orientation.clone(),
-        normalization: p.normalization.iter().map(scheme).collect(),
-        crop_to_nonzero: p.crop_to_nonzero,
-    })
 }
 
 /// The config's `[labels]` as the manifest has them.

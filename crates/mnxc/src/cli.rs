@@ -17,6 +17,8 @@ use crate::report::Voice;
   mnxc compile s.toml --patch 64,64,64 --to dispatch -o a.mnx  stop, look, edit ...
   mnxc compile a.mnx --weights s.safetensors -o s.mnxa         ... and go on
   mnxc explain s.mnxa --measure --html s.html                  where the time goes, against the machine's floor
+  mnxc import nnUNet_results/Dataset101/TRAINER__PLANS__CONFIG -o d    checkpoints of nnU-Net, PyTorch, MONAI
+  mnxc compile d -o d.mnxa                                     an imported folder, whole
   mnxc model s.toml --summary
 
 Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 101 a bug in mnxc (with a command that replays it).")]
@@ -31,6 +33,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Model(cmd::model::Args),
+    Import(cmd::import::Args),
     Compile(Box<cmd::compile::Args>),
     Explain(cmd::explain::Args),
     Opt(cmd::opt::Args),
@@ -48,6 +51,7 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Self::Model(_) => "model",
+            Self::Import(_) => "import",
             Self::Compile(_) => "compile",
             Self::Explain(_) => "explain",
             Self::Opt(_) => "opt",
@@ -77,6 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let name = cli.command.name();
     let outcome = match cli.command {
         Command::Model(a) => cmd::model::run(&a),
+        Command::Import(a) => cmd::import::run(&a, voice),
         Command::Compile(a) => cmd::compile::run(&a, voice),
         Command::Explain(a) => cmd::explain::run(&a, voice),
         Command::Opt(a) => cmd::opt::run(&a, voice),

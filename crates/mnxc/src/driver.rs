@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mnx_artifact::{BundleError, BundleWriter, Manifest, storage_tolerance};
+use mnx_artifact::{BundleError, BundleWriter, Fold, Manifest, storage_tolerance};
 use mnx_ir::{Diagnostic, Graph, Stage};
 use mnx_passes::Changed;
 use mnx_plan::gpu::Storage;
@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Origin};
 use crate::dump::Dump;
 use crate::emit::{self, Code};
 use crate::files::{check_output, read_text, write_or_emit};
+use crate::imported::WeightFile;
 use crate::phase::Phase;
 use crate::pipeline::run_passes;
 use crate::report::{Failure, Outcome, Voice, system_reason};
@@ -39,8 +40,8 @@ pub struct Request {
     pub heads: Heads,
     /// Passes instead of `infer`.
     pub pipeline: Option<String>,
-    /// A safetensors file.
-    pub weights: Option<PathBuf>,
+    /// Sets of weights: safetensors files, one for each fold.
+    pub weights: Vec<WeightFile>,
     /// Default initialisation instead of a file.
     pub seed: Option<u64>,
     /// Weights by the test formula of this case instead of a file.
@@ -157,8 +158,8 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     let checkpoint = weights.checkpoint;
     vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
     let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
-    let mut writer = BundleWriter::new(&manifest).weights(&weights.section);
     let cubins = assemble_all(req, &plans, &codes, times, voice)?;
+    let mut writer = weights.sections.iter().fold(BundleWriter::new(&manifest), |w, section| w.weights(section));
     for (code, cubin) in codes.iter().zip(&cubins) {
         writer = writer.code(&code.library).cubin(cubin.as_deref());
     }
@@ -172,7 +173,8 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
         manifest.batch,
         plans.iter().map(|p| p.target.name).collect::<Vec<_>>().join(" and "),
         size(code as u64),
-        size(weights.section.len() as u64),
+        if weights.sections.len() > 1 { format!("{} folds of ", weights.sections.len()) } else { String::new() }
+            + &size(weights.sections[0].len() as u64),
         size(plans.iter().map(|p| p.memory.arena_bytes).max().unwrap_or(0)),
     ));
     Ok(())
@@ -198,10 +200,10 @@ fn assemble_all(req: &Request, plans: &[ModulePlan], codes: &[Code], times: &mut
 
 /// What can be seen to be wrong before any work; answers where to write.
 fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
-    if usize::from(req.weights.is_some()) + usize::from(req.seed.is_some()) + usize::from(req.formula.is_some()) > 1 {
+    if usize::from(!req.weights.is_empty()) + usize::from(req.seed.is_some()) + usize::from(req.formula.is_some()) > 1 {
         return Err(Failure::Usage("--weights, --seed and --formula exclude each other".into()));
     }
-    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() && req.formula.is_none() {
+    if req.to == Phase::Bundle && req.weights.is_empty() && req.seed.is_none() && req.formula.is_none() {
         let message = "a bundle holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string();
         return Err(Failure::Usage(message));
     }
@@ -216,7 +218,7 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
     if req.to >= Phase::Binary && req.output.as_deref() == Some(Path::new("-")) {
         return Err(Failure::Usage(format!("-o -: {} is not text and goes to a file", req.to.name())));
     }
-    if let Some(path) = req.weights.as_deref().filter(|p| !p.is_file()) {
+    if let Some(path) = req.weights.iter().map(|w| &w.path).find(|p| !p.is_file()) {
         let why = if path.exists() { "is not a file" } else { "no such file" };
         return Err(Failure::user("weights-0100", path.display(), why));
     }
@@ -340,7 +342,9 @@ fn plan_tuned(
 
 /// The weights of a bundle.
 struct Weights {
-    section: Vec<u8>,
+    /// One for each fold.
+    sections: Vec<Vec<u8>>,
+    /// The first fold's, which test vectors are made with.
     checkpoint: mnx_weights::Checkpoint,
 }
 
@@ -354,21 +358,32 @@ fn assemble(
     voice: Voice,
 ) -> Outcome<(Manifest, Weights)> {
     let config = source.origin.as_ref().map(|o| &o.config);
-    let (from, place) = match (&req.weights, &req.formula, req.seed) {
-        (Some(path), ..) => (Origin::File(path), path.display().to_string()),
-        (None, Some(case), _) => (Origin::Formula(case), "--formula".to_string()),
-        (None, None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
-    };
-    let checkpoint = times.measure("load weights", || checkpoint::provide(from, config, graph, voice))?;
     let mut layout = WeightLayout::default();
     let mut programs = Vec::new();
     for plan in plans {
         programs.push(bundle::program(plan, &bundle::symbols(plan), &mut layout)?);
     }
-    let mut section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
-    if req.hollow {
-        section.fill(0);
+    let mut sets: Vec<(Option<String>, Origin<'_>, String)> =
+        req.weights.iter().map(|w| (w.fold.clone(), Origin::File(&w.path), w.path.display().to_string())).collect();
+    if sets.is_empty() {
+        sets.push(match &req.formula {
+            Some(case) => (None, Origin::Formula(case), "--formula".to_string()),
+            None => (None, Origin::Seed(req.seed.unwrap_or(0)), "--seed".to_string()),
+        });
     }
+    let (mut sections, mut folds, mut first) = (Vec::new(), Vec::new(), None);
+    for (name, from, place) in sets {
+        let checkpoint = times.measure("load weights", || checkpoint::provide(from, config, graph, voice))?;
+        let mut section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+        if req.hollow {
+            section.fill(0);
+        }
+        sections.push(section);
+        let name = name.or_else(|| checkpoint.metadata.get("fold").cloned());
+        folds.push(name.map_or_else(|| Fold::only()[0].clone(), |name| Fold { name }));
+        first.get_or_insert(checkpoint);
+    }
+    let checkpoint = first.expect("there is at least one set of weights");
     let mut notes: Vec<String> = config.map(|c| c.notices.clone()).unwrap_or_default();
     if let Some(seed) = req.seed {
         notes.push(format!("weights are freshly initialised from seed {seed}"));
@@ -387,15 +402,17 @@ fn assemble(
         inputs: bundle::ports(graph, graph.inputs()),
         outputs: bundle::ports(graph, graph.outputs()),
         weights: layout.entries(),
+        folds,
         programs,
-        preprocess: config.and_then(bundle::preprocess),
+        preprocess: config.and_then(|c| c.preprocess.clone()),
+        inference: config.and_then(|c| c.inference.clone()),
         labels: config.map(bundle::labels).unwrap_or_default(),
         vectors: None,
         formula: req.formula.clone(),
         source_digest: digest(config.map(|c| c.to_json()), graph, plans),
         notes,
     };
-    Ok((manifest, Weights { section, checkpoint }))
+    Ok((manifest, Weights { sections, checkpoint }))
 }
 
 /// Config, dispatches and plans determine the code: their digest names it, whichever stage compilation started from.

@@ -18,6 +18,7 @@ mod emit;
 mod explain;
 mod files;
 mod header;
+mod imported;
 pub mod onnx;
 mod phase;
 mod pipeline;

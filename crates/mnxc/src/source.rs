@@ -34,7 +34,7 @@ pub enum Heads {
 pub struct Shape {
     /// Samples per run; only for a config (default 1).
     pub batch: Option<usize>,
-    /// Spatial extents; only for a config.
+    /// Spatial extents; only for a config, which may have its own.
     pub patch: Option<Vec<usize>>,
     /// What outputs hold; only up to stage `model`.
     pub output: Option<OutputKind>,
@@ -64,7 +64,7 @@ impl Source {
         }
         let origin = Origin::read(&file, &read_text(path)?)?;
         let axes = origin.config.dim.axes();
-        let patch = shape.patch.clone().unwrap_or_else(|| vec![64; axes]);
+        let patch = shape.patch.clone().or_else(|| origin.config.patch.clone()).unwrap_or_else(|| vec![64; axes]);
         let mut graph = mnx_model::build(&origin.config, shape.batch.unwrap_or(1), &patch)?;
         classify(&mut graph, shape)?;
         Ok(Self { file, origin: Some(origin), graph })

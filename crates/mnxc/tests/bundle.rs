@@ -49,7 +49,7 @@ fn a_bundle_says_what_the_config_said_and_is_the_same_every_time() {
     assert_eq!(m.programs.iter().map(|p| p.target.as_str()).collect::<Vec<_>>(), ["x86-64-v4", "x86-64-v3"]);
 
     // Every weight holds what its recipe says, and every launch's weights are entries.
-    let section = bundle.read_weights().unwrap();
+    let section = bundle.read_weights(0).unwrap();
     for w in &m.weights {
         let recipe: Recipe = serde_json::from_value(w.recipe.clone()).unwrap();
         let want = recipe.eval(&weights).unwrap();

@@ -1,9 +1,8 @@
 //! What a MedNeXt is made of. Field names are those of the official constructor.
 
+use mnx_artifact::{Inference, Preprocess};
 use mnx_ir::GrnReduce;
 use serde::{Serialize, Serializer};
-
-use crate::prepare::Preprocess;
 
 /// A published size. All have 32 channels, residuals everywhere, group norm, no GRN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -153,6 +152,11 @@ pub struct Config {
     pub grn_reduce: GrnReduce,
     /// How volumes are prepared, if the config says so.
     pub preprocess: Option<Preprocess>,
+    /// How scores become a segmentation, if the config says so.
+    pub inference: Option<Inference>,
+    /// Spatial extents that the network was trained on, and is compiled for unless told otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Vec<usize>>,
     /// Class names and their labels, in order of label.
     pub labels: Vec<(String, u32)>,
     /// What the config says that has no effect, one line each.

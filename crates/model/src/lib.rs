@@ -1,7 +1,7 @@
 //! The MedNeXt family: from a TOML config to a graph and to the signature of its checkpoint.
 //!
 //! Room: config, variants and flavours, topology, key names, graph construction, layer summaries.
-//! May import: `mnx-ir`, `mnx-weights` (signatures only).
+//! May import: `mnx-ir`, `mnx-weights` (signatures only), `mnx-artifact` (the settings of a volume's way, which a config only passes on).
 //! Never: passes, plans, weights' values, a device.
 //! Invariant: `build` and `signature` read one topology, so every param of a graph is in the signature, with the same shape.
 //! Start reading at: `config.rs`, then `topology.rs`, `build.rs`.
@@ -10,6 +10,7 @@
 mod build;
 pub mod config;
 mod document;
+mod inference;
 pub mod keys;
 mod prepare;
 mod read;
@@ -20,6 +21,6 @@ mod topology;
 pub use build::build;
 pub use config::{Config, Dim, Flavour, NormType, Variant};
 pub use keys::{map_keys, to_monai, to_official};
-pub use prepare::{Normalization, Preprocess};
+pub use mnx_artifact::{Inference, Normalization, Preprocess};
 pub use signature::signature;
 pub use summary::{Layer, Summary, summary};

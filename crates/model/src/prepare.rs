@@ -1,55 +1,26 @@
 //! The tables `[preprocess]` and `[labels]`: what a bundle must know to segment a volume.
 
-use serde::Serialize;
+use mnx_artifact::{Deviation, Normalization, Preprocess, Resampling, SeparateZ, Sequence};
 use toml::de::DeValue;
 
 use crate::document::{Table, boolean, integer, number, word};
 
-/// How a volume becomes a network input.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Preprocess {
-    /// Model spacing in mm, axes z, y, x (y, x for a 2-D network); none keeps the image's own.
-    pub spacing: Option<Vec<f64>>,
-    /// Three letters such as `RAS`; none keeps the file's axes.
-    pub orientation: Option<String>,
-    /// One per channel, or one for all; empty means z-score.
-    pub normalization: Vec<Normalization>,
-    /// Crop to the bounding box of non-zero voxels first.
-    pub crop_to_nonzero: bool,
-}
+const SCHEMES: &str = "\"zscore\", \"zscore-masked\", \"rescale-0-1\", \"rgb-0-1\", \"none\" or { scheme = \"ct\", low = .., high = .., mean = .., std = .. }";
 
-/// Intensity normalisation of one channel.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "scheme")]
-pub enum Normalization {
-    /// Mean 0 and deviation 1 over all voxels.
-    #[serde(rename = "zscore")]
-    ZScore,
-    /// The same over non-zero voxels; the others become 0.
-    #[serde(rename = "zscore-masked")]
-    ZScoreMasked,
-    /// Clip, then the training set's mean and deviation.
-    Ct {
-        /// Lower clip.
-        low: f64,
-        /// Upper clip.
-        high: f64,
-        /// Mean.
-        mean: f64,
-        /// Deviation.
-        std: f64,
-    },
-    /// Voxels as they are.
-    None,
-}
-
-const SCHEMES: &str = "\"zscore\", \"zscore-masked\", \"none\" or { scheme = \"ct\", low = .., high = .., mean = .., std = .. }";
+/// The schemes that a word names.
+const WORDS: &[(&str, Normalization)] = &[
+    ("zscore", Normalization::ZScore),
+    ("zscore-masked", Normalization::ZScoreMasked),
+    ("rescale-0-1", Normalization::Rescale01),
+    ("rgb-0-1", Normalization::Rgb01),
+    ("none", Normalization::None),
+];
 
 fn normalization(v: &DeValue<'_>) -> Result<Normalization, String> {
     if let Some(table) = v.as_table() {
         for key in table.keys() {
             let key: &str = key.get_ref();
-            if !["scheme", "low", "high", "mean", "std"].contains(&key) {
+            if !["scheme", "low", "high", "mean", "std", "masked"].contains(&key) {
                 return Err(format!("{SCHEMES}, without `{key}`"));
             }
         }
@@ -67,19 +38,52 @@ fn normalization(v: &DeValue<'_>) -> Result<Normalization, String> {
         if low >= high || std <= 0.0 {
             return Err("low below high and std above 0 with scheme \"ct\"".into());
         }
-        return Ok(Normalization::Ct { low, high, mean, std });
+        let masked = match table.get("masked").map(|v| v.get_ref().as_bool()) {
+            None => false,
+            Some(Some(flag)) => flag,
+            Some(None) => return Err("masked = true or false with scheme \"ct\"".into()),
+        };
+        return Ok(Normalization::Ct { low, high, mean, std, masked });
     }
-    word(v, &[("zscore", Normalization::ZScore), ("zscore-masked", Normalization::ZScoreMasked), ("none", Normalization::None)]).map_err(
-        |e| {
-            if v.as_str() == Some("ct") {
-                "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }: ct needs its statistics".into()
-            } else if v.as_str().is_some() {
-                e
-            } else {
-                SCHEMES.into()
+    word(v, WORDS).map_err(|e| {
+        if v.as_str() == Some("ct") {
+            "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }: ct needs its statistics".into()
+        } else if v.as_str().is_some() {
+            e
+        } else {
+            SCHEMES.into()
+        }
+    })
+}
+
+/// Reads a rule of interpolation; what it leaves out is as in `default`.
+pub(crate) fn resampling(v: &DeValue<'_>, default: Resampling) -> Result<Resampling, String> {
+    const FORM: &str = "{ order = 0, 1 or 3, order_z = 0, 1 or 3, separate_z = \"auto\", \"always\" or \"never\", anisotropy = 1 or more, clip = true or false }";
+    let table = v.as_table().ok_or(FORM)?;
+    let mut out = default;
+    for (key, v) in table.iter() {
+        let (key, v): (&str, _) = (key.get_ref(), v.get_ref());
+        let order = || integer(v, &(0..4)).filter(|n| *n != 2).map(|n| n as u8).ok_or_else(|| format!("{FORM}: `{key}` is not 0, 1 or 3"));
+        match key {
+            "order" => out.order = order()?,
+            "order_z" => out.order_z = order()?,
+            "separate_z" => {
+                let words = [("auto", SeparateZ::Auto), ("always", SeparateZ::Always), ("never", SeparateZ::Never)];
+                out.separate_z = word(v, &words).map_err(|e| format!("separate_z = {e}"))?;
             }
-        },
-    )
+            "anisotropy" => out.anisotropy = number(v).filter(|a| *a >= 1.0).ok_or("anisotropy = a number, 1 or more")?,
+            "clip" => out.clip = v.as_bool().ok_or("clip = true or false")?,
+            other => return Err(format!("{FORM}, without `{other}`")),
+        }
+    }
+    Ok(out)
+}
+
+/// An arrangement of 0, 1, 2.
+fn transpose(v: &DeValue<'_>) -> Result<[usize; 3], String> {
+    let list: Option<Vec<usize>> = v.as_array().and_then(|a| a.iter().map(|x| integer(x.get_ref(), &(0..3))).collect());
+    let axes = list.and_then(|l| <[usize; 3]>::try_from(l).ok());
+    axes.filter(|a| (0..3).all(|i| a.contains(&i))).ok_or_else(|| "the axes 0, 1, 2 in some order, such as [0, 1, 2]".into())
 }
 
 fn orientation(v: &DeValue<'_>) -> Result<String, String> {
@@ -97,7 +101,7 @@ fn orientation(v: &DeValue<'_>) -> Result<String, String> {
 
 /// Reads `[preprocess]`.
 pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: usize) -> Preprocess {
-    t.only(&["spacing", "orientation", "normalization", "crop_to_nonzero"]);
+    t.only(&["spacing", "orientation", "transpose", "normalization", "crop_to_nonzero", "sequence", "deviation", "resampling"]);
     let spacing = t.get("spacing", |v| {
         let list: Option<Vec<f64>> = v.as_array().map(|a| a.iter().map(|x| number(x.get_ref())).collect()).unwrap_or_default();
         list.filter(|l| (l.len() == 3 || l.len() == axes) && l.iter().all(|x| *x > 0.0))
@@ -118,14 +122,22 @@ pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: us
     Preprocess {
         spacing,
         orientation: t.get("orientation", orientation),
+        transpose: t.get("transpose", transpose).unwrap_or([0, 1, 2]),
         normalization: normalization.unwrap_or_default(),
         crop_to_nonzero: t.get("crop_to_nonzero", boolean).unwrap_or(false),
+        sequence: t
+            .get("sequence", |v| {
+                word(v, &[("normalize-resample", Sequence::NormalizeResample), ("resample-normalize", Sequence::ResampleNormalize)])
+            })
+            .unwrap_or_default(),
+        deviation: t.get("deviation", |v| word(v, &[("at-least", Deviation::AtLeast), ("plus", Deviation::Plus)])).unwrap_or_default(),
+        resampling: t.get("resampling", |v| resampling(v, Resampling::DATA)).unwrap_or(Resampling::DATA),
     }
 }
 
-/// Reads `[labels]`: each name an integer below the number of classes, none twice.
-pub(crate) fn labels(t: &Table<'_, '_>, n_classes: Option<usize>) -> Vec<(String, u32)> {
-    let classes = n_classes.unwrap_or(1 << 16);
+/// Reads `[labels]`: each name an integer below the number of classes, none twice. Regions paint labels of their own choice (`painted`).
+pub(crate) fn labels(t: &Table<'_, '_>, n_classes: Option<usize>, painted: bool) -> Vec<(String, u32)> {
+    let classes = n_classes.filter(|_| !painted).unwrap_or(1 << 16);
     let mut out: Vec<(String, u32)> = Vec::new();
     for key in t.entries.keys() {
         let name: &str = key.get_ref();

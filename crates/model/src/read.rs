@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use crate::config::{Config, Dim, Flavour, NormType, Variant};
 use crate::document::{Document, Table, boolean, integer, word};
-use crate::prepare;
+use crate::{inference, prepare};
 
 const KEYS: &[&str] = &[
     "name",
@@ -29,7 +29,9 @@ const KEYS: &[&str] = &[
     "dim",
     "grn",
     "grn_reduce",
+    "patch",
     "preprocess",
+    "inference",
     "labels",
 ];
 
@@ -250,8 +252,16 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     let name = t.get("name", |v| {
         v.as_str().filter(|s| !s.trim().is_empty()).map(str::to_string).ok_or_else(|| "a string that is not empty".to_string())
     });
+    let axes = dim.axes();
+    let patch = t.get("patch", |v| {
+        let list: Option<Vec<usize>> = v.as_array().and_then(|a| a.iter().map(|x| integer(x.get_ref(), &(1..1 << 20))).collect());
+        list.filter(|l| l.len() == axes)
+            .ok_or_else(|| format!("{axes} extents, such as {}", if axes == 2 { "[64, 64]" } else { "[64, 64, 64]" }))
+    });
     let preprocess = table(t, "preprocess", "preprocess.", |p| prepare::preprocess(&p, in_channels, dim.axes()));
-    let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes));
+    let inference = table(t, "inference", "inference.", |i| inference::inference(&i, n_classes, dim.axes()));
+    let painted = inference.as_ref().is_some_and(|i| !i.class_order.is_empty());
+    let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes, painted));
 
     Some(Config {
         name: name.unwrap_or_else(|| default_name(variant, enc_kernel_size, dec_kernel_size, file)),
@@ -273,6 +283,8 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
         grn,
         grn_reduce: grn_reduce.unwrap_or_default(),
         preprocess,
+        inference,
+        patch,
         labels: labels.unwrap_or_default(),
         notices,
     })

@@ -1,6 +1,10 @@
 //! Reading configs: what absent keys mean, and what is said of wrong ones.
 #![allow(clippy::unwrap_used)]
 
+use mnx_artifact::{
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Postprocess, Preprocess, ProbabilityFile, Resampling, SeparateZ,
+    Sequence,
+};
 use mnx_ir::GrnReduce;
 use mnx_model::{Config, Dim, Flavour, NormType, Normalization, Variant};
 
@@ -166,7 +170,7 @@ fn preprocess_and_labels() {
         "in_channels = 2\nn_channels = 8\nn_classes = 3\n[preprocess]\n\
         normalization = [\"none\", { scheme = \"ct\", low = -100, high = 300.5, mean = 50, std = 20 }]",
     );
-    let want = [Normalization::None, Normalization::Ct { low: -100.0, high: 300.5, mean: 50.0, std: 20.0 }];
+    let want = [Normalization::None, Normalization::Ct { low: -100.0, high: 300.5, mean: 50.0, std: 20.0, masked: false }];
     assert_eq!(c.preprocess.unwrap().normalization, want);
 }
 
@@ -191,6 +195,91 @@ fn wrong_preprocess_and_labels() {
     wrong("[labels]\na = \"x\"", "from 0 to 2");
     let list = refused(&format!("{MUST}[labels]\na = 1\nb = 1"));
     assert!(list[0].contains("labels `a` and `b` are both 1"), "{list:?}");
+}
+
+#[test]
+fn inference_reads_what_the_manifest_would_write() {
+    let c = read(&format!("{MUST}[preprocess]\n[inference]\n"));
+    assert_eq!(c.inference, Some(Inference::default()));
+    assert_eq!(c.preprocess, Some(Preprocess::default()));
+    assert_eq!(read(MUST).inference, None);
+
+    // Whatever the settings, their serialised form is a config's.
+    let preprocess = Preprocess {
+        spacing: Some(vec![3.0, 2.7, 2.7]),
+        transpose: [2, 0, 1],
+        normalization: vec![Normalization::Ct { low: -1.5, high: 2.0, mean: 0.25, std: 3.0, masked: true }],
+        crop_to_nonzero: true,
+        sequence: Sequence::ResampleNormalize,
+        deviation: Deviation::Plus,
+        resampling: Resampling { order: 1, order_z: 3, separate_z: SeparateZ::Always, anisotropy: 2.5, clip: false },
+        ..Preprocess::default()
+    };
+    let inference = Inference {
+        step: 0.25,
+        gaussian: Gaussian::NnunetV1,
+        mirror_axes: Some(vec![2, 0]),
+        average: Average::Probabilities,
+        activation: Activation::Sigmoid,
+        regions: vec![vec![1, 2, 3], vec![2, 3], vec![3]],
+        class_order: vec![1, 2, 300],
+        ignore: Some(4),
+        export: Resampling { order: 0, ..Resampling::EXPORT },
+        probabilities: ProbabilityFile::NnunetV1,
+        postprocess: vec![
+            Postprocess { labels: vec![1, 2], connectivity: Connectivity::Faces, min_size: Some(12.5) },
+            Postprocess { labels: vec![3], connectivity: Connectivity::Corners, min_size: None },
+        ],
+    };
+    let written = |t: &dyn Fn(&mut toml::Table)| {
+        let mut all = toml::Table::new();
+        t(&mut all);
+        toml::to_string(&all).unwrap()
+    };
+    let text = written(&|all| {
+        all.insert("preprocess".into(), toml::Value::try_from(&preprocess).unwrap());
+        all.insert("inference".into(), toml::Value::try_from(&inference).unwrap());
+        all.insert("labels".into(), toml::Value::try_from(std::collections::BTreeMap::from([("tumour", 300)])).unwrap());
+    });
+    let c = read(&format!("{MUST}{text}"));
+    assert_eq!((c.preprocess, c.inference), (Some(preprocess), Some(inference)), "{text}");
+    assert_eq!(c.labels, [("tumour".to_string(), 300)]);
+    for scheme in [Normalization::ZScore, Normalization::ZScoreMasked, Normalization::Rescale01, Normalization::Rgb01, Normalization::None]
+    {
+        let preprocess = Preprocess { normalization: vec![scheme], ..Preprocess::default() };
+        let text = written(&|all| drop(all.insert("preprocess".into(), toml::Value::try_from(&preprocess).unwrap())));
+        assert_eq!(read(&format!("{MUST}{text}")).preprocess, Some(preprocess), "{text}");
+    }
+}
+
+#[test]
+fn wrong_inference() {
+    let wrong = |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
+    wrong("[preprocess]\ntranspose = [0, 1, 1]", "in some order");
+    wrong("[preprocess]\ntranspose = [0, 1]", "in some order");
+    wrong("[preprocess]\nsequence = \"resample\"", "\"resample-normalize\"");
+    wrong("[preprocess]\ndeviation = 1e-8", "\"at-least\"");
+    wrong("[preprocess]\nresampling = { order = 2 }", "`order` is not 0, 1 or 3");
+    wrong("[preprocess]\nresampling = { anisotropy = 0.5 }", "1 or more");
+    wrong("[preprocess]\nresampling = { ordre = 1 }", "without `ordre`");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }", "masked = true or false");
+    wrong("[inference]\nstep = 0", "above 0");
+    wrong("[inference]\nstep = nan", "above 0");
+    wrong("[inference]\nstap = 1", "did you mean `step`?");
+    wrong("[inference]\ngaussian = \"v1\"", "\"nnunet-v1\"");
+    wrong("[inference]\nmirror_axes = [0, 3]", "from 0 to 2");
+    wrong("[inference]\nmirror_axes = [1, 1]", "different axes");
+    wrong("[inference]\nclass_order = [1, 2, 3]", "activation = \"sigmoid\"");
+    wrong("[inference]\nexport = 1", "order = 0, 1 or 3");
+    wrong("[inference]\npostprocess = [{ labels = [0] }]", "labels from 1");
+    wrong("[inference]\npostprocess = [{ labels = [1], min_size = -1 }]", "size in mm3");
+    wrong("[inference]\nignore = 70000", "0 to 65535");
+    refused_once(&format!("{MUST}[inference]\nactivation = \"sigmoid\""), &["class_order", "is missing"]);
+    refused_once(&format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2]"), &["each of the 3 outputs"]);
+    refused_once(
+        &format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2, 3]\nregions = [[1]]"),
+        &["1 regions and 3 entries"],
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use mnx_artifact::BundleError;
 
+use crate::finite::NotFinite;
+
 /// Why a bundle does not run here.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -22,6 +24,9 @@ pub enum RuntimeError {
     /// The caller's tensors do not fit the ports.
     #[error("{0}")]
     Port(String),
+    /// A check found results that are not finite.
+    #[error("{0}")]
+    NotFinite(NotFinite),
     /// A range outside a buffer: the caller's mistake.
     #[error("{bytes} bytes at {offset} of a buffer of {limit}")]
     Range {
@@ -35,4 +40,14 @@ pub enum RuntimeError {
     /// A worker thread panicked inside a launch.
     #[error("a worker thread panicked while running {0}")]
     Worker(String),
+}
+
+impl RuntimeError {
+    /// The same with the place where it happened, where a device failed.
+    pub(crate) fn within(self, place: &str) -> Self {
+        match self {
+            Self::Device { device, reason } => Self::Device { device, reason: format!("{place}: {reason}") },
+            other => other,
+        }
+    }
 }

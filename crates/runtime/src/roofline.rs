@@ -1,4 +1,4 @@
-//! What this machine can do at most: fused multiply-adds per second and bytes copied per second, measured in about a fifth of a second.
+//! What a device can do at most. Of the host: fused multiply-adds per second and bytes copied per second, measured in about a fifth of a second.
 
 use std::hint::black_box;
 use std::sync::{Barrier, Mutex};
@@ -20,17 +20,19 @@ const COPY_FLOATS: usize = 16 << 20;
 /// Floats copied at once.
 const PIECE: usize = 1 << 16;
 
-/// The two ceilings of the host for a number of threads.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+/// The two ceilings of a device; of the host for a number of threads.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Roofline {
     /// Floating-point operations per second of the widest FMA loop (a multiply-add is two).
     pub flops_per_s: f64,
     /// Bytes read plus bytes written per second by copies that no cache holds.
     pub bytes_per_s: f64,
+    /// Where the figures come from.
+    pub about: String,
 }
 
 impl Roofline {
-    /// Measures both ceilings with this many threads.
+    /// Measures both ceilings of the host with this many threads.
     pub fn measure(threads: usize) -> Self {
         let threads = threads.max(1);
         let flops_per_s = best_rate(threads, |_, _| fma_loop(5_000) as f64);
@@ -45,7 +47,7 @@ impl Roofline {
             }
             (2 * PIECE * 4) as f64
         });
-        Self { flops_per_s, bytes_per_s }
+        Self { flops_per_s, bytes_per_s, about: "measured now".to_owned() }
     }
 
     /// The least time that a cost can take: the slower of its two ceilings, in seconds.
@@ -92,7 +94,7 @@ mod tests {
         let r = Roofline::measure(2);
         assert!(r.flops_per_s.is_finite() && r.flops_per_s > 1e8, "{r:?}");
         assert!(r.bytes_per_s.is_finite() && r.bytes_per_s > 1e7, "{r:?}");
-        let r = Roofline { flops_per_s: 100.0, bytes_per_s: 10.0 };
+        let r = Roofline { flops_per_s: 100.0, bytes_per_s: 10.0, about: String::new() };
         assert_eq!(r.seconds(Cost { flops: 200, bytes: 10, gelus: 0 }), 2.0);
         assert_eq!(r.seconds(Cost { flops: 200, bytes: 70, gelus: 0 }), 7.0);
     }

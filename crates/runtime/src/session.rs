@@ -1,12 +1,16 @@
 //! A session: one bundle's program on one device, ready to run any number of times.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Port, Program};
+use smallvec::SmallVec;
 
 use crate::device::{Binary, Buffer, Device, DeviceChoice, KernelSet};
 use crate::error::RuntimeError;
-use crate::isa;
+use crate::finite::{self, NotFinite};
+use crate::pick::CodeForm;
+use crate::roofline::Roofline;
 use crate::trace::Trace;
 
 /// Values of one output port.
@@ -75,11 +79,23 @@ impl PortData {
 pub struct Session {
     device: Box<dyn Device>,
     program: Program,
+    form: CodeForm,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     arena: Buffer,
+    /// For the folds that are not open yet.
+    bundle: Bundle,
+    program_index: usize,
+    /// Each fold's weights and the launch list bound to them, once it was selected.
+    folds: Vec<Option<(Buffer, KernelSet)>>,
+    fold: usize,
     weights: Buffer,
     kernels: KernelSet,
+    notes: Vec<String>,
+    /// Runs started and not collected, oldest first, by the launch list (the fold) of each.
+    flying: VecDeque<KernelSet>,
+    /// Runs collected so far; run `n` has slot `n % depth`.
+    collected: usize,
 }
 
 /// Threads that a session uses unless told otherwise: the cores that this process may run on.
@@ -88,14 +104,32 @@ pub fn default_threads() -> usize {
 }
 
 impl Session {
-    /// Picks the program, maps the weights, allocates the arena, loads the code.
+    /// Picks device and program, loads the weights of the first fold, allocates the arena, loads the code.
     ///
-    /// `threads` none means [`default_threads`]; `isa` none means the best that the CPU can run.
+    /// `threads` none means [`default_threads`]; `isa` none means the best that the device can run.
     ///
     /// # Errors
-    /// `NoProgram` with what the CPU lacks, `Bundle` for damaged weights, `Device` if memory, threads or code cannot be had.
+    /// `NoProgram` with what the device lacks, `Bundle` for damaged weights, `Device` if memory, threads or code cannot be had, or if there are several
+    /// devices (`cuda:all`).
     pub fn open(bundle: &Bundle, device: DeviceChoice, threads: Option<usize>, isa: Option<&str>) -> Result<Self, RuntimeError> {
-        Self::on(device.open(threads.unwrap_or_else(default_threads))?, bundle, isa)
+        let mut sessions = Self::open_all(bundle, device, threads, isa)?;
+        match (sessions.pop(), sessions.len()) {
+            (Some(session), 0) => Ok(session),
+            (_, more) => Err(RuntimeError::Port(format!("{device} means {} devices; name one, for example cuda:0", more + 1))),
+        }
+    }
+
+    /// One session per device: all GPUs for `cuda:all`, else one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_all(bundle: &Bundle, device: DeviceChoice, threads: Option<usize>, isa: Option<&str>) -> Result<Vec<Self>, RuntimeError> {
+        let (devices, note) = device.open(bundle, threads.unwrap_or_else(default_threads), isa)?;
+        let mut sessions: Vec<Self> = devices.into_iter().map(|device| Self::on(device, bundle, isa)).collect::<Result<_, _>>()?;
+        if let (Some(first), Some(note)) = (sessions.first_mut(), note) {
+            first.notes.insert(0, note);
+        }
+        Ok(sessions)
     }
 
     /// The same on a device of the caller's.
@@ -104,12 +138,92 @@ impl Session {
     /// As [`Self::open`].
     pub fn on(mut device: Box<dyn Device>, bundle: &Bundle, isa: Option<&str>) -> Result<Self, RuntimeError> {
         let manifest = bundle.manifest();
-        let index = isa::pick(&manifest.programs, isa, &|t| device.runs(t), &|f| device.has(f))?;
+        let picked = device.pick(bundle, isa)?;
+        let index = picked.index;
         let program = manifest.programs[index].clone();
-        let weights = device.weights(bundle)?;
+        let weights = device.weights(bundle, 0)?;
         let arena = device.alloc(program.arena_bytes)?;
-        let kernels = device.load(&Binary { code: bundle.code(index), program: &program, arena, weights })?;
-        Ok(Self { device, program, inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone(), arena, weights, kernels })
+        let cubin = bundle.cubin(index).filter(|_| picked.form == CodeForm::Cubin);
+        let kernels = device.load(&Binary { code: bundle.code(index), cubin, program: &program, arena, weights })?;
+        let notes = picked.note.into_iter().chain(device.notes()).collect();
+        let mut folds = vec![None; bundle.folds()];
+        if let Some(first) = folds.first_mut() {
+            *first = Some((weights, kernels));
+        }
+        Ok(Self {
+            device,
+            program,
+            form: picked.form,
+            inputs: manifest.inputs.clone(),
+            outputs: manifest.outputs.clone(),
+            arena,
+            bundle: bundle.clone(),
+            program_index: index,
+            folds,
+            fold: 0,
+            weights,
+            kernels,
+            notes,
+            flying: VecDeque::new(),
+            collected: 0,
+        })
+    }
+
+    /// What the user should know of how device and code were chosen.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Which of the program's sections was picked.
+    pub fn form(&self) -> CodeForm {
+        self.form
+    }
+
+    /// The device's name with what tells it from others of its kind.
+    pub fn device(&self) -> String {
+        self.device.describe()
+    }
+
+    /// What the device can do at most; none where that means nothing.
+    ///
+    /// # Errors
+    /// `Device` if it cannot be measured.
+    pub fn roofline(&mut self) -> Result<Option<Roofline>, RuntimeError> {
+        self.device.roofline(&self.program.precision)
+    }
+
+    /// Number of folds: sets of weights that the same code runs with.
+    pub fn folds(&self) -> usize {
+        self.folds.len()
+    }
+
+    /// The fold that runs use.
+    pub fn fold(&self) -> usize {
+        self.fold
+    }
+
+    /// Lets further runs use another fold's weights; arena and code stay. The first time a fold is selected its weights are mapped and
+    /// their digest is checked.
+    ///
+    /// # Errors
+    /// `Bundle` if there is no such fold or its weights are damaged, `Device` if they cannot be mapped. The session stays as it was then.
+    pub fn select_fold(&mut self, fold: usize) -> Result<(), RuntimeError> {
+        let (weights, kernels) = match self.folds.get(fold).copied().flatten() {
+            Some(known) => known,
+            None => {
+                let weights = self.device.weights(&self.bundle, fold)?;
+                let index = self.program_index;
+                let cubin = self.bundle.cubin(index).filter(|_| self.form == CodeForm::Cubin);
+                let binary = Binary { code: self.bundle.code(index), cubin, program: &self.program, arena: self.arena, weights };
+                let kernels = self.device.rebind(self.kernels, &binary)?;
+                if let Some(slot) = self.folds.get_mut(fold) {
+                    *slot = Some((weights, kernels));
+                }
+                (weights, kernels)
+            }
+        };
+        (self.fold, self.weights, self.kernels) = (fold, weights, kernels);
+        Ok(())
     }
 
     /// The input ports.
@@ -165,21 +279,109 @@ impl Session {
     /// Runs once into the caller's outputs; allocates nothing.
     ///
     /// # Errors
-    /// As [`Self::run`], and `Port` if outputs do not fit.
+    /// As [`Self::run`], and `Port` if outputs do not fit or runs are in flight.
     pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [PortData]) -> Result<(), RuntimeError> {
-        self.check(inputs, outputs)?;
-        self.upload(inputs)?;
-        self.device.submit(self.kernels, 0..self.program.commands.len())?;
-        self.device.wait()?;
-        self.download(outputs)
+        self.idle()?;
+        self.check_outputs(outputs)?;
+        // Single runs keep to slot 0, which `replay` goes back to.
+        self.collected = 0;
+        self.enqueue(inputs)?;
+        self.collect(outputs)
     }
 
-    /// Runs once and records each command's wall time. Commands are awaited one by one, which costs little on the host.
+    /// How many runs may be in flight: 1 on the host, which computes in [`Self::enqueue`].
+    pub fn depth(&self) -> usize {
+        self.device.slots()
+    }
+
+    /// Starts a run; the inputs may go when this returns. On a GPU it returns before the run has ended.
+    ///
+    /// # Errors
+    /// `Port` if inputs do not fit or [`Self::depth`] runs are in flight, `Device`, `Worker`.
+    pub fn enqueue(&mut self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {
+        self.check_inputs(inputs)?;
+        if self.flying.len() >= self.depth() {
+            return Err(RuntimeError::Port(format!("{} runs are in flight, which is all that the device holds", self.flying.len())));
+        }
+        let slot = (self.collected + self.flying.len()) % self.depth();
+        match self.device.pipeline() {
+            Some(pipeline) => {
+                let bytes: SmallVec<[&[u8]; 8]> = inputs.iter().map(|data| bytemuck::cast_slice(data)).collect();
+                pipeline.start(self.kernels, slot, &bytes)?;
+            }
+            None => {
+                self.upload(inputs)?;
+                self.device.submit(self.kernels, 0..self.program.commands.len())?;
+            }
+        }
+        self.flying.push_back(self.kernels);
+        Ok(())
+    }
+
+    /// Waits for the oldest run in flight and takes its outputs.
+    ///
+    /// # Errors
+    /// `Port` if outputs do not fit or nothing is in flight; what the run failed with.
+    pub fn collect(&mut self, outputs: &mut [PortData]) -> Result<(), RuntimeError> {
+        self.check_outputs(outputs)?;
+        let Some(&kernels) = self.flying.front() else {
+            return Err(RuntimeError::Port("no run is in flight".to_owned()));
+        };
+        let slot = self.collected % self.depth();
+        match self.device.pipeline() {
+            Some(pipeline) => {
+                let mut bytes: SmallVec<[&mut [u8]; 8]> = outputs.iter_mut().map(PortData::bytes_mut).collect();
+                pipeline.finish(kernels, slot, &mut bytes)?;
+            }
+            None => {
+                self.device.wait()?;
+                self.download(outputs)?;
+            }
+        }
+        self.flying.pop_front();
+        self.collected = self.collected.wrapping_add(1) % self.depth();
+        Ok(())
+    }
+
+    /// Runs as often as `next` fills the inputs (one vector per port; `false` ends it), with as many runs in flight as the device holds; `done` gets the outputs,
+    /// in order.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`]; whatever `next` and `done` return.
+    pub fn run_many<E: From<RuntimeError>>(
+        &mut self,
+        mut next: impl FnMut(&mut [Vec<f32>]) -> Result<bool, E>,
+        mut done: impl FnMut(&[PortData]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.idle()?;
+        let mut inputs: Vec<Vec<f32>> = self.inputs.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect();
+        let mut outputs = self.new_outputs();
+        let mut more = true;
+        while more || !self.flying.is_empty() {
+            while more && self.flying.len() < self.depth() {
+                more = next(&mut inputs)?;
+                if more {
+                    let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+                    self.enqueue(&slices)?;
+                }
+            }
+            if !self.flying.is_empty() {
+                self.collect(&mut outputs)?;
+                done(&outputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs once and records each command's time: on the host wall time, commands being awaited one by one, which costs little; on a GPU by its own clock, from the
+    /// end of one command to the end of the next.
     ///
     /// # Errors
     /// As [`Self::run_into`], and `Port` if the trace is another session's.
     pub fn run_timed(&mut self, inputs: &[&[f32]], outputs: &mut [PortData], trace: &mut Trace) -> Result<(), RuntimeError> {
-        self.check(inputs, outputs)?;
+        self.idle()?;
+        self.check_inputs(inputs)?;
+        self.check_outputs(outputs)?;
         if trace.seconds.len() != self.program.commands.len() {
             return Err(RuntimeError::Port(format!(
                 "trace of {} commands for a program of {}",
@@ -188,27 +390,85 @@ impl Session {
             )));
         }
         let start = Instant::now();
-        self.upload(inputs)?;
-        for (index, seconds) in trace.seconds.iter_mut().enumerate() {
-            let start = Instant::now();
-            self.device.submit(self.kernels, index..index + 1)?;
-            self.device.wait()?;
-            *seconds = start.elapsed().as_secs_f64();
+        if let Some(pipeline) = self.device.pipeline() {
+            let bytes: Vec<&[u8]> = inputs.iter().map(|data| bytemuck::cast_slice(data)).collect();
+            let mut room: Vec<&mut [u8]> = outputs.iter_mut().map(PortData::bytes_mut).collect();
+            pipeline.time(self.kernels, &bytes, &mut room, &mut trace.seconds)?;
+        } else {
+            self.upload(inputs)?;
+            for (index, seconds) in trace.seconds.iter_mut().enumerate() {
+                let start = Instant::now();
+                self.device.submit(self.kernels, index..index + 1)?;
+                self.device.wait()?;
+                *seconds = start.elapsed().as_secs_f64();
+            }
+            self.download(outputs)?;
         }
-        self.download(outputs)?;
         trace.total_s = start.elapsed().as_secs_f64();
         Ok(())
     }
 
-    fn check(&self, inputs: &[&[f32]], outputs: &[PortData]) -> Result<(), RuntimeError> {
-        if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
-            return Err(RuntimeError::Port(format!(
-                "{} inputs and {} outputs given, the network has {} and {}",
-                inputs.len(),
-                outputs.len(),
-                self.inputs.len(),
-                self.outputs.len()
-            )));
+    /// Seconds by the device's own clock for one more run over the inputs of the last, without copies to or from the host; none where the device has no clock
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`].
+    pub fn replay(&mut self) -> Result<Option<f64>, RuntimeError> {
+        self.idle()?;
+        self.device.pipeline().map(|pipeline| pipeline.replay(self.kernels)).transpose()
+    }
+
+    /// Runs once, command by command, and looks for NaN and infinities in the inputs and in everything that each launch writes. Stops at the first buffer that
+    /// has any and says which; the outputs are those of the run only if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`], and `Port` if the bundle does not say what its kernels write.
+    pub fn run_checked(&mut self, inputs: &[&[f32]], outputs: &mut [PortData]) -> Result<Option<NotFinite>, RuntimeError> {
+        self.idle()?;
+        self.check_inputs(inputs)?;
+        self.check_outputs(outputs)?;
+        if !finite::says_what_it_writes(&self.program) {
+            return Err(RuntimeError::Port("the bundle does not say what its kernels write; compile it anew to check it".to_owned()));
+        }
+        for (port, data) in self.inputs.iter().zip(inputs) {
+            if let Some((nan, infinite, first)) = finite::count(bytemuck::cast_slice(data), mnx_artifact::Element::F32) {
+                let place = port.name.clone();
+                return Ok(Some(NotFinite { place, kernel: None, elements: data.len(), nan, infinite, first }));
+            }
+        }
+        self.upload(inputs)?;
+        let mut bytes = Vec::new();
+        for (index, command) in self.program.commands.iter().enumerate() {
+            self.device.submit(self.kernels, index..index + 1)?;
+            self.device.wait().map_err(|error| match command {
+                mnx_artifact::Command::Launch { dispatch, kernel, .. } => error.within(&format!("dispatch {dispatch}, kernel {kernel}")),
+                _ => error,
+            })?;
+            for w in finite::watched(command) {
+                bytes.clear();
+                bytes.resize(usize::try_from(w.buffer.bytes).unwrap_or(0), 0);
+                self.device.download(self.arena, w.buffer.offset, &mut bytes)?;
+                if let Some((nan, infinite, first)) = finite::count(&bytes, w.element) {
+                    let kernel = Some((w.kernel.to_owned(), w.arg));
+                    let elements = bytes.len() / w.element.bytes();
+                    return Ok(Some(NotFinite { place: w.dispatch.to_owned(), kernel, elements, nan, infinite, first }));
+                }
+            }
+        }
+        self.download(outputs)?;
+        Ok(None)
+    }
+
+    fn idle(&self) -> Result<(), RuntimeError> {
+        if self.flying.is_empty() {
+            return Ok(());
+        }
+        Err(RuntimeError::Port(format!("{} runs are in flight; collect them first", self.flying.len())))
+    }
+
+    fn check_inputs(&self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {
+        if inputs.len() != self.inputs.len() {
+            return Err(RuntimeError::Port(format!("{} inputs given, the network has {}", inputs.len(), self.inputs.len())));
         }
         for (port, data) in self.inputs.iter().zip(inputs) {
             let want: usize = port.shape.iter().product();
@@ -220,6 +480,13 @@ impl Session {
                     port.shape
                 )));
             }
+        }
+        Ok(())
+    }
+
+    fn check_outputs(&self, outputs: &[PortData]) -> Result<(), RuntimeError> {
+        if outputs.len() != self.outputs.len() {
+            return Err(RuntimeError::Port(format!("{} outputs given, the network has {}", outputs.len(), self.outputs.len())));
         }
         for (port, data) in self.outputs.iter().zip(outputs) {
             let want: usize = port.shape.iter().product();

@@ -1,5 +1,7 @@
 //! Where a run's time went: one duration per command, gathered by dispatch.
 
+use std::collections::BTreeMap;
+
 use mnx_artifact::{Command, Cost};
 
 /// Wall time of every command of one run.
@@ -9,6 +11,58 @@ pub struct Trace {
     pub seconds: Vec<f64>,
     /// Seconds from the first upload to the last download.
     pub total_s: f64,
+}
+
+impl Trace {
+    /// The commands as events of the Trace Event Format, which `chrome://tracing` and Perfetto read: one after the other, as they were awaited or as
+    /// the device's clock has them, times in microseconds. `device` names the process, `target` the thread.
+    pub fn chrome(&self, commands: &[Command], device: &str, target: &str) -> Vec<ChromeEvent> {
+        let label = |name: &'static str, value: &str| ChromeEvent {
+            name: name.to_owned(),
+            cat: "__metadata",
+            ph: "M",
+            ts: 0.0,
+            dur: 0.0,
+            pid: 1,
+            tid: 1,
+            args: BTreeMap::from([("name", value.to_owned())]),
+        };
+        let mut events = vec![label("process_name", device), label("thread_name", target)];
+        let mut ts = 0.0;
+        for (command, seconds) in commands.iter().zip(&self.seconds) {
+            let dur = seconds * 1e6;
+            let (name, cat, args) = match command {
+                Command::Launch { dispatch, kernel, workgroups, cost, .. } => {
+                    let args = [
+                        ("kernel", kernel.clone()),
+                        ("workgroups", workgroups.to_string()),
+                        ("flops", cost.flops.to_string()),
+                        ("bytes", cost.bytes.to_string()),
+                    ];
+                    (dispatch.as_str(), "launch", BTreeMap::from(args))
+                }
+                Command::Fill { dst, .. } => ("(fill)", "memory", BTreeMap::from([("bytes", dst.bytes.to_string())])),
+                Command::Copy { src, .. } => ("(copy)", "memory", BTreeMap::from([("bytes", src.bytes.to_string())])),
+            };
+            events.push(ChromeEvent { name: name.to_owned(), cat, ph: "X", ts, dur, pid: 1, tid: 1, args });
+            ts += dur;
+        }
+        events
+    }
+}
+
+/// One event of the Trace Event Format; fields by their names there.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[allow(missing_docs, reason = "the format defines them")]
+pub struct ChromeEvent {
+    pub name: String,
+    pub cat: &'static str,
+    pub ph: &'static str,
+    pub ts: f64,
+    pub dur: f64,
+    pub pid: u32,
+    pub tid: u32,
+    pub args: BTreeMap<&'static str, String>,
 }
 
 /// One dispatch of a program, or all its fills or copies between dispatches.

@@ -1,52 +1,35 @@
 //! The box around everything that is not zero, as nnU-Net crops.
 
-/// Which voxels are not background: any channel non-zero, holes filled.
+use mnx_artifact::Connectivity;
+
+use crate::components::Components;
+use crate::error::{VolumeError, try_filled, try_reserve};
+
+/// Which voxels are not background: any channel non-zero, holes filled (nnU-Net v1 and v2 alike).
 ///
 /// A hole is background that no path of face-adjacent background voxels joins to the volume's border
 /// (`binary_fill_holes` with its default structure).
-pub(crate) fn nonzero_mask(data: &[f32], channels: usize, shape: [usize; 3]) -> Vec<bool> {
+pub(crate) fn nonzero_mask(data: &[f32], channels: usize, shape: [usize; 3]) -> Result<Vec<bool>, VolumeError> {
     let [nz, ny, nx] = shape;
     let voxels = nz * ny * nx;
-    let mut inside = vec![false; voxels];
+    let mut inside = try_filled(voxels, false, "mask of non-zero voxels")?;
     for channel in data.chunks_exact(voxels.max(1)).take(channels) {
         for (m, v) in inside.iter_mut().zip(channel) {
             *m |= *v != 0.0;
         }
     }
-    let mut outside = vec![false; voxels];
-    let mut open: Vec<usize> = Vec::new();
-    let visit = |i: usize, outside: &mut Vec<bool>, open: &mut Vec<usize>| {
-        if !inside[i] && !outside[i] {
-            outside[i] = true;
-            open.push(i);
-        }
-    };
-    for z in 0..nz {
-        for y in 0..ny {
-            let edge_row = z == 0 || z + 1 == nz || y == 0 || y + 1 == ny;
-            let row = (z * ny + y) * nx;
-            if edge_row {
-                for x in 0..nx {
-                    visit(row + x, &mut outside, &mut open);
-                }
-            } else {
-                visit(row, &mut outside, &mut open);
-                visit(row + nx - 1, &mut outside, &mut open);
-            }
+    let background = Components::new(shape, Connectivity::Faces, |i| !inside[i]);
+    let mut open = vec![false; background.count];
+    for (run, &c) in background.runs.iter().zip(&background.component) {
+        let (z, y) = (run.row / ny, run.row % ny);
+        open[c as usize] |= z == 0 || z + 1 == nz || y == 0 || y + 1 == ny || run.start == 0 || run.end as usize == nx;
+    }
+    for (run, &c) in background.runs.iter().zip(&background.component) {
+        if !open[c as usize] {
+            inside[run.row * nx..][run.start as usize..run.end as usize].fill(true);
         }
     }
-    while let Some(i) = open.pop() {
-        let (x, y, z) = (i % nx, i / nx % ny, i / (nx * ny));
-        for (at_low, at_high, step) in [(x == 0, x + 1 == nx, 1), (y == 0, y + 1 == ny, nx), (z == 0, z + 1 == nz, nx * ny)] {
-            if !at_low {
-                visit(i - step, &mut outside, &mut open);
-            }
-            if !at_high {
-                visit(i + step, &mut outside, &mut open);
-            }
-        }
-    }
-    outside.into_iter().map(|o| !o).collect()
+    Ok(inside)
 }
 
 /// The smallest box (low, size per axis z, y, x) that holds the mask; the whole volume if it is empty.
@@ -73,32 +56,48 @@ pub(crate) fn bounding_box(mask: &[bool], shape: [usize; 3]) -> ([usize; 3], [us
 }
 
 /// Copies a box out of `channels` volumes.
-pub(crate) fn cut<T: Copy>(data: &[T], channels: usize, shape: [usize; 3], low: [usize; 3], size: [usize; 3]) -> Vec<T> {
-    let mut out = Vec::with_capacity(channels * size.iter().product::<usize>());
-    for c in 0..channels {
-        for z in 0..size[0] {
-            for y in 0..size[1] {
-                let at = ((c * shape[0] + z + low[0]) * shape[1] + y + low[1]) * shape[2] + low[2];
-                out.extend_from_slice(&data[at..at + size[2]]);
-            }
-        }
+pub(crate) fn cut<T: Copy>(
+    data: &[T],
+    channels: usize,
+    shape: [usize; 3],
+    low: [usize; 3],
+    size: [usize; 3],
+) -> Result<Vec<T>, VolumeError> {
+    let mut out = try_reserve(channels * size.iter().product::<usize>(), "cropped volume")?;
+    for at in rows(channels, shape, low, size) {
+        out.extend_from_slice(&data[at..at + size[2]]);
     }
-    out
+    Ok(out)
+}
+
+/// The same without a second copy of the volume: rows only ever move towards the front.
+pub(crate) fn cut_in_place<T: Copy>(data: &mut Vec<T>, channels: usize, shape: [usize; 3], low: [usize; 3], size: [usize; 3]) {
+    let mut to = 0;
+    for at in rows(channels, shape, low, size) {
+        data.copy_within(at..at + size[2], to);
+        to += size[2];
+    }
+    data.truncate(to);
+    data.shrink_to_fit();
+}
+
+/// Where the rows of a box begin in `channels` volumes of `shape`.
+fn rows(channels: usize, shape: [usize; 3], low: [usize; 3], size: [usize; 3]) -> impl Iterator<Item = usize> {
+    (0..channels).flat_map(move |c| {
+        (0..size[0]).flat_map(move |z| (0..size[1]).map(move |y| ((c * shape[0] + z + low[0]) * shape[1] + y + low[1]) * shape[2] + low[2]))
+    })
 }
 
 /// Copies a box back into a volume of `shape` (one channel).
 pub(crate) fn paste<T: Copy>(part: &[T], size: [usize; 3], out: &mut [T], shape: [usize; 3], low: [usize; 3]) {
-    for z in 0..size[0] {
-        for y in 0..size[1] {
-            let from = (z * size[1] + y) * size[2];
-            let to = ((z + low[0]) * shape[1] + y + low[1]) * shape[2] + low[2];
-            out[to..to + size[2]].copy_from_slice(&part[from..from + size[2]]);
-        }
+    for (row, to) in part.chunks_exact(size[2].max(1)).zip(rows(1, shape, low, size)) {
+        out[to..to + size[2]].copy_from_slice(row);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -114,29 +113,34 @@ mod tests {
             }
         }
         data[at(2, 2, 3)] = 0.0;
-        let mask = nonzero_mask(&data, 1, shape);
+        let mask = nonzero_mask(&data, 1, shape).unwrap();
         assert!(mask[at(2, 2, 3)]);
         assert_eq!(mask.iter().filter(|&&m| m).count(), 27);
         assert_eq!(bounding_box(&mask, shape), ([1, 1, 2], [3, 3, 3]));
         data[at(2, 2, 2)] = 0.0; // opens the hole
-        let mask = nonzero_mask(&data, 1, shape);
+        let mask = nonzero_mask(&data, 1, shape).unwrap();
         assert!(!mask[at(2, 2, 3)]);
         assert_eq!(mask.iter().filter(|&&m| m).count(), 25);
     }
 
     #[test]
     fn an_empty_volume_is_kept_whole() {
-        let mask = nonzero_mask(&[0.0; 24], 1, [2, 3, 4]);
+        let mask = nonzero_mask(&[0.0; 24], 1, [2, 3, 4]).unwrap();
         assert_eq!(bounding_box(&mask, [2, 3, 4]), ([0; 3], [2, 3, 4]));
+        let one = nonzero_mask(&[0.0], 1, [1, 1, 1]).unwrap();
+        assert_eq!(bounding_box(&one, [1, 1, 1]), ([0; 3], [1; 3]));
     }
 
     #[test]
     fn cut_and_paste_are_inverse() {
-        let data: Vec<u32> = (0..210).collect();
+        let data: Vec<u32> = (0..420).collect();
         let (low, size) = ([1, 2, 3], [2, 3, 4]);
-        let part = cut(&data, 1, [5, 6, 7], low, size);
-        assert_eq!(part[0], (6 + 2) * 7 + 3);
-        let mut back = data.clone();
+        let part = cut(&data, 2, [5, 6, 7], low, size).unwrap();
+        assert_eq!((part[0], part[24]), ((6 + 2) * 7 + 3, 210 + (6 + 2) * 7 + 3));
+        let mut moved = data.clone();
+        cut_in_place(&mut moved, 2, [5, 6, 7], low, size);
+        assert_eq!(moved, part);
+        let mut back = data[..210].to_vec();
         for z in 1..3 {
             for y in 2..5 {
                 for x in 3..7 {
@@ -144,8 +148,8 @@ mod tests {
                 }
             }
         }
-        assert_ne!(back, data);
-        paste(&part, size, &mut back, [5, 6, 7], low);
-        assert_eq!(back, data);
+        assert_ne!(back, data[..210]);
+        paste(&part[..24], size, &mut back, [5, 6, 7], low);
+        assert_eq!(back, data[..210]);
     }
 }

@@ -111,6 +111,21 @@ impl AxisMap {
     }
 }
 
+impl AxisMap {
+    /// [`AxisMap::apply`], without a copy where nothing moves.
+    ///
+    /// # Errors
+    /// As [`AxisMap::apply`].
+    pub fn apply_owned<T: Copy + Default + Send + Sync>(
+        &self,
+        data: Vec<T>,
+        channels: usize,
+        shape: [usize; 3],
+    ) -> Result<Vec<T>, VolumeError> {
+        if *self == AxisMap::IDENTITY { Ok(data) } else { self.apply(&data, channels, shape) }
+    }
+}
+
 /// For each of the file's x, y, z axes: the world axis it mostly runs along and whether upwards.
 /// The assignment is one-to-one and maximises the sum of squared direction cosines.
 pub(crate) fn directions(affine: &[[f64; 4]; 4]) -> Result<[(usize, bool); 3], VolumeError> {

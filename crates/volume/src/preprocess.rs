@@ -1,46 +1,18 @@
 //! From a file's volume to what the network sees: orient, crop, normalise, resample.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
-use crate::crop::{bounding_box, cut, nonzero_mask};
+use mnx_artifact::{Normalization, Preprocess, Resampling, Sequence};
+
+use crate::crop::{bounding_box, cut, cut_in_place, nonzero_mask};
 use crate::error::VolumeError;
-use crate::normalize::Normalization;
+use crate::normalize::{needs_mask, normalize, verify};
 use crate::orientation::AxisMap;
 use crate::read::Volume;
-use crate::resample::{Order, new_shape, resample, separate_axis};
+use crate::resample::{coarse_axis, new_shape, resample};
 
 /// Axes beyond this after resampling are a mistake in a spacing, not a volume.
 const LONGEST_AXIS: usize = 1 << 16;
-
-/// How a model wants its volumes, in nnU-Net v2's order: orientation, transposition, crop,
-/// normalisation, resampling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Preprocess {
-    /// Millimetres along z, y, x (after orientation and transposition) to resample to; 0 keeps an
-    /// axis as it is (2-D models keep z). None: no resampling.
-    pub spacing: Option<[f64; 3]>,
-    /// Orientation code of the file axes x, y, z, such as `RAS`. None: as in the file.
-    pub orientation: Option<String>,
-    /// nnU-Net's `transpose_forward`: model axis i is file axis `transpose[i]` (0 = z, 1 = y, 2 = x).
-    pub transpose: [usize; 3],
-    /// One entry for every channel, or a single entry for all.
-    pub normalization: Vec<Normalization>,
-    /// Whether to crop to the box around non-zero voxels first.
-    pub crop_to_nonzero: bool,
-}
-
-impl Default for Preprocess {
-    fn default() -> Preprocess {
-        Preprocess {
-            spacing: None,
-            orientation: None,
-            transpose: [0, 1, 2],
-            normalization: vec![Normalization::ZScore],
-            crop_to_nonzero: false,
-        }
-    }
-}
 
 /// The way back from the model's grid to the file's.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,10 +25,19 @@ pub struct Geometry {
     pub crop_low: [usize; 3],
     /// Size of the crop.
     pub crop_size: [usize; 3],
+    /// Millimetres of the file's voxels, on the model's axes.
+    pub crop_spacing: [f64; 3],
     /// Voxels of the volume that the network sees.
     pub model_shape: [usize; 3],
-    /// Axis whose planes are resampled by themselves when going back.
-    pub separate: Option<usize>,
+    /// Their millimetres.
+    pub model_spacing: [f64; 3],
+}
+
+impl Geometry {
+    /// The coarse axis that a rule resamples by itself on the way back.
+    pub fn separate(&self, rule: &Resampling) -> Option<usize> {
+        coarse_axis(rule, self.model_spacing, self.crop_spacing)
+    }
 }
 
 /// A volume ready for the sliding window.
@@ -80,20 +61,30 @@ pub struct Preprocessed {
 /// When a setting does not fit the volume (normalisation entries, orientation code, spacing), or
 /// memory cannot be had.
 pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed, VolumeError> {
+    prepare(volume, Cow::Borrowed(&volume.data), settings)
+}
+
+/// The same, taking the voxels out of the volume, so that they need not exist twice.
+///
+/// # Errors
+/// As [`preprocess`]; the voxels are gone then too.
+pub fn preprocess_taking(volume: &mut Volume, settings: &Preprocess) -> Result<Preprocessed, VolumeError> {
+    let data = std::mem::take(&mut volume.data);
+    prepare(volume, Cow::Owned(data), settings)
+}
+
+fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Result<Preprocessed, VolumeError> {
     let channels = volume.channels;
-    let per_channel = settings.normalization.len();
-    if per_channel != 1 && per_channel != channels {
+    let whole = [Normalization::ZScore];
+    let schemes = if settings.normalization.is_empty() { &whole[..] } else { &settings.normalization };
+    if schemes.len() != 1 && schemes.len() != channels {
         return Err(VolumeError::Setting(format!(
-            "normalisation has {per_channel} entries for {channels} channel(s), expected 1 or {channels}"
+            "normalisation has {} entries for {channels} channel(s), expected 1 or {channels}",
+            schemes.len()
         )));
     }
-    for n in &settings.normalization {
-        n.verify()?;
-    }
-    if let Some(s) = settings.spacing
-        && s.iter().any(|v| !v.is_finite() || *v < 0.0)
-    {
-        return Err(VolumeError::Setting(format!("spacing is {s:?} mm, expected positive numbers (0 keeps an axis)")));
+    for scheme in schemes {
+        verify(scheme)?;
     }
     let mut map = match &settings.orientation {
         Some(code) => AxisMap::to_orientation(&volume.affine, code)?,
@@ -102,25 +93,31 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
     map = map.then(&AxisMap::transpose(settings.transpose)?);
     let turned_shape = map.permute(volume.shape);
     let old_spacing = map.permute(volume.spacing);
-    let spacing = match settings.spacing {
-        Some(s) => std::array::from_fn(|a| if s[a] == 0.0 { old_spacing[a] } else { s[a] }),
-        None => old_spacing,
-    };
-    let mut data = map.apply(&volume.data, channels, volume.shape)?;
+    let spacing = target_spacing(settings.spacing.as_deref(), old_spacing)?;
+    let data = if map == AxisMap::IDENTITY { data } else { Cow::Owned(map.apply(&data, channels, volume.shape)?) };
 
-    let masked = settings.normalization.contains(&Normalization::ZScoreMasked);
-    let mask = (masked || settings.crop_to_nonzero).then(|| nonzero_mask(&data, channels, turned_shape));
+    let masked = schemes.iter().any(needs_mask);
+    let mut mask = None;
     let (mut low, mut size) = ([0; 3], turned_shape);
-    let mut inside = mask;
-    if settings.crop_to_nonzero
-        && let Some(mask) = inside.as_mut()
-    {
-        (low, size) = bounding_box(mask, turned_shape);
-        if size != turned_shape {
-            data = cut(&data, channels, turned_shape, low, size);
-            *mask = cut(mask, 1, turned_shape, low, size);
+    if masked || settings.crop_to_nonzero {
+        let mut inside = nonzero_mask(&data, channels, turned_shape)?;
+        if settings.crop_to_nonzero {
+            (low, size) = bounding_box(&inside, turned_shape);
+            if masked && size != turned_shape {
+                cut_in_place(&mut inside, 1, turned_shape, low, size);
+            }
         }
+        mask = masked.then_some(inside);
     }
+    let mut data = match data {
+        Cow::Borrowed(all) => cut(all, channels, turned_shape, low, size)?,
+        Cow::Owned(mut all) => {
+            if size != turned_shape {
+                cut_in_place(&mut all, channels, turned_shape, low, size);
+            }
+            all
+        }
+    };
     let model_shape = new_shape(size, old_spacing, spacing);
     if let Some(n) = model_shape.iter().find(|&&n| n > LONGEST_AXIS) {
         return Err(VolumeError::Setting(format!(
@@ -128,23 +125,58 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
         )));
     }
 
-    let voxels: usize = size.iter().product();
-    for (c, channel) in data.chunks_exact_mut(voxels).enumerate() {
-        let n = settings.normalization[if per_channel == 1 { 0 } else { c }];
-        n.apply(channel, inside.as_deref());
+    let rule = &settings.resampling;
+    let separate = coarse_axis(rule, old_spacing, spacing);
+    if settings.sequence == Sequence::ResampleNormalize && model_shape != size {
+        data = resample(&data, channels, size, model_shape, rule, separate)?;
+        mask = mask.map(|inside| resample_mask(&inside, size, model_shape, rule, separate)).transpose()?;
     }
-    drop(inside);
-    if model_shape != size {
-        let separate = separate_axis(old_spacing, spacing);
-        data = resample(&data, channels, size, model_shape, Order::Cubic, separate)?;
+    let voxels = data.len() / channels.max(1);
+    for (c, channel) in data.chunks_exact_mut(voxels.max(1)).enumerate() {
+        let scheme = &schemes[if schemes.len() == 1 { 0 } else { c }];
+        normalize(scheme, settings.deviation, channel, mask.as_deref())?;
+    }
+    drop(mask);
+    if settings.sequence == Sequence::NormalizeResample && model_shape != size {
+        data = resample(&data, channels, size, model_shape, rule, separate)?;
     }
     let geometry = Geometry {
         file_shape: volume.shape,
         map,
         crop_low: low,
         crop_size: size,
+        crop_spacing: old_spacing,
         model_shape,
-        separate: separate_axis(spacing, old_spacing),
+        model_spacing: spacing,
     };
     Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
+}
+
+/// The spacing to resample to. Two numbers belong to a 2-D model, whose slices keep their distance.
+fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
+    let wanted = match wanted {
+        None => return Ok(old),
+        Some(&[z, y, x]) => [z, y, x],
+        Some(&[y, x]) => [0.0, y, x],
+        Some(other) => return Err(VolumeError::Setting(format!("spacing is {other:?} mm, expected two or three numbers"))),
+    };
+    if wanted.iter().any(|v| !v.is_finite() || *v < 0.0) {
+        return Err(VolumeError::Setting(format!("spacing is {wanted:?} mm, expected positive numbers (0 keeps an axis)")));
+    }
+    Ok(std::array::from_fn(|a| if wanted[a] == 0.0 { old[a] } else { wanted[a] }))
+}
+
+/// The mask on the model's grid: linear within planes or throughout, inside from one half (nnU-Net v1 resamples its mask as a label map
+/// of order 1, with order 0 along a coarse axis).
+fn resample_mask(
+    inside: &[bool],
+    from: [usize; 3],
+    to: [usize; 3],
+    rule: &Resampling,
+    separate: Option<usize>,
+) -> Result<Vec<bool>, VolumeError> {
+    let values: Vec<f32> = inside.iter().map(|i| f32::from(u8::from(*i))).collect();
+    let linear = Resampling { order: 1, order_z: 0, ..*rule };
+    let values = resample(&values, 1, from, to, &linear, separate)?;
+    Ok(values.iter().map(|v| *v >= 0.5).collect())
 }

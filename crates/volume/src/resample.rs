@@ -1,59 +1,35 @@
-//! Resampling between voxel grids, separable, in float64: nnU-Net's recipe.
+//! Resampling between voxel grids, separable, in float64: nnU-Net's recipe (scikit-image's `resize` with mode `edge`).
 //!
-//! Output sample `o` of an axis going from `n` to `m` samples lies at `t = (o + 0.5) n / m - 0.5`.
-//! Order 3 interpolates with a cubic B-spline whose coefficients come from the recursive prefilter
-//! with pole sqrt(3) - 2; order 1 is linear between clamped neighbours; order 0 takes the sample at
-//! `floor(t + 0.5)`. The result is clipped to the range of its input, as scikit-image's `resize` does.
+//! Planes are interpolated within themselves as they are needed, and along z slab by slab, so that beside input and output only a
+//! slab of float64 planes is held: the B-spline prefilter forgets what lies more than [`crate::spline::REACH`] planes away.
 
+use mnx_artifact::{Resampling, SeparateZ};
 use rayon::prelude::*;
 
 use crate::error::{VolumeError, try_filled};
 use crate::orientation::AxisMap;
+use crate::spline::{Axis, Lines, Order, REACH};
 
-/// Interpolation order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Nearest sample.
-    Nearest,
-    /// Linear.
-    Linear,
-    /// Cubic B-spline.
-    Cubic,
-}
-
-/// A grid counts as anisotropic from this ratio of largest to smallest spacing.
-const ANISOTROPY: f64 = 3.0;
-
-/// The pole of the cubic B-spline prefilter, sqrt(3) - 2.
-const POLE: f64 = -0.267_949_192_431_122_7;
-
-/// Edge samples added on each side. The recursions start and end in closed form for a signal that
-/// stays at its edge value for ever, so the pad only has to reach the outermost taps; SciPy's pad of
-/// 12 with reflected ends agrees with that to 1e-14.
-const PAD: usize = 3;
-
-/// Lines filtered side by side, so that the recursion along a line is vector code across lines.
-const LANES: usize = 8;
-
-type Lanes = [f64; LANES];
+/// Bytes of float64 planes held at a time, unless the prefilter's reach needs more.
+const SLAB_BYTES: usize = 192 << 20;
 
 /// Voxels per axis after going from `current` to `new` spacing: rounded half to even, at least 1.
 pub fn new_shape(shape: [usize; 3], current: [f64; 3], new: [f64; 3]) -> [usize; 3] {
     std::array::from_fn(|a| ((current[a] / new[a] * shape[a] as f64).round_ties_even() as usize).max(1))
 }
 
-/// The one coarse axis that is resampled on its own with the nearest sample, if the current spacing
-/// (else the new one) has a largest-to-smallest ratio above 3 and only one axis has that spacing.
-pub fn separate_axis(current: [f64; 3], new: [f64; 3]) -> Option<usize> {
+/// The one coarse axis that is resampled on its own: by default if the current spacing (else the new one) has a largest-to-smallest
+/// ratio above the rule's, and only if a single axis has that spacing.
+pub fn coarse_axis(rule: &Resampling, current: [f64; 3], new: [f64; 3]) -> Option<usize> {
     let largest = |s: [f64; 3]| s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let smallest = |s: [f64; 3]| s.iter().copied().fold(f64::INFINITY, f64::min);
-    let anisotropic = |s: [f64; 3]| largest(s) / smallest(s) > ANISOTROPY;
-    let judged = if anisotropic(current) {
-        current
-    } else if anisotropic(new) {
-        new
-    } else {
-        return None;
+    let anisotropic = |s: [f64; 3]| largest(s) / smallest(s) > rule.anisotropy;
+    let judged = match rule.separate_z {
+        SeparateZ::Never => return None,
+        SeparateZ::Always => current,
+        SeparateZ::Auto if anisotropic(current) => current,
+        SeparateZ::Auto if anisotropic(new) => new,
+        SeparateZ::Auto => return None,
     };
     let top = largest(judged);
     let mut coarse = (0..3).filter(|&a| top / judged[a] == 1.0);
@@ -61,12 +37,21 @@ pub fn separate_axis(current: [f64; 3], new: [f64; 3]) -> Option<usize> {
     if coarse.next().is_some() { None } else { axis }
 }
 
-/// Resamples `channels` volumes from `shape` to `to` (z, y, x). With `separate`, every plane across
-/// that axis is resampled (and clipped) by itself in `order` and the axis takes nearest planes;
-/// otherwise all axes are interpolated and each channel is clipped to its own range.
+/// Orders within planes and along the third axis, and what is clipped.
+#[derive(Clone, Copy)]
+struct Passes {
+    plane: Order,
+    along: Order,
+    clip_planes: bool,
+    clip_whole: bool,
+}
+
+/// Resamples `channels` volumes from `shape` to `to` (z, y, x). With `separate`, every plane across that axis is resampled (and
+/// clipped) by itself in the rule's `order` and the axis in its `order_z`; otherwise all axes are interpolated and each channel is
+/// clipped to its own range. A volume that keeps its shape is copied.
 ///
 /// # Errors
-/// When memory for the result cannot be had.
+/// When the rule's orders are none of 0, 1 and 3, or memory cannot be had.
 ///
 /// # Panics
 /// When `data` is not `channels` times `shape` long or an axis is empty.
@@ -75,7 +60,7 @@ pub fn resample(
     channels: usize,
     shape: [usize; 3],
     to: [usize; 3],
-    order: Order,
+    rule: &Resampling,
     separate: Option<usize>,
 ) -> Result<Vec<f32>, VolumeError> {
     let voxels: usize = shape.iter().product();
@@ -83,256 +68,222 @@ pub fn resample(
     assert!(shape.iter().chain(&to).all(|&n| n > 0), "an axis is empty");
     let target = to.iter().try_fold(channels, |acc, &n| acc.checked_mul(n));
     let target = target.ok_or_else(|| VolumeError::Memory { what: "resampled volume".into(), bytes: usize::MAX })?;
-    let mut out = crate::error::try_reserve(target, "resampled volume")?;
-    for channel in data.chunks_exact(voxels) {
+    let (plane, along) = (order(rule.order)?, order(rule.order_z)?);
+    let passes = match separate {
+        Some(_) => Passes { plane, along, clip_planes: rule.clip, clip_whole: false },
+        None => Passes { plane, along: plane, clip_planes: false, clip_whole: rule.clip },
+    };
+    let mut out = try_filled(target, 0f32, "resampled volume")?;
+    for (out, channel) in out.chunks_exact_mut(target / channels.max(1)).zip(data.chunks_exact(voxels)) {
         if shape == to {
-            out.extend_from_slice(channel);
-        } else if let Some(axis) = separate {
-            // Bring the coarse axis to the front, work plane by plane, and turn back.
-            let front = match axis {
-                0 => AxisMap::IDENTITY,
-                1 => AxisMap { perm: [1, 0, 2], flip: [false; 3] },
-                _ => AxisMap { perm: [2, 0, 1], flip: [false; 3] },
-            };
+            out.copy_from_slice(channel);
+            continue;
+        }
+        // The axis to go along last comes to the front.
+        let front = match separate {
+            None | Some(0) => AxisMap::IDENTITY,
+            Some(1) => AxisMap { perm: [1, 0, 2], flip: [false; 3] },
+            Some(_) => AxisMap { perm: [2, 0, 1], flip: [false; 3] },
+        };
+        if front == AxisMap::IDENTITY {
+            one_channel(channel, shape, to, passes, SLAB_BYTES, out)?;
+        } else {
             let (from, onto) = (front.permute(shape), front.permute(to));
             let turned = front.apply(channel, 1, shape)?;
-            let planes = by_planes(&turned, from, onto, order)?;
-            out.extend_from_slice(&front.inverse().apply(&planes, 1, onto)?);
-        } else {
-            out.extend_from_slice(&whole(channel, shape, to, order)?);
+            let mut planes = try_filled(out.len(), 0f32, "resampled volume")?;
+            one_channel(&turned, from, onto, passes, SLAB_BYTES, &mut planes)?;
+            drop(turned);
+            out.copy_from_slice(&front.inverse().apply(&planes, 1, onto)?);
         }
     }
     Ok(out)
 }
 
+fn order(number: u8) -> Result<Order, VolumeError> {
+    Order::from_number(number).ok_or_else(|| VolumeError::Setting(format!("resampling order {number}, expected 0, 1 or 3")))
+}
+
 fn range(data: &[f32]) -> (f64, f64) {
-    let (low, high) = data.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    let piece = |c: &[f32]| c.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    let (low, high) =
+        data.par_chunks(1 << 16).map(piece).reduce(|| (f32::INFINITY, f32::NEG_INFINITY), |a, b| (a.0.min(b.0), a.1.max(b.1)));
     (f64::from(low), f64::from(high))
 }
 
 /// Clips as scikit-image does; plain comparisons, since `clamp` would panic on a volume of NaN.
-fn clip(v: f64, (low, high): (f64, f64)) -> f32 {
-    (if v < low {
+fn clip(v: f64, (low, high): (f64, f64)) -> f64 {
+    if v < low {
         low
     } else if v > high {
         high
     } else {
         v
-    }) as f32
+    }
 }
 
-/// Planes interpolated each by itself, then the nearest plane per output plane.
-fn by_planes(data: &[f32], from: [usize; 3], to: [usize; 3], order: Order) -> Result<Vec<f32>, VolumeError> {
-    let (y, x) = (Axis::new(from[1], to[1], order), Axis::new(from[2], to[2], order));
+/// One channel, slab by slab along its first axis.
+fn one_channel(data: &[f32], from: [usize; 3], to: [usize; 3], passes: Passes, bytes: usize, out: &mut [f32]) -> Result<(), VolumeError> {
+    let along = Axis::new(from[0], to[0], passes.along);
+    let (y, x) = (Axis::new(from[1], to[1], passes.plane), Axis::new(from[2], to[2], passes.plane));
+    let limits = passes.clip_whole.then(|| range(data));
     let (in_plane, out_plane) = (from[1] * from[2], to[1] * to[2]);
-    let mut planes = try_filled(from[0] * out_plane, 0f32, "resampled planes")?;
-    planes.par_chunks_mut(out_plane).zip(data.par_chunks(in_plane)).for_each(|(out, plane)| {
-        let limits = range(plane);
-        for (o, v) in out.iter_mut().zip(in_plane_pass(plane, &y, &x)) {
-            *o = clip(v, limits);
+    let most = (bytes / (8 * out_plane)).max(2 * REACH + 20);
+    // Input planes `held`, interpolated within themselves.
+    let mut planes: Vec<f64> = Vec::new();
+    let mut held = 0..0;
+    let mut first = 0;
+    while first < to[0] {
+        let mut until = first + 1;
+        while until < to[0] && along.needs(first, until + 1).len() <= most {
+            until += 1;
         }
-    });
-    if from[0] == to[0] {
-        return Ok(planes);
+        let need = along.needs(first, until);
+        let stale = need.start.min(held.end) - held.start;
+        planes.drain(..stale * out_plane);
+        let fresh = need.start.max(held.end)..need.end;
+        let kept = planes.len();
+        let room = fresh.len() * out_plane;
+        planes.try_reserve_exact(room).map_err(|_| VolumeError::Memory { what: "planes of a slab".into(), bytes: room * 8 })?;
+        planes.resize(kept + room, 0.0);
+        let sources = data[fresh.start * in_plane..fresh.end * in_plane].par_chunks(in_plane);
+        planes[kept..].par_chunks_mut(out_plane).zip(sources).for_each_init(PlanePass::new, |pass, (out, plane)| {
+            pass.run(plane, &y, &x, out);
+            if passes.clip_planes {
+                let limits = range(plane);
+                out.iter_mut().for_each(|v| *v = clip(*v, limits));
+            }
+        });
+        held = need;
+        let target = &mut out[first * out_plane..until * out_plane];
+        along_planes(&planes, &along, held.clone(), first, [to[1], to[2]], limits, target)?;
+        first = until;
     }
-    let mut out = try_filled(to[0] * out_plane, 0f32, "resampled planes")?;
-    for (o, chunk) in out.chunks_exact_mut(out_plane).enumerate() {
-        let at = nearest(o, from[0], to[0]);
-        chunk.copy_from_slice(&planes[at * out_plane..][..out_plane]);
-    }
-    Ok(out)
+    Ok(())
 }
 
-/// All three axes of one channel.
-fn whole(data: &[f32], from: [usize; 3], to: [usize; 3], order: Order) -> Result<Vec<f32>, VolumeError> {
-    let limits = range(data);
-    let axes: [Axis; 3] = std::array::from_fn(|a| Axis::new(from[a], to[a], order));
-    let (in_plane, out_plane) = (from[1] * from[2], to[1] * to[2]);
-    let mut planes = try_filled(from[0] * out_plane, 0f64, "resampled planes")?;
-    planes.par_chunks_mut(out_plane).zip(data.par_chunks(in_plane)).for_each(|(out, plane)| {
-        out.copy_from_slice(&in_plane_pass(plane, &axes[1], &axes[2]));
-    });
-    // Along z: one task per output row index y, whose lines are the columns x of every plane. The
-    // results come out as [y, z, x], because each task writes one contiguous piece.
-    let nx = to[2];
-    let mut turned = try_filled(to[1] * to[0] * nx, 0f32, "resampled volume")?;
-    turned.par_chunks_mut(to[0] * nx).enumerate().for_each(|(y, out)| {
-        let mut line = Line::new(&axes[0]);
-        for x in (0..nx).step_by(LANES) {
-            let lanes = LANES.min(nx - x);
-            line.run(
-                |z| {
-                    let mut v = [0.0; LANES];
-                    let at = z * out_plane + y * nx + x;
-                    v[..lanes].copy_from_slice(&planes[at..at + lanes]);
-                    v
-                },
-                |z, v| {
-                    for (o, v) in out[z * nx + x..][..lanes].iter_mut().zip(v) {
-                        *o = clip(*v, limits);
-                    }
-                },
-            );
+/// From the planes `held` to the output planes from `first` on that fill `out`.
+fn along_planes(
+    planes: &[f64],
+    along: &Axis,
+    held: std::ops::Range<usize>,
+    first: usize,
+    [ny, nx]: [usize; 2],
+    limits: Option<(f64, f64)>,
+    out: &mut [f32],
+) -> Result<(), VolumeError> {
+    let plane = ny * nx;
+    let fit = |v: f64| limits.map_or(v, |l| clip(v, l)) as f32;
+    if along.order == Order::Nearest {
+        out.par_chunks_mut(plane).enumerate().for_each(|(o, out)| {
+            let source = if along.is_copy() { first + o } else { crate::spline::nearest(first + o, along.n, along.m) };
+            for (o, v) in out.iter_mut().zip(&planes[(source - held.start) * plane..]) {
+                *o = fit(*v);
+            }
+        });
+        return Ok(());
+    }
+    // One task per row index y, whose lines are the columns x of every plane. The results come out as [y, o, x], because each task
+    // writes one contiguous piece; a second pass puts them in place.
+    const L: usize = 16;
+    let depth = out.len() / plane;
+    let mut turned = try_filled(out.len(), 0f32, "resampled slab")?;
+    turned.par_chunks_mut(depth * nx).enumerate().for_each_init(Lines::<L>::new, |lines, (y, out)| {
+        for x in (0..nx).step_by(L) {
+            let n = L.min(nx - x);
+            let load = |z: usize| {
+                let at = (z - held.start) * plane + y * nx + x;
+                let mut v = [0.0; L];
+                v[..n].copy_from_slice(&planes[at..at + n]);
+                v
+            };
+            lines.run(along, held.clone(), first..first + depth, load, |o, v| {
+                for (o, v) in out[(o - first) * nx + x..][..n].iter_mut().zip(v) {
+                    *o = fit(*v);
+                }
+            });
         }
     });
-    drop(planes);
-    let back = AxisMap { perm: [1, 0, 2], flip: [false; 3] };
-    back.apply(&turned, 1, [to[1], to[0], nx])
+    out.par_chunks_mut(plane).enumerate().for_each(|(o, out)| {
+        for (y, row) in out.chunks_exact_mut(nx).enumerate() {
+            row.copy_from_slice(&turned[(y * depth + o) * nx..][..nx]);
+        }
+    });
+    Ok(())
 }
 
 /// Interpolates one plane along x, then along y.
-fn in_plane_pass(plane: &[f32], y_axis: &Axis, x_axis: &Axis) -> Vec<f64> {
-    let (ny, nx) = (y_axis.n, x_axis.n);
-    let mx = x_axis.m;
-    let mut rows = vec![0f64; ny * mx];
-    if nx == mx {
-        for (r, v) in rows.iter_mut().zip(plane) {
-            *r = f64::from(*v);
-        }
-    } else {
-        let mut line = Line::new(x_axis);
-        for y in (0..ny).step_by(LANES) {
-            let lanes = LANES.min(ny - y);
-            line.run(
-                |x| std::array::from_fn(|l| if l < lanes { f64::from(plane[(y + l) * nx + x]) } else { 0.0 }),
-                |x, v| {
-                    for (l, v) in v[..lanes].iter().enumerate() {
+struct PlanePass {
+    rows: Vec<f64>,
+    across: Lines<8>,
+    down: Lines<16>,
+}
+
+impl PlanePass {
+    fn new() -> PlanePass {
+        PlanePass { rows: Vec::new(), across: Lines::new(), down: Lines::new() }
+    }
+
+    fn run(&mut self, plane: &[f32], y_axis: &Axis, x_axis: &Axis, out: &mut [f64]) {
+        let (ny, nx, mx) = (y_axis.n, x_axis.n, x_axis.m);
+        self.rows.resize(ny * mx, 0.0);
+        let rows = &mut self.rows[..ny * mx];
+        if x_axis.is_copy() {
+            for (r, v) in rows.iter_mut().zip(plane) {
+                *r = f64::from(*v);
+            }
+        } else {
+            for y in (0..ny).step_by(8) {
+                let n = 8.min(ny - y);
+                let load = |x: usize| std::array::from_fn(|l| if l < n { f64::from(plane[(y + l) * nx + x]) } else { 0.0 });
+                self.across.run(x_axis, 0..nx, 0..mx, load, |x, v: &[f64; 8]| {
+                    for (l, v) in v[..n].iter().enumerate() {
                         rows[(y + l) * mx + x] = *v;
                     }
-                },
-            );
+                });
+            }
         }
-    }
-    if ny == y_axis.m {
-        return rows;
-    }
-    let mut out = vec![0f64; y_axis.m * mx];
-    let mut line = Line::new(y_axis);
-    for x in (0..mx).step_by(LANES) {
-        let lanes = LANES.min(mx - x);
-        line.run(
-            |y| {
-                let mut v = [0.0; LANES];
-                v[..lanes].copy_from_slice(&rows[y * mx + x..][..lanes]);
+        if y_axis.is_copy() {
+            out.copy_from_slice(rows);
+            return;
+        }
+        for x in (0..mx).step_by(16) {
+            let n = 16.min(mx - x);
+            let load = |y: usize| {
+                let mut v = [0.0; 16];
+                v[..n].copy_from_slice(&rows[y * mx + x..][..n]);
                 v
-            },
-            |y, v| out[y * mx + x..][..lanes].copy_from_slice(&v[..lanes]),
-        );
-    }
-    out
-}
-
-/// The input sample that order 0 takes for output `o`.
-pub(crate) fn nearest(o: usize, n: usize, m: usize) -> usize {
-    let t = position(o, n, m);
-    ((t + 0.5).floor().max(0.0) as usize).min(n - 1)
-}
-
-/// The two input samples between which output `o` lies, and the weight of the second.
-pub(crate) fn neighbours(o: usize, n: usize, m: usize) -> (usize, usize, f64) {
-    let t = position(o, n, m).clamp(0.0, (n - 1) as f64);
-    let low = t.floor();
-    let i = low as usize;
-    (i, (i + 1).min(n - 1), t - low)
-}
-
-fn position(o: usize, n: usize, m: usize) -> f64 {
-    (o as f64 + 0.5) * n as f64 / m as f64 - 0.5
-}
-
-/// The taps of one axis: where each output's run of four begins in the padded line, and its weights.
-struct Axis {
-    n: usize,
-    m: usize,
-    order: Order,
-    taps: Vec<(usize, [f64; 4])>,
-}
-
-impl Axis {
-    fn new(n: usize, m: usize, order: Order) -> Axis {
-        let taps = (0..m)
-            .map(|o| match order {
-                Order::Nearest => (nearest(o, n, m) + PAD, [1.0, 0.0, 0.0, 0.0]),
-                Order::Linear => {
-                    let (i, _, w) = neighbours(o, n, m);
-                    (i + PAD, [1.0 - w, w, 0.0, 0.0])
-                }
-                Order::Cubic => {
-                    let t = position(o, n, m);
-                    let low = t.floor();
-                    let f = t - low;
-                    let g = 1.0 - f;
-                    let weights =
-                        [g * g * g / 6.0, 2.0 / 3.0 - f * f * (2.0 - f) / 2.0, 2.0 / 3.0 - g * g * (2.0 - g) / 2.0, f * f * f / 6.0];
-                    // `low` is at least -1, so the first of the four taps is at least PAD - 2.
-                    ((low + PAD as f64 - 1.0) as usize, weights)
-                }
-            })
-            .collect();
-        Axis { n, m, order, taps }
-    }
-}
-
-/// Scratch for one group of lines.
-struct Line<'a> {
-    axis: &'a Axis,
-    padded: Vec<Lanes>,
-}
-
-impl Line<'_> {
-    fn new(axis: &Axis) -> Line<'_> {
-        Line { axis, padded: vec![[0.0; LANES]; axis.n + 2 * PAD] }
-    }
-
-    /// Reads the lines sample by sample, filters, and writes the resampled lines.
-    fn run(&mut self, load: impl Fn(usize) -> Lanes, mut store: impl FnMut(usize, &Lanes)) {
-        let n = self.axis.n;
-        for (i, slot) in self.padded[PAD..PAD + n].iter_mut().enumerate() {
-            *slot = load(i);
+            };
+            self.down.run(y_axis, 0..ny, 0..y_axis.m, load, |y, v: &[f64; 16]| out[y * mx + x..][..n].copy_from_slice(&v[..n]));
         }
-        let (first, last) = (self.padded[PAD], self.padded[PAD + n - 1]);
-        self.padded[..PAD].fill(first);
-        self.padded[PAD + n..].fill(last);
-        if self.axis.order == Order::Cubic {
-            prefilter(&mut self.padded);
-        }
-        for (o, (start, w)) in self.axis.taps.iter().enumerate() {
-            let mut sum = [0.0; LANES];
-            for (tap, weight) in self.padded[*start..*start + 4].iter().zip(w) {
-                for (s, t) in sum.iter_mut().zip(tap) {
-                    *s += t * weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn slabs_do_not_show() {
+        let mut state = 9u64;
+        let mut draw = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / 16777216.0
+        };
+        for (n, m) in [(300, 211), (211, 300), (150, 700), (400, 75), (69, 70)] {
+            let data: Vec<f32> = (0..n * 6).map(|_| draw() * 100.0).collect();
+            for along in [Order::Nearest, Order::Linear, Order::Cubic] {
+                let passes = Passes { plane: Order::Cubic, along, clip_planes: false, clip_whole: true };
+                let run = |bytes| {
+                    let mut out = vec![0f32; m * 5 * 3];
+                    one_channel(&data, [n, 2, 3], [m, 5, 3], passes, bytes, &mut out).unwrap();
+                    out
+                };
+                let (small, large) = (run(0), run(SLAB_BYTES));
+                for (i, (a, b)) in small.iter().zip(&large).enumerate() {
+                    assert!((a - b).abs() <= 1e-5, "{n} -> {m} {along:?} at {i}: {a} {b}");
                 }
             }
-            store(o, &sum);
-        }
-    }
-}
-
-/// Samples to B-spline coefficients in place, the signal taken as constant beyond both ends:
-/// `p[i] = 6 s[i] + z p[i-1]` forwards, `c[i] = z (c[i+1] - p[i])` backwards.
-fn prefilter(line: &mut [Lanes]) {
-    let Some(last_sample) = line.last().copied() else {
-        return;
-    };
-    let mut previous = line[0].map(|s| 6.0 * s / (1.0 - POLE));
-    for slot in line.iter_mut() {
-        for (s, p) in slot.iter_mut().zip(&mut previous) {
-            *p = 6.0 * *s + POLE * *p;
-            *s = *p;
-        }
-    }
-    // What the backward recursion would have gathered from the constant continuation.
-    let mut next = [0.0; LANES];
-    for l in 0..LANES {
-        let settled = 6.0 * last_sample[l] / (1.0 - POLE);
-        let rest = previous[l] - settled;
-        // c[last + 1] = -z * sum over k of z^k p[last + 1 + k], p decaying towards `settled`.
-        next[l] = -POLE * (settled / (1.0 - POLE) + POLE * rest / (1.0 - POLE * POLE));
-    }
-    for slot in line.iter_mut().rev() {
-        for (s, c) in slot.iter_mut().zip(&mut next) {
-            *c = POLE * (*c - *s);
-            *s = *c;
         }
     }
 }

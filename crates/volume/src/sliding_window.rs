@@ -1,10 +1,12 @@
-//! Patch by patch over a volume: nnU-Net v2's tiles, Gaussian weights and mirroring.
+//! Patch by patch over a volume: nnU-Net's tiles, Gaussian weights and mirroring.
 
-use rayon::prelude::*;
+use half::f16;
+use mnx_artifact::Gaussian;
 
+use crate::accumulate::Accumulator;
 use crate::error::{VolumeError, try_filled};
 
-/// Peak of the Gaussian weights (nnU-Net v2's, which keeps half precision away from zero).
+/// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
 
 /// Where tiles of length `patch` begin on an axis of `n` voxels: `ceil((n - patch) / (patch step)) + 1`
@@ -22,9 +24,14 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (stride * i as f64).round_ties_even() as usize).collect()
 }
 
-/// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, peak
-/// 10, zeros replaced by the smallest positive weight.
-pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
+/// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, of the kind's peak and number format,
+/// zeros replaced by the smallest positive weight.
+pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
+    let peak = match kind {
+        Gaussian::None => return vec![1.0; patch.iter().product()],
+        Gaussian::NnunetV1 => 1.0,
+        Gaussian::Peak10 | Gaussian::NnunetV2 => PEAK,
+    };
     let axis = |p: usize| -> Vec<f64> {
         let (centre, sigma) = ((p / 2) as f64, p as f64 / 8.0);
         (0..p).map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp()).collect()
@@ -33,8 +40,12 @@ pub fn gaussian_weights(patch: [usize; 3]) -> Vec<f32> {
     let mut out = Vec::with_capacity(gz.len() * gy.len() * gx.len());
     for z in &gz {
         for y in &gy {
-            let zy = PEAK * z * y;
-            out.extend(gx.iter().map(|x| (zy * x) as f32));
+            let zy = peak * z * y;
+            out.extend(gx.iter().map(|x| match kind {
+                // By way of float32, as PyTorch rounds.
+                Gaussian::NnunetV2 => f16::from_f32((zy * x) as f32).to_f32(),
+                Gaussian::Peak10 | Gaussian::NnunetV1 | Gaussian::None => (zy * x) as f32,
+            }));
         }
     }
     let smallest = out.iter().copied().filter(|w| *w > 0.0).fold(f32::INFINITY, f32::min);
@@ -62,28 +73,70 @@ pub struct Band<'a> {
 pub struct SlidingWindow {
     /// Patch size z, y, x.
     pub patch: [usize; 3],
-    /// Overlap of neighbouring tiles as a fraction of the patch, from 0 to below 1.
-    pub overlap: f64,
-    /// Weigh tiles with a Gaussian (else all voxels alike).
-    pub gaussian: bool,
+    /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
+    pub step: f64,
+    /// Weights of a tile's voxels, and the number format that tiles are added in.
+    pub gaussian: Gaussian,
+    /// Predictions that the network gives of one patch, one after the other (folds); they are averaged after the tiles.
+    pub members: usize,
 }
 
-/// A network: one patch `[c, pz, py, px]` in, its logits `[k, pz, py, px]` out.
+/// A network: one patch `[c, pz, py, px]` in, its logits `[member, k, pz, py, px]` out.
 pub type Network<'a, E> = dyn FnMut(&[f32], &mut [f32]) -> Result<(), E> + 'a;
+
+/// A network that may have several patches in hand, or computes several at once: patches go in ahead of the results that come out, in the same order.
+pub trait Queue<E> {
+    /// Patches to put in before the first result is taken.
+    fn depth(&self) -> usize;
+
+    /// Puts in the next patch `[c, pz, py, px]`.
+    ///
+    /// # Errors
+    /// The network's.
+    fn push(&mut self, patch: &[f32]) -> Result<(), E>;
+
+    /// Takes out the logits `[member, k, pz, py, px]` of the oldest patch.
+    ///
+    /// # Errors
+    /// The network's.
+    fn pop(&mut self, logits: &mut [f32]) -> Result<(), E>;
+}
+
+/// A network that is asked for one patch at a time.
+struct OneByOne<'n, 'a, E> {
+    network: &'n mut Network<'a, E>,
+    patch: Vec<f32>,
+}
+
+impl<E> Queue<E> for OneByOne<'_, '_, E> {
+    fn depth(&self) -> usize {
+        1
+    }
+
+    fn push(&mut self, patch: &[f32]) -> Result<(), E> {
+        self.patch.clear();
+        self.patch.extend_from_slice(patch);
+        Ok(())
+    }
+
+    fn pop(&mut self, logits: &mut [f32]) -> Result<(), E> {
+        (self.network)(&self.patch, logits)
+    }
+}
 
 /// Where finished bands go.
 pub type Sink<'a, E> = dyn FnMut(Band<'_>) -> Result<(), E> + 'a;
 
 /// What a run needs to know of the volume.
-struct Grid {
-    channels: usize,
-    shape: [usize; 3],
+pub(crate) struct Grid {
+    pub channels: usize,
+    pub shape: [usize; 3],
     /// Padding before the volume where it is smaller than the patch.
-    low: [usize; 3],
+    pub low: [usize; 3],
 }
 
 impl SlidingWindow {
-    /// nnU-Net's window: overlap 0.5, Gaussian weights. Two patch sizes (y, x) make a 2-D network's
+    /// Half-overlapping tiles with Gaussian weights. Two patch sizes (y, x) make a 2-D network's
     /// window, applied slice by slice.
     ///
     /// # Errors
@@ -96,7 +149,7 @@ impl SlidingWindow {
                 return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
             }
         };
-        let window = SlidingWindow { patch, overlap: 0.5, gaussian: true };
+        let window = SlidingWindow { patch, step: 0.5, gaussian: Gaussian::default(), members: 1 };
         window.verify()?;
         Ok(window)
     }
@@ -105,15 +158,18 @@ impl SlidingWindow {
         if self.patch.contains(&0) {
             return Err(VolumeError::Setting(format!("patch is {:?}, expected positive sizes", self.patch)));
         }
-        if !(0.0..1.0).contains(&self.overlap) {
-            return Err(VolumeError::Setting(format!("overlap is {}, expected 0 up to but not including 1", self.overlap)));
+        if self.members == 0 {
+            return Err(VolumeError::Setting("a network without members".into()));
+        }
+        if !(self.step > 0.0 && self.step <= 1.0) {
+            return Err(VolumeError::Setting(format!("step is {} of the patch, expected above 0 and at most 1", self.step)));
         }
         Ok(())
     }
 
     /// Tile starts along z, y, x of a volume, in voxels of the volume padded to at least the patch.
     pub fn tiles(&self, shape: [usize; 3]) -> [Vec<usize>; 3] {
-        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], 1.0 - self.overlap))
+        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], self.step))
     }
 
     /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits
@@ -162,6 +218,25 @@ impl SlidingWindow {
         progress: &mut dyn FnMut(usize, usize),
         sink: &mut Sink<'_, E>,
     ) -> Result<(), E> {
+        self.run_queued(image, shape, classes, mirror_axes, &mut OneByOne { network, patch: Vec::new() }, progress, sink)
+    }
+
+    /// As [`SlidingWindow::run_banded`], with patches put into the network ahead of the results taken out. Results are added up in the same order, so that the
+    /// logits are the same to the last bit.
+    ///
+    /// # Errors
+    /// As [`SlidingWindow::run_banded`]; patches may be left in the queue then.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run_queued<E: From<VolumeError>>(
+        &self,
+        image: &[f32],
+        shape: [usize; 3],
+        classes: usize,
+        mirror_axes: &[usize],
+        network: &mut dyn Queue<E>,
+        progress: &mut dyn FnMut(usize, usize),
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), E> {
         self.verify()?;
         let voxels: usize = shape.iter().product();
         if voxels == 0 || image.is_empty() || !image.len().is_multiple_of(voxels) || classes == 0 {
@@ -175,16 +250,25 @@ impl SlidingWindow {
         let mirrors = subsets(mirror_axes)?;
         let [starts_z, starts_y, starts_x] = self.tiles(shape);
         let total = starts_z.len() * starts_y.len() * starts_x.len();
-        let weights = if self.gaussian { gaussian_weights(self.patch) } else { vec![1.0; self.patch_voxels()] };
-        let mut tile = Tile::new(self, &grid, classes)?;
-        let mut bands = Accumulator::new(self.patch, &grid, classes)?;
+        // nnU-Net v1 weighs tiles only where there are several.
+        let kind = if self.gaussian == Gaussian::NnunetV1 && total == 1 { Gaussian::None } else { self.gaussian };
+        let weights = gaussian_weights(self.patch, kind);
+        let mut starts = Vec::with_capacity(total);
+        for &z in &starts_z {
+            for &y in &starts_y {
+                starts.extend(starts_x.iter().map(|&x| [z, y, x]));
+            }
+        }
+        let mut tile = Tile::new(self, classes * self.members)?;
+        let mut feed = Feed::new(self, image, &grid, &starts, &mirrors)?;
+        let mut bands = Accumulator::new(self, &grid, classes)?;
         let mut done = 0;
         progress(0, total);
         for (i, &z) in starts_z.iter().enumerate() {
             for &y in &starts_y {
                 for &x in &starts_x {
-                    tile.predict(image, &grid, [z, y, x], &mirrors, network)?;
-                    bands.add(&tile.logits, &weights, self.patch, &grid, [z, y, x]);
+                    tile.predict(&mirrors, &mut feed, network)?;
+                    bands.add(&tile.logits, &weights, &grid, [z, y, x]);
                     done += 1;
                     progress(done, total);
                 }
@@ -231,54 +315,58 @@ fn mirrored(from: &[f32], to: &mut [f32], [nz, ny, nx]: [usize; 3], flip: [bool;
     }
 }
 
-/// One patch and its logits.
-struct Tile {
+/// Cuts patches and puts them into the network, ahead of their results.
+struct Feed<'a> {
     patch: [usize; 3],
+    image: &'a [f32],
+    grid: &'a Grid,
+    starts: &'a [[usize; 3]],
+    mirrors: &'a [[bool; 3]],
+    /// Patches put in and taken out so far; every tile gives one per mirroring.
+    pushed: usize,
+    popped: usize,
     input: Vec<f32>,
     turned: Vec<f32>,
-    raw: Vec<f32>,
-    logits: Vec<f32>,
 }
 
-impl Tile {
-    fn new(window: &SlidingWindow, grid: &Grid, classes: usize) -> Result<Tile, VolumeError> {
-        let n = window.patch_voxels();
-        Ok(Tile {
-            patch: window.patch,
-            input: try_filled(grid.channels * n, 0.0, "patch")?,
-            turned: Vec::new(),
-            raw: try_filled(classes * n, 0.0, "patch logits")?,
-            logits: try_filled(classes * n, 0.0, "patch logits")?,
-        })
+impl<'a> Feed<'a> {
+    fn new(
+        window: &SlidingWindow,
+        image: &'a [f32],
+        grid: &'a Grid,
+        starts: &'a [[usize; 3]],
+        mirrors: &'a [[bool; 3]],
+    ) -> Result<Self, VolumeError> {
+        let n = grid.channels * window.patch_voxels();
+        let input = try_filled(n, 0.0, "patch")?;
+        let turned = if mirrors.len() > 1 { try_filled(n, 0.0, "patch")? } else { Vec::new() };
+        Ok(Self { patch: window.patch, image, grid, starts, mirrors, pushed: 0, popped: 0, input, turned })
     }
 
-    /// Averaged logits of the tile at `start`, left in `self.logits`.
-    fn predict<E>(
-        &mut self,
-        image: &[f32],
-        grid: &Grid,
-        start: [usize; 3],
-        mirrors: &[[bool; 3]],
-        network: &mut Network<'_, E>,
-    ) -> Result<(), E> {
-        self.gather(image, grid, start);
-        if let [_] = mirrors {
-            return network(&self.input, &mut self.logits);
+    /// Fills the network's queue, then takes out the oldest result.
+    fn next<E>(&mut self, network: &mut dyn Queue<E>, logits: &mut [f32]) -> Result<(), E> {
+        while self.pushed - self.popped < network.depth().max(1)
+            && let Some(&start) = self.starts.get(self.pushed / self.mirrors.len())
+        {
+            let mirror = self.pushed % self.mirrors.len();
+            if mirror == 0 {
+                self.gather(start);
+            }
+            if self.mirrors.len() == 1 {
+                network.push(&self.input)?;
+            } else {
+                mirrored(&self.input, &mut self.turned, self.patch, self.mirrors[mirror], |o, v| *o = v);
+                network.push(&self.turned)?;
+            }
+            self.pushed += 1;
         }
-        self.logits.fill(0.0);
-        self.turned.resize(self.input.len(), 0.0);
-        for &flip in mirrors {
-            mirrored(&self.input, &mut self.turned, self.patch, flip, |o, v| *o = v);
-            network(&self.turned, &mut self.raw)?;
-            mirrored(&self.raw, &mut self.logits, self.patch, flip, |o, v| *o += v);
-        }
-        let share = 1.0 / mirrors.len() as f32;
-        self.logits.iter_mut().for_each(|v| *v *= share);
-        Ok(())
+        self.popped += 1;
+        network.pop(logits)
     }
 
     /// Cuts the patch out of the image; beyond the image it is zero.
-    fn gather(&mut self, image: &[f32], grid: &Grid, start: [usize; 3]) {
+    fn gather(&mut self, start: [usize; 3]) {
+        let (grid, image) = (self.grid, self.image);
         let padded = (0..3).any(|a| grid.shape[a] < self.patch[a]);
         if padded {
             self.input.fill(0.0);
@@ -298,95 +386,47 @@ impl Tile {
     }
 }
 
-/// The part of a tile that lies on the image: where it begins in both, and its size.
-struct Cover {
-    image: [usize; 3],
+/// The logits of one tile.
+struct Tile {
     patch: [usize; 3],
-    size: [usize; 3],
+    raw: Vec<f32>,
+    logits: Vec<f32>,
 }
 
-fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
-    // Only an axis with a single tile is padded, so a padded tile starts at 0.
-    Cover { image: start, patch: grid.low, size: std::array::from_fn(|a| patch[a].min(grid.shape[a])) }
-}
-
-/// Weighted sums over one patch depth of planes.
-struct Accumulator {
-    classes: usize,
-    plane: usize,
-    depth: usize,
-    /// Image plane of the first accumulated one.
-    base: usize,
-    /// `[k, depth, y, x]`.
-    sums: Vec<f32>,
-    /// `[depth, y, x]`.
-    weights: Vec<f32>,
-}
-
-impl Accumulator {
-    fn new(patch: [usize; 3], grid: &Grid, classes: usize) -> Result<Accumulator, VolumeError> {
-        let depth = patch[0].min(grid.shape[0]);
-        let plane = grid.shape[1] * grid.shape[2];
-        Ok(Accumulator {
-            classes,
-            plane,
-            depth,
-            base: 0,
-            sums: try_filled(classes * depth * plane, 0.0, "logits of a band")?,
-            weights: try_filled(depth * plane, 0.0, "weights of a band")?,
+impl Tile {
+    fn new(window: &SlidingWindow, scores: usize) -> Result<Tile, VolumeError> {
+        let n = window.patch_voxels();
+        Ok(Tile {
+            patch: window.patch,
+            raw: try_filled(scores * n, 0.0, "patch logits")?,
+            logits: try_filled(scores * n, 0.0, "patch logits")?,
         })
     }
 
-    fn add(&mut self, logits: &[f32], weights: &[f32], patch: [usize; 3], grid: &Grid, start: [usize; 3]) {
-        let cover = covered(patch, grid, start);
-        let [pz, py, px] = patch;
-        let nx = grid.shape[2];
-        let (plane, z0) = (self.plane, cover.image[0] - self.base);
-        let rows = (0..cover.size[0]).flat_map(|z| (0..cover.size[1]).map(move |y| (z, y)));
-        // Offsets of a row in the patch and in the accumulator.
-        let place = |z: usize, y: usize| {
-            let from = ((cover.patch[0] + z) * py + cover.patch[1] + y) * px + cover.patch[2];
-            (from, (z0 + z) * plane + (cover.image[1] + y) * nx + cover.image[2])
-        };
-        let n = cover.size[2];
-        self.sums.par_chunks_mut(self.depth * plane).zip(logits.par_chunks(pz * py * px)).for_each(|(sums, logits)| {
-            for (z, y) in rows.clone() {
-                let (from, to) = place(z, y);
-                let out = &mut sums[to..to + n];
-                let (v, w) = (&logits[from..from + n], &weights[from..from + n]);
-                for ((o, v), w) in out.iter_mut().zip(v).zip(w) {
-                    *o += v * w;
-                }
-            }
-        });
-        for (z, y) in rows {
-            let (from, to) = place(z, y);
-            for (o, w) in self.weights[to..to + n].iter_mut().zip(&weights[from..from + n]) {
-                *o += w;
-            }
+    /// Averaged logits of the feed's next tile, left in `self.logits`.
+    fn predict<E>(&mut self, mirrors: &[[bool; 3]], feed: &mut Feed<'_>, network: &mut dyn Queue<E>) -> Result<(), E> {
+        if let [_] = mirrors {
+            return feed.next(network, &mut self.logits);
         }
-    }
-
-    /// Hands over the planes before `until` and makes room for as many after the last.
-    fn emit<E: From<VolumeError>>(&mut self, until: usize, sink: &mut Sink<'_, E>) -> Result<(), E> {
-        let depth = until - self.base;
-        if depth == 0 {
-            return Ok(());
+        self.logits.fill(0.0);
+        for &flip in mirrors {
+            feed.next(network, &mut self.raw)?;
+            mirrored(&self.raw, &mut self.logits, self.patch, flip, |o, v| *o += v);
         }
-        let (n, whole) = (depth * self.plane, self.depth * self.plane);
-        let mut logits = try_filled(self.classes * n, 0f32, "logits of a band")?;
-        let weights = &self.weights;
-        logits.par_chunks_mut(n).zip(self.sums.par_chunks_mut(whole)).for_each(|(out, sums)| {
-            for ((o, s), w) in out.iter_mut().zip(&*sums).zip(weights) {
-                *o = s / w;
-            }
-            sums.copy_within(n.., 0);
-            sums[whole - n..].fill(0.0);
-        });
-        self.weights.copy_within(n.., 0);
-        self.weights[whole - n..].fill(0.0);
-        sink(Band { z: self.base, depth, logits: &logits })?;
-        self.base = until;
+        let share = 1.0 / mirrors.len() as f32;
+        self.logits.iter_mut().for_each(|v| *v *= share);
         Ok(())
     }
+}
+
+/// The part of a tile that lies on the image: where it begins in both, and its size.
+pub(crate) struct Cover {
+    pub image: [usize; 3],
+    pub patch: [usize; 3],
+    pub size: [usize; 3],
+}
+
+pub(crate) fn covered(patch: [usize; 3], grid: &Grid, start: [usize; 3]) -> Cover {
+    // Only an axis with a single tile is padded, so a padded tile starts at 0.
+    Cover { image: start, patch: grid.low, size: std::array::from_fn(|a| patch[a].min(grid.shape[a])) }
 }

@@ -1,7 +1,8 @@
-//! Resampling against numbers recorded from SciPy (`fixtures/make_resampled.py`).
+//! Resampling against numbers recorded from scikit-image and SciPy (`scripts/record_resampling.py`).
 #![allow(clippy::unwrap_used)]
 
-use mnx_volume::resample::{Order, new_shape, resample, separate_axis};
+use mnx_artifact::{Resampling, SeparateZ};
+use mnx_volume::resample::{coarse_axis, new_shape, resample};
 
 fn numbers<T: std::str::FromStr>(text: &str) -> Vec<T>
 where
@@ -17,29 +18,46 @@ fn triple(text: &str) -> [usize; 3] {
 #[test]
 fn agrees_with_scipy() {
     let mut cases = 0;
-    for line in include_str!("fixtures/resampled.txt").lines() {
+    for line in include_str!("fixtures/resampled.txt").lines().skip(1) {
         let part: Vec<&str> = line.split('|').collect();
         let kind: Vec<i32> = numbers(part[0]);
-        let order = [Order::Nearest, Order::Linear, Order::Linear, Order::Cubic][kind[0] as usize];
-        let separate = usize::try_from(kind[1]).ok();
+        let rule = Resampling { order: kind[0] as u8, order_z: kind[1] as u8, ..Resampling::DATA };
+        let separate = usize::try_from(kind[2]).ok();
         let (from, to) = (triple(part[1]), triple(part[2]));
         let input: Vec<f32> = numbers(part[3]);
         let expected: Vec<f64> = numbers(part[4]);
-        let got = resample(&input, 1, from, to, order, separate).unwrap();
+        let got = resample(&input, 1, from, to, &rule, separate).unwrap();
         assert_eq!(got.len(), expected.len());
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
             let error = (f64::from(*g) - e).abs();
+            // Of a range of some hundreds: 1e-8.
             assert!(error <= 2e-7 * e.abs() + 1e-6, "{} {from:?} {to:?} voxel {i}: {g} {e}", part[0]);
         }
         // The same as one of several channels.
         let mut two = vec![1.0; input.len()];
         two.extend_from_slice(&input);
-        let both = resample(&two, 2, from, to, order, separate).unwrap();
+        let both = resample(&two, 2, from, to, &rule, separate).unwrap();
         assert_eq!(both[got.len()..], got[..]);
-        assert!(both[..got.len()].iter().all(|v| *v == 1.0));
+        assert!(both[..got.len()].iter().all(|v| (*v - 1.0).abs() < 1e-6));
         cases += 1;
     }
-    assert_eq!(cases, 13);
+    assert_eq!(cases, 29);
+}
+
+#[test]
+fn clipping_can_be_left_out() {
+    let step: Vec<f32> = (0..20).map(|i| if i < 10 { 0.0 } else { 1.0 }).collect();
+    let over = |clip| {
+        let rule = Resampling { clip, ..Resampling::DATA };
+        resample(&step, 1, [20, 1, 1], [47, 1, 1], &rule, None).unwrap().into_iter().fold(0f32, f32::max)
+    };
+    assert_eq!(over(true), 1.0);
+    assert!(over(false) > 1.01, "a cubic overshoots a step");
+    // A volume of NaN stays one and brings nothing down; an order of 2 is none of ours.
+    let lost = resample(&[f32::NAN; 8], 1, [2; 3], [3; 3], &Resampling::DATA, None).unwrap();
+    assert!(lost.iter().all(|v| v.is_nan()));
+    let wrong = Resampling { order: 2, ..Resampling::DATA };
+    assert!(resample(&[0.0; 8], 1, [2; 3], [3; 3], &wrong, None).unwrap_err().to_string().contains("order 2"));
 }
 
 #[test]
@@ -47,7 +65,7 @@ fn a_cubic_goes_through_the_samples_and_keeps_a_ramp() {
     // Odd factors put an output sample on every input sample.
     let (n, m) = (9usize, 27usize);
     let ramp: Vec<f32> = (0..n).map(|i| ((i * i) as f32).sin() * 50.0).collect();
-    let up = resample(&ramp, 1, [n, 1, 1], [m, 1, 1], Order::Cubic, None).unwrap();
+    let up = resample(&ramp, 1, [n, 1, 1], [m, 1, 1], &Resampling::DATA, None).unwrap();
     for i in 0..n {
         assert!((up[3 * i + 1] - ramp[i]).abs() < 1e-4, "{i}");
     }
@@ -55,12 +73,19 @@ fn a_cubic_goes_through_the_samples_and_keeps_a_ramp() {
 
 #[test]
 fn the_coarse_axis_is_the_one_above_ratio_three() {
-    assert_eq!(separate_axis([5.0, 1.0, 1.0], [1.0, 1.0, 1.0]), Some(0));
-    assert_eq!(separate_axis([1.0, 1.0, 1.0], [1.0, 1.0, 3.5]), Some(2));
-    assert_eq!(separate_axis([3.0, 1.0, 1.0], [3.0, 1.0, 1.0]), None);
-    assert_eq!(separate_axis([0.24, 1.25, 1.25], [1.0, 1.0, 1.0]), None);
+    let auto = |current, new| coarse_axis(&Resampling::DATA, current, new);
+    assert_eq!(auto([5.0, 1.0, 1.0], [1.0, 1.0, 1.0]), Some(0));
+    assert_eq!(auto([1.0, 1.0, 1.0], [1.0, 1.0, 3.5]), Some(2));
+    assert_eq!(auto([3.0, 1.0, 1.0], [3.0, 1.0, 1.0]), None);
+    assert_eq!(auto([0.24, 1.25, 1.25], [1.0, 1.0, 1.0]), None);
     // The current spacing decides first, even when it then names no single axis.
-    assert_eq!(separate_axis([0.2, 1.25, 1.25], [9.0, 1.0, 1.0]), None);
+    assert_eq!(auto([0.2, 1.25, 1.25], [9.0, 1.0, 1.0]), None);
+
+    let rule = |separate_z, anisotropy| Resampling { separate_z, anisotropy, ..Resampling::DATA };
+    assert_eq!(coarse_axis(&rule(SeparateZ::Auto, 2.0), [3.0, 1.0, 1.0], [1.0; 3]), Some(0));
+    assert_eq!(coarse_axis(&rule(SeparateZ::Never, 3.0), [9.0, 1.0, 1.0], [1.0; 3]), None);
+    assert_eq!(coarse_axis(&rule(SeparateZ::Always, 3.0), [1.5, 1.0, 1.0], [1.0, 9.0, 1.0]), Some(0));
+    assert_eq!(coarse_axis(&rule(SeparateZ::Always, 3.0), [1.0; 3], [9.0, 1.0, 1.0]), None);
 }
 
 #[test]

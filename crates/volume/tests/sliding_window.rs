@@ -3,6 +3,7 @@
 
 mod nifti_bytes;
 
+use mnx_artifact::Gaussian;
 use mnx_volume::{Band, SlidingWindow, VolumeError, gaussian_weights, tile_starts};
 use nifti_bytes::Draws;
 
@@ -25,7 +26,7 @@ fn tiles_are_where_nnunet_puts_them() {
 
 #[test]
 fn weights_are_a_gaussian_of_peak_ten() {
-    let w = gaussian_weights([8, 16, 5]);
+    let w = gaussian_weights([8, 16, 5], Gaussian::Peak10);
     let at = |z: usize, y: usize, x: usize| f64::from(w[(z * 16 + y) * 5 + x]);
     assert_eq!(at(4, 8, 2), 10.0);
     let sigma = [1.0, 2.0, 0.625];
@@ -33,8 +34,17 @@ fn weights_are_a_gaussian_of_peak_ten() {
     assert!((at(1, 3, 1) / want - 1.0).abs() < 1e-6);
     assert!(w.iter().all(|v| *v > 0.0));
     // Corner of a usual patch: four sigma on each axis.
-    let corner = f64::from(gaussian_weights([128; 3])[0]);
+    let corner = f64::from(gaussian_weights([128; 3], Gaussian::Peak10)[0]);
     assert!((corner / (10.0 * (-24.0f64).exp()) - 1.0).abs() < 1e-6);
+
+    // The kinds: peak 1; peak 10 in half precision, whose smallest number 2^-24 stands where it would be 0; none.
+    let one = gaussian_weights([8, 16, 5], Gaussian::NnunetV1);
+    assert!(w.iter().zip(&one).all(|(ten, one)| (ten / one - 10.0).abs() < 1e-5));
+    let half = gaussian_weights([128; 3], Gaussian::NnunetV2);
+    assert_eq!((half[0], half[(64 * 128 + 64) * 128 + 64]), (2f32.powi(-24), 10.0));
+    let full = gaussian_weights([128; 3], Gaussian::Peak10);
+    assert!(half.iter().zip(&full).all(|(h, f)| *h == 2f32.powi(-24) || (h - f).abs() <= f / 2048.0 + 2f32.powi(-25)));
+    assert_eq!(gaussian_weights([2, 1, 2], Gaussian::None), [1.0; 4]);
 }
 
 /// A network that is neither shift- nor mirror-invariant: each class mixes the channels with the
@@ -67,7 +77,7 @@ fn slow(window: &SlidingWindow, image: &[f32], shape: [usize; 3], channels: usiz
         let [z, y, x] = std::array::from_fn(|a| at[a] - low[a]);
         image[((c * shape[0] + z) * shape[1] + y) * shape[2] + x]
     };
-    let weights = if window.gaussian { gaussian_weights(p) } else { vec![1.0; p.iter().product()] };
+    let weights = gaussian_weights(p, window.gaussian);
     let (mut sums, mut total) = (vec![0f64; classes * voxels], vec![0f64; voxels]);
     let [sz, sy, sx] = window.tiles(shape);
     for (&z0, &y0, &x0) in sz.iter().flat_map(|z| sy.iter().map(move |y| (z, y))).flat_map(|(z, y)| sx.iter().map(move |x| (z, y, x))) {
@@ -125,8 +135,8 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
         let flat = case % 5 == 0;
         let sizes: Vec<usize> = (0..3).map(|_| draws.within(2, 9)).collect();
         let mut window = SlidingWindow::new(if flat { &sizes[1..] } else { &sizes }).unwrap();
-        window.overlap = [0.5, 0.0, 0.25, 0.75][case % 4];
-        window.gaussian = case % 3 != 0;
+        window.step = [0.5, 1.0, 0.75, 0.25][case % 4];
+        window.gaussian = [Gaussian::None, Gaussian::Peak10, Gaussian::NnunetV1][case % 3];
         let shape: [usize; 3] = std::array::from_fn(|_| draws.within(1, 19));
         let (channels, classes) = (draws.within(1, 3), draws.within(1, 4));
         let axes: Vec<usize> = (0..3).filter(|_| draws.next() & 1 == 0).collect();
@@ -194,10 +204,137 @@ fn a_network_s_error_and_wrong_settings_come_through() {
     assert!(window.run(&image, [6, 6, 5], 1, &[], &mut net, &mut quiet).is_err());
     assert!(window.run(&image, [6; 3], 1, &[3], &mut net, &mut quiet).is_err());
     assert!(window.run(&image, [6; 3], 1, &[1, 1], &mut net, &mut quiet).is_err());
-    for overlap in [1.0, -0.1, f64::NAN] {
-        let window = SlidingWindow { overlap, ..window.clone() };
-        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{overlap}");
+    for step in [0.0, 1.1, -0.1, f64::NAN] {
+        let window = SlidingWindow { step, ..window.clone() };
+        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{step}");
     }
     assert!(SlidingWindow::new(&[4, 0, 4]).is_err());
     assert!(SlidingWindow::new(&[4]).is_err());
+}
+
+#[test]
+fn members_are_averaged_and_version_two_adds_in_half_precision() {
+    let mut draws = Draws(44);
+    for case in 0..20 {
+        let sizes: Vec<usize> = (0..3).map(|_| draws.within(3, 8)).collect();
+        let shape: [usize; 3] = std::array::from_fn(|_| draws.within(2, 15));
+        let n: usize = sizes.iter().product();
+        let voxels: usize = shape.iter().product();
+        let image: Vec<f32> = (0..voxels).map(|_| draws.unit() as f32).collect();
+        let mut window = SlidingWindow { members: 3, gaussian: Gaussian::NnunetV2, ..SlidingWindow::new(&sizes).unwrap() };
+        let patch = window.patch;
+        // Member m scales the scores by m + 1.
+        let mut net = |input: &[f32], scores: &mut [f32]| -> Result<(), VolumeError> {
+            for (m, scores) in scores.chunks_exact_mut(2 * n).enumerate() {
+                network(patch, 1, 2, input, scores);
+                scores.iter_mut().for_each(|v| *v *= (m + 1) as f32);
+            }
+            Ok(())
+        };
+        let halves = window.run(&image, shape, 2, &[], &mut net, &mut |_, _| {}).unwrap();
+
+        // The definition, number by number.
+        let h = |v: f32| half::f16::from_f32(v).to_f32();
+        let weights = gaussian_weights(patch, Gaussian::NnunetV2);
+        let whole: [usize; 3] = std::array::from_fn(|a| shape[a].max(patch[a]));
+        let low: [usize; 3] = std::array::from_fn(|a| (whole[a] - shape[a]) / 2);
+        let mut want = vec![0f32; 2 * voxels];
+        let [sz, sy, sx] = window.tiles(shape);
+        let mut total = vec![0f32; voxels];
+        let mut sums = vec![0f32; 6 * voxels];
+        for (&z0, &y0, &x0) in sz.iter().flat_map(|z| sy.iter().map(move |y| (z, y))).flat_map(|(z, y)| sx.iter().map(move |x| (z, y, x))) {
+            let at = |i: usize| -> Option<usize> {
+                let p = [i / (patch[1] * patch[2]) + z0, i / patch[2] % patch[1] + y0, i % patch[2] + x0];
+                let inside = (0..3).all(|a| p[a] >= low[a] && p[a] - low[a] < shape[a]);
+                inside.then(|| ((p[0] - low[0]) * shape[1] + p[1] - low[1]) * shape[2] + p[2] - low[2])
+            };
+            let input: Vec<f32> = (0..n).map(|i| at(i).map_or(0.0, |j| image[j])).collect();
+            let mut scores = vec![0f32; 2 * n];
+            network(patch, 1, 2, &input, &mut scores);
+            for i in 0..n {
+                let Some(j) = at(i) else { continue };
+                total[j] = h(total[j] + weights[i]);
+                for m in 0..3 {
+                    for k in 0..2 {
+                        let sum = &mut sums[(m * 2 + k) * voxels + j];
+                        *sum = h(*sum + scores[k * n + i] * (m + 1) as f32 * weights[i]);
+                    }
+                }
+            }
+        }
+        for k in 0..2 {
+            for j in 0..voxels {
+                let mean = |m: usize| h(sums[(m * 2 + k) * voxels + j] / total[j]);
+                want[k * voxels + j] = h(h(h(mean(0) + mean(1)) + mean(2)) / 3.0);
+            }
+        }
+        assert_eq!(halves, want, "case {case} {window:?} {shape:?}");
+
+        // In float32 members only scale.
+        window.gaussian = Gaussian::Peak10;
+        let single = SlidingWindow { members: 1, ..window.clone() };
+        let mut one = |input: &[f32], scores: &mut [f32]| -> Result<(), VolumeError> {
+            network(patch, 1, 2, input, scores);
+            Ok(())
+        };
+        let all = window.run(&image, shape, 2, &[], &mut net, &mut |_, _| {}).unwrap();
+        let first = single.run(&image, shape, 2, &[], &mut one, &mut |_, _| {}).unwrap();
+        assert!(all.iter().zip(&first).all(|(a, f)| (a - 2.0 * f).abs() <= 1e-5 * (1.0 + f.abs())));
+    }
+}
+
+/// A network that takes patches in ahead and computes them when it likes, oldest first.
+struct Ahead {
+    patch: [usize; 3],
+    depth: usize,
+    waiting: std::collections::VecDeque<Vec<f32>>,
+    most: usize,
+}
+
+impl mnx_volume::Queue<VolumeError> for Ahead {
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn push(&mut self, patch: &[f32]) -> Result<(), VolumeError> {
+        self.waiting.push_back(patch.to_vec());
+        self.most = self.most.max(self.waiting.len());
+        Ok(())
+    }
+
+    fn pop(&mut self, logits: &mut [f32]) -> Result<(), VolumeError> {
+        let input = self.waiting.pop_front().unwrap();
+        network(self.patch, 2, 3, &input, logits);
+        Ok(())
+    }
+}
+
+#[test]
+fn patches_put_in_ahead_change_no_bit() {
+    let mut draws = Draws(77);
+    for (shape, patch, axes) in [([9, 11, 13], [4, 5, 6], &[][..]), ([7, 3, 10], [4, 4, 4], &[0, 2]), ([5, 9, 8], [1, 4, 4], &[1, 2])] {
+        let image: Vec<f32> = (0..2 * shape.iter().product::<usize>()).map(|_| draws.unit() as f32).collect();
+        let window = SlidingWindow::new(&patch).unwrap();
+        let mut one = |input: &[f32], logits: &mut [f32]| -> Result<(), VolumeError> {
+            network(window.patch, 2, 3, input, logits);
+            Ok(())
+        };
+        let want = window.run::<VolumeError>(&image, shape, 3, axes, &mut one, &mut |_, _| {}).unwrap();
+        for depth in [0, 1, 2, 5, 1000] {
+            let mut queue = Ahead { patch: window.patch, depth, waiting: Default::default(), most: 0 };
+            let (mut got, mut seen) = (vec![f32::NAN; want.len()], Vec::new());
+            let plane = shape[1] * shape[2];
+            let mut sink = |band: Band<'_>| -> Result<(), VolumeError> {
+                for (k, part) in band.logits.chunks_exact(band.depth * plane).enumerate() {
+                    got[k * shape[0] * plane + band.z * plane..][..part.len()].copy_from_slice(part);
+                }
+                Ok(())
+            };
+            window.run_queued(&image, shape, 3, axes, &mut queue, &mut |done, all| seen.push((done, all)), &mut sink).unwrap();
+            assert_eq!(got, want, "depth {depth}");
+            assert!(queue.waiting.is_empty());
+            let jobs = (seen.len() - 1) << axes.len();
+            assert_eq!(queue.most, depth.clamp(1, jobs));
+        }
+    }
 }

@@ -4,12 +4,12 @@ use std::io::BufRead;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Cost};
-use mnx_runtime::{DispatchTime, Roofline, Session, memory};
+use mnx_runtime::{DispatchTime, Roofline, Session, Trace, memory};
 use mnx_weights::det_input;
 use serde_json::{Value, json};
 
 use crate::cli::Bench;
-use crate::cmd::{check_output, open_session, write_text};
+use crate::cmd::{check_output, machine, open_session, write_text};
 use crate::failure::Failure;
 use crate::text;
 
@@ -32,12 +32,23 @@ impl Spread {
 /// What was measured.
 struct Measured {
     total: Spread,
+    /// The launches alone, by the device's own clock, where it has one.
+    compute: Option<Spread>,
     cost: Cost,
     /// Seconds that the roofline allows for the whole run; none where it means nothing.
     bound: Option<f64>,
     dispatches: Vec<(DispatchTime, Spread, Option<f64>)>,
     peak_bytes: Option<u64>,
     roofline: Option<Roofline>,
+    /// The last traced run.
+    trace: Trace,
+}
+
+impl Measured {
+    /// Seconds that rates are of: the launches where they are known alone, else whole runs.
+    fn seconds(&self) -> f64 {
+        self.compute.as_ref().unwrap_or(&self.total).median
+    }
 }
 
 /// Times runs and writes a table or JSON.
@@ -48,12 +59,26 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
     {
         check_output(path, &[&args.bundle])?;
     }
+    if let Some(path) = &args.trace_json {
+        check_output(path, &[&args.bundle])?;
+        if args.json.as_ref() == Some(path) {
+            return Err(Failure::user(format!("{}: named for two outputs", path.display())));
+        }
+    }
     let bundle = Bundle::open(&args.bundle)?;
     let mut session = open_session(&bundle, &args.place)?;
     if args.paced {
         return paced(&mut session);
     }
+    if args.check {
+        check(&mut session, args)?;
+    }
     let measured = measure(&mut session, args.runs)?;
+    if let Some(path) = &args.trace_json {
+        let events = measured.trace.chrome(&session.program().commands, &session.device(), &session.program().target);
+        let bundle = args.bundle.display().to_string();
+        write_text(path, &format!("{:#}\n", json!({"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"bundle": bundle}})))?;
+    }
     if let Some(path) = &args.json {
         let report = format!("{:#}\n", json(args, &session, &measured));
         if to_stdout {
@@ -65,6 +90,17 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
         }
     }
     text::print(&table(args, &session, &measured))
+}
+
+/// One run that stops at the first dispatch whose results are not finite.
+fn check(session: &mut Session, args: &Bench) -> Result<(), Failure> {
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
+    let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
+    let mut outputs = session.new_outputs();
+    match session.run_checked(&slices, &mut outputs)? {
+        None => Ok(()),
+        Some(found) => Err(Failure::user(format!("{}: {found}", args.bundle.display()))),
+    }
 }
 
 /// One run per line of standard input, so that another program can alternate this network with others. Between runs the
@@ -90,12 +126,13 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
     let groups = DispatchTime::group(&session.program().commands);
     session.run_into(&slices, &mut outputs)?;
     // Whole runs and traced runs alternate, so that tracing does not weigh on the totals and both see the same machine.
-    let mut totals = Vec::new();
+    let (mut totals, mut alone) = (Vec::new(), Vec::new());
     let mut each: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
     for _ in 0..runs {
         let start = Instant::now();
         session.run_into(&slices, &mut outputs)?;
         totals.push(start.elapsed().as_secs_f64());
+        alone.extend(session.replay()?);
         session.run_timed(&slices, &mut outputs, &mut trace)?;
         for (seconds, group) in each.iter_mut().zip(&groups) {
             seconds.push(group.seconds(&trace));
@@ -103,22 +140,23 @@ fn measure(session: &mut Session, runs: usize) -> Result<Measured, Failure> {
     }
     // Before the roofline, which needs memory of its own.
     let peak_bytes = memory::peak_bytes();
-    let roofline = (session.device_name() == "host").then(|| Roofline::measure(session.threads()));
+    let roofline = session.roofline()?;
     let cost = groups.iter().fold(Cost::default(), |sum, g| Cost {
         flops: sum.flops.saturating_add(g.cost.flops),
         bytes: sum.bytes.saturating_add(g.cost.bytes),
         gelus: sum.gelus.saturating_add(g.cost.gelus),
     });
-    let bound = roofline.map(|r| groups.iter().map(|g| r.seconds(g.cost)).sum());
+    let bound = roofline.as_ref().map(|r| groups.iter().map(|g| r.seconds(g.cost)).sum());
     let dispatches = groups
         .into_iter()
         .zip(each)
         .map(|(g, seconds)| {
-            let bound = roofline.map(|r| r.seconds(g.cost));
+            let bound = roofline.as_ref().map(|r| r.seconds(g.cost));
             (g, Spread::of(seconds), bound)
         })
         .collect();
-    Ok(Measured { total: Spread::of(totals), cost, bound, dispatches, peak_bytes, roofline })
+    let compute = (!alone.is_empty()).then(|| Spread::of(alone));
+    Ok(Measured { total: Spread::of(totals), compute, trace, cost, bound, dispatches, peak_bytes, roofline })
 }
 
 fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
@@ -126,7 +164,12 @@ fn percent(bound: Option<f64>, seconds: f64) -> Option<f64> {
 }
 
 fn gflops(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
-    measured.roofline.filter(|_| seconds > 0.0).map(|_| cost.flops as f64 / seconds / 1e9)
+    measured.roofline.as_ref().filter(|_| seconds > 0.0).map(|_| cost.flops as f64 / seconds / 1e9)
+}
+
+/// GB/s of the bytes that must move at least.
+fn rate(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
+    measured.roofline.as_ref().filter(|_| seconds > 0.0).map(|_| cost.bytes as f64 / seconds / 1e9)
 }
 
 fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
@@ -139,6 +182,7 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
                 "kernel": group.kernels.join(" "),
                 "median_s": spread.median, "min_s": spread.min, "max_s": spread.max,
                 "gflops": gflops(m, group.cost, spread.median),
+                "gbytes_per_s": rate(m, group.cost, spread.median),
                 "flops": group.cost.flops,
                 "bytes": group.cost.bytes,
                 "percent": percent(*bound, spread.median),
@@ -148,15 +192,18 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
     json!({
         "bundle": args.bundle.display().to_string(),
         "device": session.device_name(),
+        "device_name": session.device(),
         "isa": session.program().target,
         "threads": session.threads(),
         "runs": args.runs,
         "median_s": m.total.median, "min_s": m.total.min, "max_s": m.total.max,
+        "compute_s": m.compute.as_ref().map(|c| json!({"median": c.median, "min": c.min, "max": c.max})),
         "peak_bytes": m.peak_bytes,
-        "gflops": gflops(m, m.cost, m.total.median),
+        "gflops": gflops(m, m.cost, m.seconds()),
+        "gbytes_per_s": rate(m, m.cost, m.seconds()),
         "flops": m.cost.flops,
         "bytes": m.cost.bytes,
-        "percent_of_roofline": percent(m.bound, m.total.median),
+        "percent_of_roofline": percent(m.bound, m.seconds()),
         "arena_bytes": session.program().arena_bytes,
         "weights_bytes": session.weights_bytes(),
         "roofline": m.roofline,
@@ -166,28 +213,25 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
 
 fn table(args: &Bench, session: &Session, m: &Measured) -> String {
     let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-    let mut out = format!(
-        "{}: {}, {}, {}, {} runs after one to warm up\n",
-        args.bundle.display(),
-        session.device_name(),
-        session.program().target,
-        text::threads(session.threads()),
-        args.runs
-    );
+    let mut out = format!("{}: {}, {} runs after one to warm up\n", args.bundle.display(), machine(session), args.runs);
     out.push_str(&format!(
         "median {}   min {}   max {}\n",
         text::seconds(m.total.median),
         text::seconds(m.total.min),
         text::seconds(m.total.max)
     ));
+    if let Some(c) = &m.compute {
+        let [median, min, max] = [c.median, c.min, c.max].map(text::seconds);
+        out.push_str(&format!("launches alone, by the device's clock: median {median}   min {min}   max {max}\n"));
+    }
     out.push_str(&format!(
         "{} GFLOP/s, {} moved at least, {} % of this machine's roofline\n",
-        number(gflops(m, m.cost, m.total.median), 1),
+        number(gflops(m, m.cost, m.seconds()), 1),
         text::bytes(m.cost.bytes),
-        number(percent(m.bound, m.total.median), 1)
+        number(percent(m.bound, m.seconds()), 1)
     ));
-    if let Some(r) = m.roofline {
-        out.push_str(&format!("roofline: {:.1} GFLOP/s, {:.1} GB/s (measured now)\n", r.flops_per_s / 1e9, r.bytes_per_s / 1e9));
+    if let Some(r) = &m.roofline {
+        out.push_str(&format!("roofline: {:.1} GFLOP/s, {:.1} GB/s ({})\n", r.flops_per_s / 1e9, r.bytes_per_s / 1e9, r.about));
     }
     out.push_str(&format!(
         "peak memory {}, arena {}, weights {}\n",
@@ -197,6 +241,8 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
     ));
     if args.per_dispatch {
         let sum: f64 = m.dispatches.iter().map(|(_, s, _)| s.median).sum();
+        // TFLOP/s where the machine has hundreds of them.
+        let (unit, per_unit) = if m.compute.is_some() { ("TFLOP/s", 1e3) } else { ("GFLOP/s", 1.0) };
         let rows: Vec<Vec<String>> = m
             .dispatches
             .iter()
@@ -207,14 +253,15 @@ fn table(args: &Bench, session: &Session, m: &Measured) -> String {
                     text::seconds(spread.min),
                     text::seconds(spread.max),
                     format!("{:.1}", 100.0 * spread.median / sum.max(f64::MIN_POSITIVE)),
-                    number(gflops(m, group.cost, spread.median), 1),
+                    number(gflops(m, group.cost, spread.median).map(|g| g / per_unit), 1),
+                    number(rate(m, group.cost, spread.median), 1),
                     text::bytes(group.cost.bytes),
                     number(percent(*bound, spread.median), 1),
                     group.kernels.join(" "),
                 ]
             })
             .collect();
-        let header = ["dispatch", "median", "min", "max", "% time", "GFLOP/s", "bytes", "% roof", "kernel"];
+        let header = ["dispatch", "median", "min", "max", "% time", unit, "GB/s", "bytes", "% roof", "kernel"];
         out.push_str(&format!("\n{}", text::table(&header, &rows)));
     }
     out

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod devices;
 pub mod inspect;
 pub mod predict;
 pub mod refit;
@@ -12,19 +13,66 @@ use std::io::Write;
 use std::path::Path;
 
 use mnx_artifact::Bundle;
-use mnx_runtime::Session;
+use mnx_runtime::{CodeForm, RuntimeError, Session};
 
 use crate::cli::Where;
 use crate::failure::Failure;
+use crate::text;
 
-/// Opens a bundle's program where the user asked for it.
+/// Opens a bundle's program where the user asked for it, and says what was chosen.
 fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
-    Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|error| match Failure::from(error) {
+    let session = Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
+    session.notes().iter().for_each(|n| text::note(n));
+    Ok(session)
+}
+
+/// The same on every device that the user asked for.
+fn open_sessions(bundle: &Bundle, place: &Where) -> Result<Vec<Session>, Failure> {
+    let sessions = Session::open_all(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
+    sessions.iter().flat_map(Session::notes).for_each(|n| text::note(n));
+    Ok(sessions)
+}
+
+/// A session's failure with the bundle's name before it.
+fn of_bundle(bundle: &Bundle, error: RuntimeError) -> Failure {
+    match Failure::from(error) {
         Failure::User(m) if !m.starts_with(&bundle.path().display().to_string()) => {
             Failure::User(format!("{}: {m}", bundle.path().display()))
         }
         other => other,
-    })
+    }
+}
+
+/// Where a session runs, for people: `host, x86-64-v3, 2 threads` or `cuda:0 NVIDIA H100, sm_90a cubin`.
+fn machine(session: &Session) -> String {
+    let (device, target) = (session.device(), &session.program().target);
+    match (session.program().gpu.is_some(), session.form()) {
+        (true, CodeForm::Cubin) => format!("{device}, {target} cubin"),
+        (true, CodeForm::Code) => format!("{device}, {target} PTX"),
+        (false, _) => format!("{device}, {target}, {}", text::threads(session.threads())),
+    }
+}
+
+/// Where a prediction runs, for reports.
+struct Place {
+    /// The device's name, the code's target and the threads of the first session.
+    device: &'static str,
+    target: String,
+    threads: usize,
+    /// Every device, for people.
+    machines: Vec<String>,
+}
+
+impl Place {
+    fn of(sessions: &[Session]) -> Self {
+        let first = sessions.first();
+        Self {
+            device: first.map_or("none", Session::device_name),
+            target: first.map_or_else(String::new, |s| s.program().target.clone()),
+            threads: first.map_or(0, Session::threads),
+            machines: sessions.iter().map(machine).collect(),
+        }
+    }
 }
 
 /// Refuses an output that could not be written or would replace an input, before any work is done.

@@ -15,6 +15,7 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     let inputs: Vec<&std::path::Path> = args.weights.iter().map(std::path::PathBuf::as_path).collect();
     check_output(&args.output, &inputs)?;
     let bundle = Bundle::open(&args.bundle)?;
+    let fold = chosen(&bundle, args.fold.as_deref())?;
     let recipes = recipes(&bundle)?;
     let (checkpoint, place) = match (&args.weights, &args.formula) {
         (Some(path), _) => (Checkpoint::load(path)?, path.display().to_string()),
@@ -31,7 +32,7 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     };
     check_sources(&place, &recipes, &checkpoint)?;
 
-    let mut section = vec![0u8; usize::try_from(bundle.weights_section().bytes).unwrap_or(0)];
+    let mut section = vec![0u8; usize::try_from(bundle.weights_bytes()).unwrap_or(0)];
     let mut problems = Vec::new();
     for (entry, recipe) in &recipes {
         let tensor = recipe.eval(&checkpoint)?;
@@ -48,12 +49,17 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
 
     let mut manifest = bundle.manifest().clone();
     let same = args.formula.is_some() && manifest.formula == args.formula;
-    let dropped = !same && manifest.vectors.take().is_some();
-    manifest.formula.clone_from(&args.formula);
+    // Test vectors are those of the first fold.
+    let dropped = fold == 0 && !same && manifest.vectors.take().is_some();
+    if fold == 0 {
+        manifest.formula.clone_from(&args.formula);
+    }
     if dropped {
         manifest.notes.push("test vectors dropped by refit: they belong to the weights compiled in before".to_owned());
     }
-    let mut writer = BundleWriter::new(&manifest).weights(&section);
+    let kept = |i: usize| if i == fold { Ok(section.clone()) } else { bundle.read_weights(i) };
+    let folds: Vec<Vec<u8>> = (0..bundle.folds()).map(kept).collect::<Result<_, _>>()?;
+    let mut writer = folds.iter().fold(BundleWriter::new(&manifest), |w, bytes| w.weights(bytes));
     for index in 0..manifest.programs.len() {
         writer = writer.code(bundle.code(index)).cubin(bundle.cubin(index));
     }
@@ -71,6 +77,21 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
         report.push_str("test vectors dropped: they belong to the old weights (compile anew to have some)\n");
     }
     text::print(&report)
+}
+
+/// The fold to refit: the one named, else the only one.
+fn chosen(bundle: &Bundle, name: Option<&str>) -> Result<usize, Failure> {
+    let folds = &bundle.manifest().folds;
+    let path = bundle.path().display();
+    let names = || folds.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+    match name {
+        None if folds.len() == 1 => Ok(0),
+        None => Err(Failure::user(format!("{path}: has the folds {}; choose one with --fold", names()))),
+        Some(name) => folds
+            .iter()
+            .position(|f| f.name == name)
+            .ok_or_else(|| Failure::user(format!("{path}: --fold {name}: there is no such fold; it has {}", names()))),
+    }
 }
 
 /// Every entry with its recipe, whose shape must fill the entry.

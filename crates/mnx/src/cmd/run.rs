@@ -9,7 +9,7 @@ use mnx_weights::file::{Dtype, Entry, write_file};
 use mnx_weights::{Checkpoint, Tensor};
 
 use crate::cli::Run;
-use crate::cmd::{check_output, open_session};
+use crate::cmd::{check_output, machine, open_session};
 use crate::failure::Failure;
 use crate::text;
 
@@ -39,7 +39,15 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     }
     let mut session = open_session(&bundle, &args.place)?;
     let start = Instant::now();
-    let outputs = session.run(&inputs)?;
+    let outputs = if args.check {
+        let mut outputs = session.new_outputs();
+        if let Some(found) = session.run_checked(&inputs, &mut outputs)? {
+            return Err(Failure::user(format!("{}: {found}", args.bundle.display())));
+        }
+        outputs
+    } else {
+        session.run(&inputs)?
+    };
     let elapsed = start.elapsed().as_secs_f64();
 
     let entries: Vec<Entry<'_>> = session
@@ -61,13 +69,5 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let shapes: Vec<String> = session.outputs().iter().map(|p| format!("{} {}", p.name, text::shape(&p.shape))).collect();
-    text::print(&format!(
-        "{}: {} in {} ({}, {}, {})\n",
-        args.output.display(),
-        shapes.join(", "),
-        text::seconds(elapsed),
-        session.device_name(),
-        session.program().target,
-        text::threads(session.threads())
-    ))
+    text::print(&format!("{}: {} in {} ({})\n", args.output.display(), shapes.join(", "), text::seconds(elapsed), machine(&session)))
 }

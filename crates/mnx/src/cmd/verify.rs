@@ -6,7 +6,7 @@ use mnx_weights::det_input;
 use serde_json::json;
 
 use crate::cli::Verify;
-use crate::cmd::open_session;
+use crate::cmd::{machine, open_session};
 use crate::failure::Failure;
 use crate::text;
 
@@ -69,18 +69,13 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     let target = &session.program().target;
     if args.json {
         let report = json!({
-            "device": session.device_name(), "isa": target, "threads": session.threads(),
+            "device": session.device_name(), "device_name": session.device(), "isa": target, "threads": session.threads(),
             "pass": failed.is_empty(), "outputs": results,
         });
         text::print(&format!("{report:#}\n"))?;
     } else if !quiet {
         let header = ["output", "values", "max error", "allowed", "max |value|", ""];
-        text::print(&format!(
-            "{}{}, {target}, {}\n",
-            text::table(&header, &rows),
-            session.device_name(),
-            text::threads(session.threads())
-        ))?;
+        text::print(&format!("{}{}\n", text::table(&header, &rows), machine(&session)))?;
     }
     if failed.is_empty() {
         return Ok(());

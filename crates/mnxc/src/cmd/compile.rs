@@ -8,6 +8,7 @@ use mnx_plan::target::{GPU_TARGETS, TARGETS, resolve};
 
 use crate::cli::Extents;
 use crate::driver::{self, Request};
+use crate::imported::{self, WeightFile};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
 use crate::source::{Heads, OutputKind, Shape};
@@ -18,6 +19,7 @@ use crate::vectors::When;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mnxc compile s.toml --weights s.safetensors --target host --patch 64,64,64 -o s.mnxa
+  mnxc compile liver --target host -o liver.mnxa               a folder that mnxc import made: config and all folds
   mnxc compile s.toml --seed 7 --patch 32,48,32 --batch 2 -o trial.mnxa
   mnxc compile s.toml --patch 64,64,64 --to dispatch -o a.mnx      stop, look, edit ...
   mnxc compile a.mnx --weights s.safetensors -o s.mnxa             ... and go on: the stage is read from the file
@@ -27,9 +29,9 @@ use crate::vectors::When;
   mnxc compile s.toml --target sm_90a --to asm > s.ptx             the PTX
   mnxc compile s.toml --seed 1 -o s.mnxa --dump-dir d --time-passes")]
 pub struct Args {
-    /// The network's config (.toml), or a graph (.mnx) of any stage
+    /// The network's config (.toml), a graph (.mnx) of any stage, or a folder that `mnxc import` made
     input: PathBuf,
-    /// The weights, a safetensors file with the network's keys
+    /// The weights, a safetensors file with the network's keys [default for a folder: all its folds]
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     weights: Option<PathBuf>,
     /// Fresh weights (default initialisation) instead of a file
@@ -51,7 +53,7 @@ pub struct Args {
     /// What GPU code stores activations and GEMM weights in (sums are float32): bf16, f16, or f32 for checking
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32"])]
     precision: String,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
+    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
     /// Samples per run [default for a config: 1]
@@ -64,8 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "STAGE", default_value = "bundle")]
     to: Phase,
     /// Deep-supervision heads to keep; `mnx predict` reads out_0 alone, `mnx run` gives all
-    #[arg(long, default_value = "all")]
-    heads: Heads,
+    /// [default: all; main for a folder that was imported]
+    #[arg(long, value_name = "WHICH")]
+    heads: Option<Heads>,
     /// What the outputs hold [default: logits]
     #[arg(long, value_name = "KIND")]
     output: Option<OutputKind>,
@@ -106,6 +109,20 @@ fn target_words(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of what a folder becomes, here.
+fn folder_output(dir: &std::path::Path, to: Phase) -> Option<PathBuf> {
+    let extension = match to {
+        Phase::Bundle => "mnxa",
+        Phase::Binary => "so",
+        _ => return None,
+    };
+    let full = dir.canonicalize().ok()?;
+    let mut name = full.file_name()?.to_owned();
+    name.push(".");
+    name.push(extension);
+    Some(PathBuf::from(name))
+}
+
 /// Compiles.
 ///
 /// # Errors
@@ -118,14 +135,23 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         Some(Some(path)) => Some(path.clone()),
         None => None,
     };
+    let folder = args.input.is_dir().then(|| imported::open(&args.input)).transpose()?;
+    let weights = match (&args.weights, &folder) {
+        (Some(path), _) => vec![WeightFile { fold: None, path: path.clone() }],
+        (None, Some(folder)) if args.seed.is_none() => folder.weights.clone(),
+        (None, _) => Vec::new(),
+    };
+    // A folder is a model for `mnx predict`, which reads out_0 alone.
+    let heads = args.heads.unwrap_or(if folder.is_some() { Heads::Main } else { Heads::All });
+    let out = args.out.clone().or_else(|| folder.is_some().then(|| folder_output(&args.input, args.to)).flatten());
     let request = Request {
-        input: args.input.clone(),
+        input: folder.map_or_else(|| args.input.clone(), |f| f.config),
         to: args.to,
-        output: args.out.clone(),
+        output: out,
         shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
-        heads: args.heads,
+        heads,
         pipeline: args.pipeline.clone(),
-        weights: args.weights.clone(),
+        weights,
         seed: args.seed,
         formula: args.formula.clone(),
         hollow: args.hollow,

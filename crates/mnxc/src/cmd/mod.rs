@@ -5,6 +5,7 @@ pub mod compile;
 pub mod completions;
 pub mod explain;
 pub mod export_onnx;
+pub mod import;
 pub mod list;
 pub mod model;
 pub mod opt;

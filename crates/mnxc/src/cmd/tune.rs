@@ -12,6 +12,7 @@ use crate::cli::Extents;
 use crate::driver::Request;
 use crate::explain::table::columns;
 use crate::files::check_output;
+use crate::imported::WeightFile;
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
 use crate::runner::Runner;
@@ -115,7 +116,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
         heads: args.heads,
         pipeline: None,
-        weights: args.weights.clone(),
+        weights: args.weights.iter().map(|path| WeightFile { fold: None, path: path.clone() }).collect(),
         seed,
         targets,
         formula: None,

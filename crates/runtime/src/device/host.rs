@@ -18,6 +18,7 @@ use crate::device::{Binary, Buffer, Device, KernelSet, check, range};
 use crate::error::RuntimeError;
 use crate::isa;
 use crate::pool::{Pool, Work};
+use crate::roofline::Roofline;
 pub use fault::report_crashes;
 use library::Library;
 use memory::Memory;
@@ -63,6 +64,58 @@ impl Host {
     fn memory(&self, buffer: Buffer) -> Result<&Arc<Memory>, RuntimeError> {
         self.memory.get(buffer.id).ok_or(RuntimeError::Range { offset: 0, bytes: buffer.bytes, limit: 0 })
     }
+
+    /// Resolves every address of a checked binary.
+    fn bind(&mut self, binary: &Binary<'_>, library: Arc<Library>, scratch: Arc<Memory>, stride: usize) -> Result<KernelSet, RuntimeError> {
+        let program = binary.program;
+        let arena = Arc::clone(self.memory(binary.arena)?);
+        let weights = Arc::clone(self.memory(binary.weights)?);
+        // `check` compared with the handles' sizes, which a caller of another device could have brought along.
+        if arena.len() as u64 != binary.arena.bytes || weights.len() as u64 != binary.weights.bytes || !arena.writable() {
+            return Err(failed("buffers of another device".to_owned()));
+        }
+
+        let address = |b: &BufferRef| {
+            let base = match b.space {
+                Space::Arena => arena.base(),
+                Space::Weights => weights.base(),
+            };
+            base.wrapping_add(b.offset as usize)
+        };
+        let mut steps = Vec::with_capacity(program.commands.len());
+        let mut args = Vec::new();
+        let mut names = Vec::with_capacity(program.commands.len());
+        for command in &program.commands {
+            let (step, name) = match command {
+                Command::Launch { kernel, args: buffers, workgroups, .. } => {
+                    let first = args.len();
+                    args.extend(buffers.iter().map(|b| address(b).cast_const().cast::<c_void>()));
+                    // SAFETY: the ABI of exported kernels is fixed by the bundle format's version.
+                    let symbol: Kernel = unsafe { library.symbol(kernel) }
+                        .map_err(|e| failed(format!("code for {}: kernel {kernel}: {e}", program.target)))?;
+                    let step = Step::Launch { kernel: symbol, args: first..args.len(), workgroups: *workgroups };
+                    (step, kernel.clone())
+                }
+                Command::Fill { dst, value } => {
+                    let step = Step::Fill { dst: address(dst), bytes: dst.bytes as usize, value: *value };
+                    (step, "a fill".to_owned())
+                }
+                Command::Copy { src, dst } => {
+                    let apart = src.space != dst.space || src.offset + src.bytes <= dst.offset || dst.offset + dst.bytes <= src.offset;
+                    if !apart {
+                        return Err(failed(format!("copy between overlapping {src:?} and {dst:?}")));
+                    }
+                    let step = Step::Copy { src: address(src), dst: address(dst), bytes: src.bytes as usize };
+                    (step, "a copy".to_owned())
+                }
+            };
+            steps.push(step);
+            names.push(name);
+        }
+        let bound = Bound { steps, args, names, scratch, stride, _arena: arena, _weights: weights, library };
+        self.sets.push(Arc::new(bound));
+        Ok(KernelSet { id: self.sets.len() - 1 })
+    }
 }
 
 fn failed(reason: String) -> RuntimeError {
@@ -94,16 +147,16 @@ struct Bound {
     args: Vec<*const c_void>,
     /// Names for error messages.
     names: Vec<String>,
-    scratch: Memory,
+    scratch: Arc<Memory>,
     /// Bytes between the scratch areas of two threads.
     stride: usize,
     _arena: Arc<Memory>,
     _weights: Arc<Memory>,
     /// Keeps the kernels' code mapped.
-    _library: Library,
+    library: Arc<Library>,
 }
 
-// SAFETY: the pointers lead into `_arena`, `_weights`, `scratch` and `_library`, which live as long as `Bound` does. Nothing in `Bound`
+// SAFETY: the pointers lead into `_arena`, `_weights`, `scratch` and `library`, which live as long as `Bound` does. Nothing in `Bound`
 // itself changes after `load`. Writes through the pointers happen only inside `Pool::run`, by workgroups that the bundle format declares
 // independent, and `Host` hands out `&mut self` methods only, so no copy from or to the host runs beside them.
 unsafe impl Send for Bound {}
@@ -158,10 +211,10 @@ impl Device for Host {
         Ok(self.keep(memory))
     }
 
-    fn weights(&mut self, bundle: &Bundle) -> Result<Buffer, RuntimeError> {
-        let section = bundle.weights_section();
+    fn weights(&mut self, bundle: &Bundle, fold: usize) -> Result<Buffer, RuntimeError> {
+        let section = bundle.weights_section(fold)?;
         let memory = Memory::map(bundle.path(), section.offset, section.bytes, bundle.size()).map_err(failed)?;
-        bundle.check_weights(memory.bytes())?;
+        bundle.check_weights(fold, memory.bytes())?;
         Ok(self.keep(memory))
     }
 
@@ -190,51 +243,7 @@ impl Device for Host {
             return Err(failed(format!("code for {} does not run here", program.target)));
         }
         check(binary)?;
-        let arena = Arc::clone(self.memory(binary.arena)?);
-        let weights = Arc::clone(self.memory(binary.weights)?);
-        // `check` compared with the handles' sizes, which a caller of another device could have brought along.
-        if arena.len() as u64 != binary.arena.bytes || weights.len() as u64 != binary.weights.bytes || !arena.writable() {
-            return Err(failed("buffers of another device".to_owned()));
-        }
         let library = Library::load(binary.code).map_err(|e| failed(format!("code for {}: {e}", program.target)))?;
-
-        let address = |b: &BufferRef| {
-            let base = match b.space {
-                Space::Arena => arena.base(),
-                Space::Weights => weights.base(),
-            };
-            base.wrapping_add(b.offset as usize)
-        };
-        let mut steps = Vec::with_capacity(program.commands.len());
-        let mut args = Vec::new();
-        let mut names = Vec::with_capacity(program.commands.len());
-        for command in &program.commands {
-            let (step, name) = match command {
-                Command::Launch { kernel, args: buffers, workgroups, .. } => {
-                    let first = args.len();
-                    args.extend(buffers.iter().map(|b| address(b).cast_const().cast::<c_void>()));
-                    // SAFETY: the ABI of exported kernels is fixed by the bundle format's version.
-                    let symbol: Kernel = unsafe { library.symbol(kernel) }
-                        .map_err(|e| failed(format!("code for {}: kernel {kernel}: {e}", program.target)))?;
-                    let step = Step::Launch { kernel: symbol, args: first..args.len(), workgroups: *workgroups };
-                    (step, kernel.clone())
-                }
-                Command::Fill { dst, value } => {
-                    let step = Step::Fill { dst: address(dst), bytes: dst.bytes as usize, value: *value };
-                    (step, "a fill".to_owned())
-                }
-                Command::Copy { src, dst } => {
-                    let apart = src.space != dst.space || src.offset + src.bytes <= dst.offset || dst.offset + dst.bytes <= src.offset;
-                    if !apart {
-                        return Err(failed(format!("copy between overlapping {src:?} and {dst:?}")));
-                    }
-                    let step = Step::Copy { src: address(src), dst: address(dst), bytes: src.bytes as usize };
-                    (step, "a copy".to_owned())
-                }
-            };
-            steps.push(step);
-            names.push(name);
-        }
         // One page apart, so that two threads never share a line or a prefetched neighbour.
         let stride = usize::try_from(program.scratch_bytes)
             .ok()
@@ -245,9 +254,19 @@ impl Device for Host {
             .ok_or_else(|| format!("{} threads with {stride} bytes of scratch each", self.threads()))
             .and_then(|bytes| Memory::alloc(bytes as u64))
             .map_err(failed)?;
-        let bound = Bound { steps, args, names, scratch, stride, _arena: arena, _weights: weights, _library: library };
-        self.sets.push(Arc::new(bound));
-        Ok(KernelSet { id: self.sets.len() - 1 })
+        self.bind(binary, Arc::new(library), Arc::new(scratch), stride)
+    }
+
+    fn rebind(&mut self, loaded: KernelSet, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
+        let none = RuntimeError::Range { offset: loaded.id as u64, bytes: 1, limit: self.sets.len() as u64 };
+        let set = self.sets.get(loaded.id).ok_or(none)?;
+        let (library, scratch, stride) = (Arc::clone(&set.library), Arc::clone(&set.scratch), set.stride);
+        // The scratch is that of the program that was loaded: another one could need more.
+        if binary.program.scratch_bytes as usize > stride {
+            return Err(failed("a program of another size".to_owned()));
+        }
+        check(binary)?;
+        self.bind(binary, library, scratch, stride)
     }
 
     fn submit(&mut self, kernels: KernelSet, commands: Range<usize>) -> Result<(), RuntimeError> {
@@ -272,5 +291,9 @@ impl Device for Host {
     fn wait(&mut self) -> Result<(), RuntimeError> {
         // `submit` returns when its commands have ended.
         Ok(())
+    }
+
+    fn roofline(&mut self, _precision: &str) -> Result<Option<Roofline>, RuntimeError> {
+        Ok(Some(Roofline::measure(self.threads())))
     }
 }

@@ -1,16 +1,21 @@
 //! What the executor asks of hardware.
 
+mod choice;
+pub mod cuda;
 pub mod host;
 pub mod null;
 pub mod ptx_sim;
 
 use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use mnx_artifact::{BufferRef, Bundle, Command, Program, Space};
 
 use crate::error::RuntimeError;
+use crate::isa;
+use crate::pick::CodeForm;
+use crate::roofline::Roofline;
+pub use choice::DeviceChoice;
 
 /// Memory that a device owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +35,10 @@ pub struct KernelSet {
 /// One program with its code and the memory that its commands refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Binary<'a> {
-    /// The code section: a shared object for the host.
+    /// The code section: a shared object for the host, PTX text for GPUs.
     pub code: &'a [u8],
+    /// The cubin, where `pick` chose it.
+    pub cubin: Option<&'a [u8]>,
     /// Its launch list.
     pub program: &'a Program,
     /// At least `program.arena_bytes`.
@@ -40,12 +47,57 @@ pub struct Binary<'a> {
     pub weights: Buffer,
 }
 
+/// The program that a device chose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picked {
+    /// Which of the manifest's programs.
+    pub index: usize,
+    /// Which of its sections.
+    pub form: CodeForm,
+    /// What the user should know of the choice, if there was one to make.
+    pub note: Option<String>,
+}
+
+/// A device that works on several runs at once, copying for one while it computes another.
+///
+/// Every run has a slot, one of `Device::slots`; slots are started and finished in turn. A slot that was started must be finished before it is started again.
+pub trait Pipeline {
+    /// Starts a whole run. The inputs, one per port, may go when this returns.
+    ///
+    /// # Errors
+    /// `Range` for a busy slot or inputs of the wrong size, `Device`.
+    fn start(&mut self, kernels: KernelSet, slot: usize, inputs: &[&[u8]]) -> Result<(), RuntimeError>;
+
+    /// Waits for a slot's run and hands over its outputs.
+    ///
+    /// # Errors
+    /// `Range` for a slot that was not started, `Device` if the run failed.
+    fn finish(&mut self, kernels: KernelSet, slot: usize, outputs: &mut [&mut [u8]]) -> Result<(), RuntimeError>;
+
+    /// Seconds of the device's own clock for one whole run over the inputs of slot 0's last run, which are there already. Nothing may be in flight.
+    ///
+    /// # Errors
+    /// `Device` if the run failed.
+    fn replay(&mut self, kernels: KernelSet) -> Result<f64, RuntimeError>;
+
+    /// One run, with the seconds that the device took for each command. Nothing may be in flight.
+    ///
+    /// # Errors
+    /// As the two above.
+    fn time(&mut self, kernels: KernelSet, inputs: &[&[u8]], outputs: &mut [&mut [u8]], seconds: &mut [f64]) -> Result<(), RuntimeError>;
+}
+
 /// Hardware, or something that behaves like it. The executor knows nothing else about a device.
 ///
 /// Commands of one `submit` run in order; `submit` may return before they ended, `wait` does not.
 pub trait Device: Send + fmt::Debug {
-    /// `host`, `null`, ...
+    /// `host`, `cuda`, `null`, ...
     fn name(&self) -> &'static str;
+
+    /// The name with what tells this device from others of its kind: `cuda:0 NVIDIA H100`.
+    fn describe(&self) -> String {
+        self.name().to_owned()
+    }
 
     /// Threads (or an equivalent) that run workgroups; 1 if that means nothing here.
     fn threads(&self) -> usize {
@@ -58,18 +110,32 @@ pub trait Device: Send + fmt::Debug {
     /// Whether the device has a feature that a program requires.
     fn has(&self, feature: &str) -> bool;
 
+    /// The best of a bundle's programs for this device, or the one of target `wanted`.
+    ///
+    /// # Errors
+    /// `NoProgram` with the reasons.
+    fn pick(&self, bundle: &Bundle, wanted: Option<&str>) -> Result<Picked, RuntimeError> {
+        let index = isa::pick(&bundle.manifest().programs, wanted, &|t| self.runs(t), &|f| self.has(f))?;
+        Ok(Picked { index, form: CodeForm::Code, note: None })
+    }
+
+    /// What the user should know since the device was opened.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Memory of this size, contents undefined, aligned for every kernel.
     ///
     /// # Errors
     /// `Device` if there is not that much.
     fn alloc(&mut self, bytes: u64) -> Result<Buffer, RuntimeError>;
 
-    /// The bundle's weights, digest-checked. Devices that can map the file do so; others upload.
+    /// The weights of one of the bundle's folds, digest-checked. Devices that can map the file do so; others upload.
     ///
     /// # Errors
-    /// `Bundle` if the file was damaged or changed, and those of `alloc`.
-    fn weights(&mut self, bundle: &Bundle) -> Result<Buffer, RuntimeError> {
-        let bytes = bundle.read_weights()?;
+    /// `Bundle` if the file was damaged or changed or has no such fold, and those of `alloc`.
+    fn weights(&mut self, bundle: &Bundle, fold: usize) -> Result<Buffer, RuntimeError> {
+        let bytes = bundle.read_weights(fold)?;
         let buffer = self.alloc(bytes.len() as u64)?;
         self.upload(&bytes, buffer, 0)?;
         Ok(buffer)
@@ -93,6 +159,16 @@ pub trait Device: Send + fmt::Debug {
     /// `Device` if the code does not load or lacks a kernel, `Range` if a command leaves its buffers.
     fn load(&mut self, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError>;
 
+    /// Binds a program that was loaded before to other weights of the same size; arena and code stay. A device that shares nothing between
+    /// two bindings loads the code anew, which is what this does unless told better.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    fn rebind(&mut self, loaded: KernelSet, binary: &Binary<'_>) -> Result<KernelSet, RuntimeError> {
+        let _ = loaded;
+        self.load(binary)
+    }
+
     /// Starts a range of the bound launch list.
     ///
     /// # Errors
@@ -104,50 +180,23 @@ pub trait Device: Send + fmt::Debug {
     /// # Errors
     /// Whatever went wrong since the last call.
     fn wait(&mut self) -> Result<(), RuntimeError>;
-}
 
-/// Which device to open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
-    /// The best there is; today the host.
-    #[default]
-    Auto,
-    /// This machine's CPU.
-    Host,
-    /// Accepts everything, computes nothing.
-    Null,
-    /// GPU code in the PTX interpreter.
-    PtxSim,
-}
+    /// Runs that may be in flight.
+    fn slots(&self) -> usize {
+        1
+    }
 
-impl DeviceChoice {
-    /// Every name that `--device` takes.
-    pub const NAMES: [&'static str; 4] = ["auto", "host", "null", "ptx-sim"];
+    /// This device's way to have several runs in flight, if it has one.
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        None
+    }
 
-    /// Opens the device with this many threads.
+    /// What the device can do at most for programs of this precision; none where that means nothing.
     ///
     /// # Errors
-    /// `Device` if threads cannot be started.
-    pub fn open(self, threads: usize) -> Result<Box<dyn Device>, RuntimeError> {
-        match self {
-            Self::Auto | Self::Host => Ok(Box::new(host::Host::new(threads)?)),
-            Self::Null => Ok(Box::new(null::Null::default())),
-            Self::PtxSim => Ok(Box::new(ptx_sim::PtxSim::new(threads))),
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "auto" => Ok(Self::Auto),
-            "host" => Ok(Self::Host),
-            "null" => Ok(Self::Null),
-            "ptx-sim" => Ok(Self::PtxSim),
-            _ => Err(format!("unknown device \"{s}\", expected one of {}", Self::NAMES.join(", "))),
-        }
+    /// `Device` if it cannot be measured.
+    fn roofline(&mut self, _precision: &str) -> Result<Option<Roofline>, RuntimeError> {
+        Ok(None)
     }
 }
 

@@ -122,13 +122,8 @@ impl PtxSim {
         memory: &mut Memory,
         params: &[u64],
     ) -> Result<(), RuntimeError> {
-        let what = Launch {
-            kernel,
-            grid: geometry.grid,
-            block: geometry.block,
-            dynamic_shared: geometry.shared_bytes,
-            params: params.to_vec(),
-        };
+        let what =
+            Launch { kernel, grid: geometry.grid, block: geometry.block, dynamic_shared: geometry.shared_bytes, params: params.to_vec() };
         let report = launch(&self.sets[set].module, memory, &what, &self.options).map_err(|e| failure(e.to_string()))?;
         if let Some(first) = report.findings.first() {
             let text = format!("dispatch {dispatch}, kernel {kernel}: {} findings, the first: {first}", report.total_findings);
@@ -211,12 +206,7 @@ impl Device for PtxSim {
                 None => return Err(failure(format!("the PTX has no kernel {kernel}"))),
             }
         }
-        self.sets.push(Set {
-            module,
-            commands: binary.program.commands.clone(),
-            arena: binary.arena.id,
-            weights: binary.weights.id,
-        });
+        self.sets.push(Set { module, commands: binary.program.commands.clone(), arena: binary.arena.id, weights: binary.weights.id });
         Ok(KernelSet { id: self.sets.len() - 1 })
     }
 

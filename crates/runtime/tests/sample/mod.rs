@@ -110,8 +110,10 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         inputs: vec![port("input", 1, "f32")],
         outputs: vec![port("out_0", CHANNELS, "f32"), port("out_1", 1, "i32")],
         weights: vec![entry("w", 0), entry("b", 64)],
+        folds: mnx_artifact::Fold::only(),
         programs,
         preprocess: None,
+        inference: None,
         labels: vec![],
         vectors: None,
         formula: None,
@@ -140,6 +142,11 @@ pub fn compile(dir: &Path, source: &str) -> Vec<u8> {
         .expect("cc is needed for this test");
     assert!(status.success());
     std::fs::read(&so).unwrap()
+}
+
+/// The sample's kernels for the host.
+pub fn host_code(dir: &Path) -> Vec<u8> {
+    compile(dir, SOURCE)
 }
 
 /// Writes the bundle of a manifest, one code for all programs.

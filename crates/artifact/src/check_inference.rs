@@ -1,0 +1,72 @@
+//! What the volume side of a manifest must satisfy: settings that no file or user may bend.
+
+use crate::inference::{Activation, Inference, Normalization, Preprocess, Resampling};
+use crate::manifest::Manifest;
+
+/// Problems of `[preprocess]`.
+pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {
+    let dims = manifest.model.spatial_dims;
+    if let Some(spacing) = &p.spacing
+        && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
+    {
+        found.push(format!("preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"));
+    }
+    let n = p.normalization.len();
+    if n > 1 && n != manifest.model.in_channels {
+        found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
+    }
+    for scheme in &p.normalization {
+        if let Normalization::Ct { low, high, mean, std, .. } = scheme
+            && !([low, high, mean, std].iter().all(|v| v.is_finite()) && low <= high)
+        {
+            found.push(format!("preprocess: {scheme:?} is not a range with finite statistics"));
+        }
+    }
+    let mut axes = p.transpose;
+    axes.sort_unstable();
+    if axes != [0, 1, 2] {
+        found.push(format!("preprocess: transpose {:?} is not an arrangement of 0, 1, 2", p.transpose));
+    }
+    resampling("preprocess: resampling", &p.resampling, found);
+}
+
+/// Problems of `[inference]`.
+pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<String>) {
+    let (dims, classes) = (manifest.model.spatial_dims, manifest.model.n_classes);
+    if !(i.step > 0.0 && i.step <= 1.0) {
+        found.push(format!("inference: step {} is not above 0 and at most 1", i.step));
+    }
+    if let Some(axes) = &i.mirror_axes
+        && axes.iter().enumerate().any(|(n, a)| *a >= dims || axes[..n].contains(a))
+    {
+        found.push(format!("inference: mirror axes {axes:?} of a patch of {dims} dimensions"));
+    }
+    match i.activation {
+        Activation::Sigmoid if i.class_order.len() != classes => {
+            found.push(format!("inference: class_order names {} labels for {classes} outputs", i.class_order.len()));
+        }
+        Activation::Softmax if !i.class_order.is_empty() || !i.regions.is_empty() => {
+            found.push("inference: regions and class_order belong to a sigmoid".to_owned());
+        }
+        Activation::Sigmoid | Activation::Softmax => {}
+    }
+    if !i.regions.is_empty() && i.regions.len() != i.class_order.len() {
+        found.push(format!("inference: {} regions and {} entries of class_order", i.regions.len(), i.class_order.len()));
+    }
+    let labels = i.class_order.iter().chain(i.regions.iter().flatten()).chain(i.postprocess.iter().flat_map(|p| &p.labels));
+    if let Some(label) = labels.chain(&i.ignore).find(|l| **l > 65_535) {
+        found.push(format!("inference: label {label}, at most 65535 is written"));
+    }
+    for p in &i.postprocess {
+        if p.labels.is_empty() || p.labels.contains(&0) || p.min_size.is_some_and(|s| !(s.is_finite() && s >= 0.0)) {
+            found.push(format!("inference: {p:?} needs labels other than 0 and a size in mm3"));
+        }
+    }
+    resampling("inference: export", &i.export, found);
+}
+
+fn resampling(what: &str, r: &Resampling, found: &mut Vec<String>) {
+    if [r.order, r.order_z].iter().any(|o| ![0, 1, 3].contains(o)) || !(r.anisotropy.is_finite() && r.anisotropy >= 1.0) {
+        found.push(format!("{what}: orders {} and {} (0, 1 or 3), anisotropy {} (1 or more)", r.order, r.order_z, r.anisotropy));
+    }
+}

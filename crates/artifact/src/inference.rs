@@ -1,0 +1,269 @@
+//! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of these fields.
+
+use serde::{Deserialize, Serialize};
+
+/// How a volume becomes a network input (`[preprocess]` of the config).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preprocess {
+    /// Model spacing in mm, in the order of the model's axes (z, y, x unless transposed); 0 keeps an axis, none keeps the image's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<Vec<f64>>,
+    /// Bring volumes to this orientation first (`RAS`); none keeps the file's axes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<String>,
+    /// nnU-Net's `transpose_forward`: model axis `i` is axis `transpose[i]` of the oriented file (0 = z, 1 = y, 2 = x).
+    pub transpose: [usize; 3],
+    /// One per channel, or one for all; empty means z-score.
+    pub normalization: Vec<Normalization>,
+    /// Crop to the bounding box of non-zero voxels (any channel, holes filled) first.
+    pub crop_to_nonzero: bool,
+    /// Whether intensities are normalised before or after resampling.
+    pub sequence: Sequence,
+    /// What keeps flat volumes from dividing by zero.
+    pub deviation: Deviation,
+    /// How volumes come to the model's spacing.
+    pub resampling: Resampling,
+}
+
+impl Default for Preprocess {
+    fn default() -> Self {
+        Self {
+            spacing: None,
+            orientation: None,
+            transpose: [0, 1, 2],
+            normalization: Vec::new(),
+            crop_to_nonzero: false,
+            sequence: Sequence::default(),
+            deviation: Deviation::default(),
+            resampling: Resampling::DATA,
+        }
+    }
+}
+
+/// Intensity normalisation of one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "scheme")]
+pub enum Normalization {
+    /// `(v - mean) / sd` over all voxels (after cropping), biased sd guarded by [`Deviation`].
+    #[serde(rename = "zscore", alias = "z-score")]
+    ZScore,
+    /// The same over the non-zero mask; voxels outside become 0.
+    #[serde(rename = "zscore-masked", alias = "z-score-masked")]
+    ZScoreMasked,
+    /// Clip to `[low, high]`, then `(v - mean) / std` with training-set statistics, guarded by [`Deviation`].
+    Ct {
+        /// 0.5 percentile.
+        low: f64,
+        /// 99.5 percentile.
+        high: f64,
+        /// Foreground mean.
+        mean: f64,
+        /// Foreground standard deviation.
+        std: f64,
+        /// Voxels outside the non-zero mask become 0 (nnU-Net v1's mask flag on a CT channel).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        masked: bool,
+    },
+    /// `(v - min) / max(max - min, 1e-8)`.
+    #[serde(rename = "rescale-0-1")]
+    Rescale01,
+    /// `v / 255`; voxels outside 0..255 are refused.
+    #[serde(rename = "rgb-0-1")]
+    Rgb01,
+    /// Voxels as they are.
+    None,
+}
+
+/// The order of the two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sequence {
+    /// Normalise, then resample (nnU-Net v2).
+    #[default]
+    NormalizeResample,
+    /// Resample, then normalise (nnU-Net v1).
+    ResampleNormalize,
+}
+
+/// What a standard deviation is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deviation {
+    /// `max(sd, 1e-8)` everywhere (nnU-Net v2).
+    #[default]
+    AtLeast,
+    /// `sd + 1e-8` in a z-score, the plain `sd` in CT (nnU-Net v1).
+    Plus,
+}
+
+/// Interpolation between voxel grids.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resampling {
+    /// Spline order: 0, 1 or 3.
+    pub order: u8,
+    /// Spline order along an axis that is resampled by itself: 0, 1 or 3.
+    pub order_z: u8,
+    /// Whether a coarse axis is resampled by itself.
+    pub separate_z: SeparateZ,
+    /// With [`SeparateZ::Auto`]: an axis counts as coarse from this ratio of largest to smallest spacing.
+    pub anisotropy: f64,
+    /// Clip the result to the range of what was interpolated (a channel, or a plane of it), as scikit-image does.
+    pub clip: bool,
+}
+
+impl Resampling {
+    /// nnU-Net's rule for images.
+    pub const DATA: Self = Self { order: 3, order_z: 0, separate_z: SeparateZ::Auto, anisotropy: 3.0, clip: true };
+    /// nnU-Net's rule for scores on the way back.
+    pub const EXPORT: Self = Self { order: 1, ..Self::DATA };
+}
+
+impl Default for Resampling {
+    fn default() -> Self {
+        Self::DATA
+    }
+}
+
+/// nnU-Net's `force_separate_z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeparateZ {
+    /// `None`: if the current spacing, else the new one, is anisotropic with one coarse axis.
+    #[default]
+    Auto,
+    /// `True`: the coarse axis of the current spacing, if it has exactly one.
+    Always,
+    /// `False`.
+    Never,
+}
+
+/// From the network's scores to a segmentation (`[inference]` of the config).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inference {
+    /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
+    pub step: f64,
+    /// Weights of the voxels of a tile.
+    pub gaussian: Gaussian,
+    /// The patch's axes (0 = first) that mirroring may turn; none allows all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror_axes: Option<Vec<usize>>,
+    /// What is averaged over tiles, mirrorings and folds, and resampled to the file's grid.
+    pub average: Average,
+    /// From logits to probabilities.
+    pub activation: Activation,
+    /// With [`Activation::Sigmoid`]: the labels that each output channel stands for; for people and for evaluation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Vec<u32>>,
+    /// With [`Activation::Sigmoid`]: the label that each output channel paints where it is above 1/2, later channels over earlier ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_order: Vec<u32>,
+    /// Label of voxels that training left out; no output stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<u32>,
+    /// How scores come back to the file's grid.
+    #[serde(default = "export")]
+    pub export: Resampling,
+    /// What `--save-probabilities` writes.
+    pub probabilities: ProbabilityFile,
+    /// Applied to the segmentation, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub postprocess: Vec<Postprocess>,
+}
+
+fn export() -> Resampling {
+    Resampling::EXPORT
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            step: 0.5,
+            gaussian: Gaussian::default(),
+            mirror_axes: None,
+            average: Average::default(),
+            activation: Activation::default(),
+            regions: Vec::new(),
+            class_order: Vec::new(),
+            ignore: None,
+            export: Resampling::EXPORT,
+            probabilities: ProbabilityFile::default(),
+            postprocess: Vec::new(),
+        }
+    }
+}
+
+/// Weights over a patch: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gaussian {
+    /// Peak 10, in float32.
+    #[default]
+    Peak10,
+    /// Peak 1; a volume of a single tile is not weighted at all.
+    NnunetV1,
+    /// Peak 10 in float16, zeros replaced by the smallest positive weight. Weighted sums, their quotients, averages over folds and
+    /// scores on the file's grid are float16 too: at a volume's corners, where weights are subnormal, that shows.
+    NnunetV2,
+    /// All voxels alike.
+    None,
+}
+
+/// Which scores are averaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Average {
+    /// Logits (nnU-Net v2).
+    #[default]
+    Logits,
+    /// Soft-max or sigmoid of each run of the network (nnU-Net v1).
+    Probabilities,
+}
+
+/// From logits to probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// One label per voxel: the largest wins.
+    #[default]
+    Softmax,
+    /// Each channel by itself: regions that may overlap.
+    Sigmoid,
+}
+
+/// Layout of saved probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbabilityFile {
+    /// Array `probabilities`, float32, `[class, z, y, x]` over the whole file.
+    #[default]
+    NnunetV2,
+    /// Array `softmax`, float16, `[class, z, y, x]` over the crop.
+    NnunetV1,
+}
+
+/// Keeps the largest component of the voxels that carry one of the labels; smaller components become background.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Postprocess {
+    /// Labels that count as one object.
+    pub labels: Vec<u32>,
+    /// Which voxels touch.
+    #[serde(default)]
+    pub connectivity: Connectivity,
+    /// Only components below this many mm3 are removed; none removes whatever is smaller than the largest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_size: Option<f64>,
+}
+
+/// Which voxels touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connectivity {
+    /// Six neighbours (nnU-Net v1).
+    Faces,
+    /// Twenty-six neighbours (nnU-Net v2).
+    #[default]
+    Corners,
+}

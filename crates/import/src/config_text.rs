@@ -1,0 +1,113 @@
+//! The config of an imported network, as TOML.
+
+use std::fmt::Write;
+
+use mnx_model::{Dim, Flavour, NormType};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::network::Facts;
+use crate::rules::Rules;
+
+/// The text of `config.toml`: every field of the network explicit, tables only where something is known.
+pub(crate) fn config_text(name: &str, facts: &Facts, do_res: bool, norm: NormType, rules: &Rules, what: &str) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_all(&mut out, name, facts, do_res, norm, rules, what);
+    out
+}
+
+fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormType, rules: &Rules, what: &str) -> std::fmt::Result {
+    write!(out, "# Imported by mnxc {} from {what}", env!("CARGO_PKG_VERSION"))?;
+    match &rules.trainer {
+        Some(trainer) if !trainer.is_empty() => writeln!(out, ", trainer {}.", trainer.escape_debug())?,
+        _ => writeln!(out, ".")?,
+    }
+    writeln!(out, "name = {}", string(name))?;
+    writeln!(out, "flavour = \"{}\"", f.flavour.as_str())?;
+    if let Some(v) = f.variant() {
+        writeln!(out, "variant = \"{}\"", v.as_str())?;
+    }
+    writeln!(out, "in_channels = {}\nn_channels = {}\nn_classes = {}", f.in_channels, f.n_channels, f.n_classes)?;
+    writeln!(out, "exp_r = {:?}\nblock_counts = {:?}", f.exp_r, f.block_counts)?;
+    if f.enc_kernel_size == f.dec_kernel_size {
+        writeln!(out, "kernel_size = {}", f.enc_kernel_size)?;
+    } else {
+        writeln!(out, "enc_kernel_size = {}\ndec_kernel_size = {}", f.enc_kernel_size, f.dec_kernel_size)?;
+    }
+    writeln!(out, "deep_supervision = {}\ndo_res = {do_res}\ndo_res_up_down = {}", f.deep_supervision, f.do_res_up_down)?;
+    writeln!(out, "norm_type = \"{}\"", if norm == NormType::Layer { "layer" } else { "group" })?;
+    writeln!(out, "dim = \"{}\"", if f.dim == Dim::Two { "2d" } else { "3d" })?;
+    if f.grn || f.flavour == Flavour::V2 {
+        writeln!(out, "grn = {}", f.grn)?;
+    }
+    if let Some(patch) = &rules.patch {
+        writeln!(out, "patch = {patch:?}")?;
+    }
+    if let Some(p) = &rules.preprocess {
+        table(out, "preprocess", p)?;
+    }
+    if let Some(i) = &rules.inference {
+        table(out, "inference", i)?;
+    }
+    if !rules.labels.is_empty() {
+        writeln!(out, "\n[labels]")?;
+        for (name, value) in &rules.labels {
+            writeln!(out, "{} = {value}", key(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// A table of one line per field; fields that say nothing are left out.
+fn table(out: &mut String, name: &str, value: &impl Serialize) -> std::fmt::Result {
+    writeln!(out, "\n[{name}]")?;
+    if let Ok(Json::Object(fields)) = serde_json::to_value(value) {
+        for (key, v) in fields.iter().filter(|(_, v)| !v.is_null()) {
+            writeln!(out, "{key} = {}", inline(v))?;
+        }
+    }
+    Ok(())
+}
+
+/// A value on one line.
+fn inline(v: &Json) -> String {
+    match v {
+        // TOML has no null; fields without a value are left out before.
+        Json::Null => "\"\"".to_owned(),
+        Json::Bool(b) => b.to_string(),
+        Json::Number(n) => n.to_string(),
+        Json::String(s) => string(s),
+        Json::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        // `{ scheme = "zscore" }` is written as the config has it, "zscore".
+        Json::Object(map) if map.len() == 1 && map.contains_key("scheme") => map.get("scheme").map_or_else(String::new, inline),
+        Json::Object(map) => {
+            let fields: Vec<String> = map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| format!("{k} = {}", inline(v))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+    }
+}
+
+/// A key, quoted where it has to be.
+fn key(text: &str) -> String {
+    let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { text.to_owned() } else { string(text) }
+}
+
+/// A basic string; file contents go in here, so everything unusual is escaped.
+fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,207 @@
+//! An import: rules and tensors become a config and checkpoints of ours.
+
+use std::path::{Path, PathBuf};
+
+use mnx_model::{Config, Dim, Flavour, NormType};
+use mnx_weights::Checkpoint;
+
+use crate::config_text::config_text;
+use crate::error::ImportError;
+use crate::folder::{self, Found};
+use crate::network::{Facts, fit};
+use crate::options::Options;
+use crate::rules::Rules;
+use crate::state::{StateDict, is_safetensors};
+use crate::torch::TorchFile;
+
+/// One set of weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// `0`, `1`, .., `all`, or `weights` where there are no folds.
+    pub name: String,
+    /// The file it is read from.
+    pub path: PathBuf,
+}
+
+/// What was found at a path, understood but for the weights themselves.
+#[derive(Debug)]
+pub struct Import {
+    /// The network with its rules.
+    pub config: Config,
+    /// The config as a file.
+    pub toml: String,
+    /// Sets of weights, in order.
+    pub folds: Vec<Fold>,
+    /// What the path is, for people.
+    pub what: &'static str,
+    /// What was assumed, dropped or left out, one line each; those that begin with `warning: ` may change results.
+    pub notes: Vec<String>,
+}
+
+impl Import {
+    /// Reads everything but the weights.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files, by name.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, ImportError> {
+        let Found { folds, mut rules, what } = folder::find(path, options)?;
+        let state = state(&folds[0].1)?;
+        let mut notes = std::mem::take(&mut rules.notes);
+        notes.extend(state.notes.iter().cloned());
+        let facts = Facts::read(&state, options.heads, &mut notes)?;
+        let do_res = do_res(&facts, &rules, options, &mut notes);
+        let norm = norm(&rules, options, &mut notes);
+        agree(&facts, &rules, &state, &mut notes)?;
+        if rules.preprocess.is_none() {
+            notes.push(
+                "no plans: [preprocess], [inference] and [labels] of config.toml are yours to write (z-score, the image's own spacing)"
+                    .to_owned(),
+            );
+        }
+        let name = options.name.clone().unwrap_or_else(|| title(&facts, &rules, path));
+        let toml = config_text(&name, &facts, do_res, norm, &rules, what);
+        let config = Config::from_toml(&toml, "config.toml").map_err(|problems| ImportError::Several {
+            path: state.path().to_owned(),
+            what: "what the files say makes no network that is known".to_owned(),
+            problems: problems.iter().map(ToString::to_string).collect(),
+        })?;
+        let folds = folds.into_iter().map(|(name, path)| Fold { name, path }).collect();
+        Ok(Self { config, toml, folds, what, notes })
+    }
+
+    /// Reads the weights of a fold, under the config's names and in their order.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file; all tensors that are missing, misshapen or surplus.
+    pub fn read(&self, fold: &Fold) -> Result<Checkpoint, ImportError> {
+        let mut out = fit(&mut state(&fold.path)?, &self.config)?;
+        out.metadata.insert("fold".to_owned(), fold.name.clone());
+        out.metadata.insert("model".to_owned(), self.config.name.clone());
+        Ok(out)
+    }
+
+    /// The file that a fold's weights go to, in the folder that [`Self::write`] makes.
+    pub fn file_name(&self, fold: &Fold) -> String {
+        if self.folds.len() == 1 { "weights.safetensors".to_owned() } else { format!("weights_fold_{}.safetensors", fold.name) }
+    }
+
+    /// Writes `config.toml` and the weights into a new folder, under a temporary name first. `said` hears of every file.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; a folder that is there already and not empty, or cannot be written. Nothing is left then.
+    pub fn write(&self, dir: &Path, said: &mut dyn FnMut(&str)) -> Result<(), ImportError> {
+        let io = |e| ImportError::io(dir.display(), e);
+        if let Ok(mut entries) = std::fs::read_dir(dir) {
+            if entries.next().is_some() {
+                return Err(ImportError::format(dir.display(), "is a folder with files in it; a new name (or an empty folder) expected"));
+            }
+        } else if dir.exists() {
+            return Err(ImportError::format(dir.display(), "is a file; a new folder's name expected"));
+        }
+        let parent = match dir.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        if !parent.is_dir() {
+            return Err(ImportError::format(dir.display(), format!("there is no folder {}", parent.display())));
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".mnx-");
+        #[cfg(unix)]
+        builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777));
+        let temporary = builder.tempdir_in(parent).map_err(io)?;
+        for fold in &self.folds {
+            let checkpoint = self.read(fold)?;
+            let name = self.file_name(fold);
+            checkpoint.save(temporary.path().join(&name)).map_err(|e| ImportError::format(dir.display(), e.to_string()))?;
+            said(&format!("{name}: {} tensors of {}", checkpoint.len(), fold.path.display()));
+        }
+        std::fs::write(temporary.path().join("config.toml"), &self.toml).map_err(io)?;
+        std::fs::rename(temporary.path(), dir).map_err(io)?;
+        // The folder has its own name now; there is nothing to clean up.
+        let _ = temporary.keep();
+        Ok(())
+    }
+}
+
+fn state(path: &Path) -> Result<StateDict, ImportError> {
+    if is_safetensors(path) { StateDict::of_safetensors(path) } else { StateDict::of_torch(TorchFile::open(path)?) }
+}
+
+/// Residuals around plain blocks leave no tensor behind.
+fn do_res(facts: &Facts, rules: &Rules, options: &Options, notes: &mut Vec<String>) -> bool {
+    // MONAI has one flag for both kinds.
+    if facts.flavour == Flavour::Monai {
+        return facts.do_res_up_down;
+    }
+    if let Some(given) = options.do_res.or(rules.do_res) {
+        return given;
+    }
+    // The official trainers all have them.
+    let official = rules.trainer.as_deref().is_some_and(|t| t.starts_with("nnUNetTrainerV2_MedNeXt_"));
+    if !official {
+        notes.push(
+            "residuals around plain blocks are not in the tensors; taken as on, as in every published MedNeXt (--do-res changes it)"
+                .to_owned(),
+        );
+    }
+    true
+}
+
+/// Group and layer norm have the same tensors.
+fn norm(rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
+    if let Some(given) = options.norm.or(rules.norm) {
+        return given;
+    }
+    let official = rules.trainer.as_deref().is_some_and(|t| t.starts_with("nnUNetTrainerV2_MedNeXt_"));
+    if !official {
+        notes.push("the kind of norm is not in the tensors; taken as group, as in every published MedNeXt (--norm changes it)".to_owned());
+    }
+    NormType::Group
+}
+
+/// Tensors against plans and trainer.
+fn agree(facts: &Facts, rules: &Rules, state: &StateDict, notes: &mut Vec<String>) -> Result<(), ImportError> {
+    let mut problems = Vec::new();
+    if let Some(n) = rules.in_channels.filter(|n| *n != facts.in_channels) {
+        problems.push(format!("the network takes {} image channels, plans and data set have {n}", facts.in_channels));
+    }
+    if let Some(n) = rules.n_classes.filter(|n| *n != facts.n_classes) {
+        problems.push(format!("the network gives {} classes, plans and data set have {n}", facts.n_classes));
+    }
+    let dims = facts.dim.axes();
+    if let Some(p) = rules.patch.as_ref().filter(|p| p.len() != dims) {
+        problems.push(format!("the network is {dims}-D, the plans' patch is {p:?}"));
+    }
+    if !problems.is_empty() {
+        let what = "the network is not the one that the plans describe".to_owned();
+        return Err(ImportError::Several { path: state.path().to_owned(), what, problems });
+    }
+    // `nnUNetTrainerV2_MedNeXt_S_kernel3`: the tensors have the last word.
+    let name = rules.trainer.as_deref().and_then(|t| t.strip_prefix("nnUNetTrainerV2_MedNeXt_"));
+    if let Some((size, rest)) = name.and_then(|n| n.split_once("_kernel")) {
+        let same = facts.variant().is_some_and(|v| v.as_str() == size) && rest.starts_with(&facts.enc_kernel_size.to_string());
+        if !same {
+            notes.push(format!("warning: the trainer's name says {size}, kernel {rest}; the tensors tell of {}", shape_name(facts)));
+        }
+    }
+    Ok(())
+}
+
+/// `MedNeXt-S k3`.
+fn shape_name(facts: &Facts) -> String {
+    let size = facts.variant().map_or_else(|| format!("MedNeXt of {} channels", facts.n_channels), |v| format!("MedNeXt-{}", v.as_str()));
+    let dim = if facts.dim == Dim::Two { " 2-D" } else { "" };
+    match (facts.enc_kernel_size, facts.dec_kernel_size) {
+        (e, d) if e == d => format!("{size} k{e}{dim}"),
+        (e, d) => format!("{size} k{e}/{d}{dim}"),
+    }
+}
+
+fn title(facts: &Facts, rules: &Rules, path: &Path) -> String {
+    let of = rules.title.clone().unwrap_or_else(|| {
+        let name = folder::last(path);
+        name.rsplit_once('.').map_or(name.clone(), |(stem, _)| stem.to_owned())
+    });
+    format!("{of} {}", shape_name(facts)).trim().to_owned()
+}

@@ -1,0 +1,177 @@
+//! The network that a set of tensors belongs to: everything that names and shapes tell, and a strict comparison afterwards.
+
+use mnx_model::{Config, Dim, Flavour, Variant, signature, to_monai};
+use mnx_weights::{Checkpoint, Tensor};
+
+use crate::error::ImportError;
+use crate::options::Heads;
+use crate::state::StateDict;
+
+/// What tensors tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub flavour: Flavour,
+    pub dim: Dim,
+    pub in_channels: usize,
+    pub n_channels: usize,
+    pub n_classes: usize,
+    pub exp_r: [usize; 9],
+    pub block_counts: [usize; 9],
+    pub enc_kernel_size: usize,
+    pub dec_kernel_size: usize,
+    pub deep_supervision: bool,
+    pub do_res_up_down: bool,
+    pub grn: bool,
+}
+
+const STAGES: [&str; 9] =
+    ["enc_block_0", "enc_block_1", "enc_block_2", "enc_block_3", "bottleneck", "dec_block_3", "dec_block_2", "dec_block_1", "dec_block_0"];
+
+/// Whether a tensor is one of the training heads.
+fn extra_head(name: &str) -> bool {
+    ["out_1.", "out_2.", "out_3.", "out_4."].iter().any(|p| name.starts_with(p))
+}
+
+impl Facts {
+    /// Reads names and shapes; `notes` gets what became of heads and the dummy.
+    pub fn read(state: &StateDict, heads: Heads, notes: &mut Vec<String>) -> Result<Self, ImportError> {
+        let fail = |reason: String| ImportError::format(state.path(), reason);
+        let stem = state.shape("stem.weight").ok_or_else(|| {
+            let names: Vec<&str> = state.shapes().map(|(k, _)| k).take(3).collect();
+            fail(format!(
+                "not a MedNeXt: none of its {} tensors is \"stem.weight\" (it begins with {})",
+                state.shapes().len(),
+                if names.is_empty() { "nothing".to_owned() } else { names.join(", ").escape_debug().to_string() }
+            ))
+        })?;
+        let dim = match stem.len() {
+            4 => Dim::Two,
+            5 => Dim::Three,
+            n => return Err(fail(format!("\"{}\" has {n} axes; 5 expected (4 for a 2-D network)", state.original("stem.weight")))),
+        };
+        let (n_channels, in_channels) = (stem[0], stem[1]);
+        let head = state.shape("out_0.conv_out.weight").filter(|s| s.len() == stem.len());
+        let n_classes = head
+            .ok_or_else(|| fail(format!("not a MedNeXt: \"{}\" is missing or misshapen", named(state.monai, "out_0.conv_out.weight"))))?[1];
+
+        let block_counts: [usize; 9] = std::array::from_fn(|i| {
+            let stage = STAGES[i];
+            let number = |name: &str| name.strip_prefix(stage)?.strip_prefix('.')?.split('.').next()?.parse::<usize>().ok();
+            // Numbers beyond what a config may hold are surplus, and listed as such.
+            state.shapes().filter_map(|(k, _)| number(k)).filter(|n| *n < 256).max().map_or(0, |n| n + 1)
+        });
+        let ratio = |block: &str| {
+            let w = state.shape(&format!("{block}.conv2.weight"))?;
+            (w.len() >= 2 && w[1] > 0).then(|| w[0] / w[1])
+        };
+        let monai = state.monai;
+        // A stage without blocks still has a ratio: that of the resampling block that takes it.
+        let resampler = |i: usize| match i {
+            0 if monai => ratio("down_0"),
+            0 => None,
+            1..=3 if monai => ratio(&format!("down_{i}")),
+            1..=4 if !monai => ratio(&format!("down_{}", i - 1)),
+            5..=8 => ratio(&format!("up_{}", 8 - i)),
+            _ => None,
+        };
+        let exp_r = std::array::from_fn(|i| ratio(&format!("{}.0", STAGES[i])).or_else(|| resampler(i)).unwrap_or(1).max(1));
+        let kernel =
+            |blocks: &[&str]| blocks.iter().find_map(|b| state.shape(&format!("{b}.conv1.weight")).and_then(|s| s.last().copied()));
+        let (enc, dec) = (kernel(&["down_0", "enc_block_0.0"]), kernel(&["up_0", "bottleneck.0", "dec_block_0.0"]));
+        let (Some(enc_kernel_size), Some(dec_kernel_size)) = (enc, dec) else {
+            return Err(fail(format!(
+                "not a MedNeXt: \"{}\" or \"{}\" is missing",
+                named(monai, "down_0.conv1.weight"),
+                named(monai, "up_0.conv1.weight")
+            )));
+        };
+        let has = |name: &str| state.shape(name).is_some();
+        let grn = state.shapes().any(|(k, _)| k.ends_with(".grn_gamma") || k.ends_with(".grn_beta"));
+        let flavour = match () {
+            () if monai => Flavour::Monai,
+            // The official code forgets GRN in down_0; MedNeXt-v2 has it there.
+            () if grn && has("down_0.grn_gamma") => Flavour::V2,
+            () => Flavour::Official,
+        };
+        let complete = (1..5).all(|i| {
+            let shape = |part: &str| state.shape(&format!("out_{i}.conv_out.{part}"));
+            let wide = n_channels.checked_shl(i).unwrap_or(0);
+            shape("weight").is_some_and(|s| s.len() == stem.len() && s[..2] == [wide, n_classes]) && shape("bias") == Some(&[n_classes])
+        });
+        let some = state.shapes().filter(|(k, _)| extra_head(k)).count();
+        let deep_supervision = complete && heads == Heads::All;
+        if some > 0 && !deep_supervision {
+            notes.push(format!(
+                "{some} tensors of deep-supervision heads are dropped{}",
+                if complete { "" } else { ": the set is not complete" }
+            ));
+        }
+        if flavour == Flavour::Official && !has("dummy_tensor") {
+            notes.push("\"dummy_tensor\" is not in the file; it is 1, as always".to_owned());
+        }
+        Ok(Self {
+            flavour,
+            dim,
+            in_channels,
+            n_channels,
+            n_classes,
+            exp_r,
+            block_counts,
+            enc_kernel_size,
+            dec_kernel_size,
+            deep_supervision,
+            do_res_up_down: has("down_0.res_conv.weight"),
+            grn,
+        })
+    }
+
+    /// The published size that this is.
+    pub fn variant(&self) -> Option<Variant> {
+        let residual = self.do_res_up_down && self.n_channels == 32;
+        let same = |v: &Variant| v.exp_r() == self.exp_r && v.block_counts() == self.block_counts;
+        Variant::ALL.into_iter().filter(|_| residual && self.grn == (self.flavour == Flavour::V2)).find(same)
+    }
+}
+
+/// A name as the file's flavour has it.
+fn named(monai: bool, official: &str) -> String {
+    if monai { to_monai(official).unwrap_or_else(|| official.to_owned()) } else { official.to_owned() }
+}
+
+/// Reads the tensors of a network, under the config's own names and in their order. Training heads that the config leaves out are left
+/// out; anything else that is missing, misshapen or surplus is listed.
+pub(crate) fn fit(state: &mut StateDict, config: &Config) -> Result<Checkpoint, ImportError> {
+    let wanted = signature(config);
+    let official = |key: &str| {
+        if config.flavour == Flavour::Monai { mnx_model::to_official(key).unwrap_or_else(|| key.to_owned()) } else { key.to_owned() }
+    };
+    let mut problems = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    for t in &wanted.tensors {
+        let name = official(&t.key);
+        match state.shape(&name) {
+            None if name == "dummy_tensor" => {}
+            None => problems.push(format!("\"{}\" {:?} is missing", named(state.monai, &name), t.shape)),
+            Some(shape) if shape != t.shape => {
+                problems.push(format!("\"{}\" has shape {shape:?}, the network needs {:?}", state.original(&name), t.shape));
+            }
+            Some(_) => {}
+        }
+        known.insert(name);
+    }
+    let surplus = |(k, _): &(&str, &[usize])| !known.contains(*k) && !extra_head(k) && *k != "dummy_tensor";
+    problems.extend(
+        state.shapes().filter(surplus).map(|(k, s)| format!("\"{}\" {s:?} is not of the network", state.original(k).escape_debug())),
+    );
+    if !problems.is_empty() {
+        let what = format!("{} tensors do not fit the network that the others tell of ({})", problems.len(), config.name);
+        return Err(ImportError::Several { path: state.path().to_owned(), what, problems });
+    }
+    let mut out = Checkpoint::new();
+    for t in &wanted.tensors {
+        let name = official(&t.key);
+        let tensor = if state.shape(&name).is_none() { Tensor::new(vec![1], vec![1.0]) } else { state.take(&name)? };
+        out.insert(t.key.clone(), tensor);
+    }
+    Ok(out)
+}

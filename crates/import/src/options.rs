@@ -1,0 +1,56 @@
+//! What the user decides.
+
+use std::path::PathBuf;
+
+use mnx_model::NormType;
+
+/// Options of an import.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Folds by name (`0`, `all`); none takes all that are there.
+    pub folds: Option<Vec<String>>,
+    /// Which of a fold's checkpoints.
+    pub checkpoint: Which,
+    /// nnU-Net v2's configuration (`3d_fullres`), where it does not follow from the folder's name.
+    pub configuration: Option<String>,
+    /// Deep-supervision heads.
+    pub heads: Heads,
+    /// Norm, which no checkpoint tells.
+    pub norm: Option<NormType>,
+    /// Residuals around plain blocks, which no checkpoint tells.
+    pub do_res: Option<bool>,
+    /// The model's name.
+    pub name: Option<String>,
+    /// A postprocessing file of nnU-Net's (`.json` of v1, `.pkl` of v2).
+    pub postprocessing: Option<PathBuf>,
+}
+
+/// Which of a fold's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The last one, as nnU-Net predicts with.
+    #[default]
+    Final,
+    /// The best on the validation cases.
+    Best,
+}
+
+impl Which {
+    /// As written on a command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Final => "final",
+            Self::Best => "best",
+        }
+    }
+}
+
+/// What becomes of deep-supervision heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Heads {
+    /// Kept if all four are there (training may go on from them).
+    #[default]
+    All,
+    /// Dropped: prediction needs the full resolution's alone.
+    Main,
+}

@@ -1,0 +1,211 @@
+//! One case in three steps that may run in three threads: prepare, segment, store.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mnx_runtime::Patches;
+use mnx_volume::{
+    Geometry, Preprocessed, Queue, ReadOptions, Restorer, Volume, keep_largest, picture, preprocess, preprocess_taking, read_channels,
+    write_f32, write_labels,
+};
+
+use crate::cmd::predict::model::Model;
+use crate::cmd::predict::{save, stem};
+use crate::failure::Failure;
+
+/// A case's files.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// For people.
+    pub name: String,
+    /// One file per channel, or one with all.
+    pub inputs: Vec<PathBuf>,
+    /// The segmentation.
+    pub segmentation: PathBuf,
+    /// `--save-probabilities`.
+    pub saved: Option<Saved>,
+    /// `--probabilities`.
+    pub probabilities: Option<PathBuf>,
+    /// `--picture`.
+    pub picture: Option<PathBuf>,
+}
+
+/// nnU-Net's two files of a case's probabilities.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The array.
+    pub npz: PathBuf,
+    /// Where it came from.
+    pub properties: PathBuf,
+}
+
+impl Saved {
+    /// Beside a segmentation, under its name.
+    pub fn beside(segmentation: &Path) -> Self {
+        let with = |ending: &str| PathBuf::from(format!("{}{ending}", stem(segmentation).display()));
+        Self { npz: with(".npz"), properties: with(".pkl") }
+    }
+}
+
+impl Job {
+    /// Every file that is written.
+    pub fn outputs(&self) -> Vec<&Path> {
+        let saved = self.saved.iter().flat_map(|s| [&s.npz, &s.properties]);
+        [&self.segmentation].into_iter().chain(&self.probabilities).chain(&self.picture).chain(saved).map(PathBuf::as_path).collect()
+    }
+
+    /// Whether all of them are there; each appears complete or not at all.
+    pub fn done(&self) -> bool {
+        self.outputs().iter().all(|p| p.is_file())
+    }
+}
+
+/// Seconds per step, in order.
+#[derive(Debug, Default)]
+pub struct Times(pub Vec<(&'static str, f64)>);
+
+impl Times {
+    /// Runs and times one step.
+    pub fn step<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let value = work();
+        self.0.push((name, start.elapsed().as_secs_f64()));
+        value
+    }
+}
+
+/// A case that the network can look at.
+#[derive(Debug)]
+pub struct Ready {
+    /// The file's volume; without voxels, unless a picture is to be drawn.
+    pub volume: Volume,
+    /// The model's view of it.
+    pub ready: Preprocessed,
+    /// So far.
+    pub times: Times,
+}
+
+/// A case that the network has looked at.
+pub struct Scored {
+    volume: Volume,
+    geometry: Geometry,
+    restorer: Restorer,
+    tiles: usize,
+    times: Times,
+}
+
+/// A case that is done.
+#[derive(Debug)]
+pub struct Stored {
+    /// Voxels of each value.
+    pub counts: Vec<u64>,
+    /// Volume of a voxel.
+    pub voxel_mm3: f64,
+    /// Patches.
+    pub tiles: usize,
+    /// All steps.
+    pub times: Times,
+}
+
+/// Reads a case and brings it to the model's grid.
+pub fn prepare(model: &Model, job: &Job, nan_to_num: bool) -> Result<Ready, Failure> {
+    let mut times = Times::default();
+    let options = ReadOptions { nan_to_num, channels: Some(model.channels) };
+    let mut volume = times.step("read", || read_channels(&job.inputs, &options))?;
+    let ready = times.step("prepare", || {
+        if job.picture.is_some() { preprocess(&volume, &model.preprocess) } else { preprocess_taking(&mut volume, &model.preprocess) }
+    })?;
+    Ok(Ready { volume, ready, times })
+}
+
+/// Slides the network over a case. `progress` is told patches done and in all.
+pub fn segment(
+    model: &Model,
+    patches: &mut Patches,
+    job: &Job,
+    case: Ready,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Scored, Failure> {
+    let tiles = model.tiles(&case);
+    let Ready { volume, ready, mut times } = case;
+    let Preprocessed { data, shape, geometry, .. } = ready;
+    let keep = job.saved.is_some() || job.probabilities.is_some();
+    let restorer = times.step("network", || -> Result<Restorer, Failure> {
+        let mut restorer = Restorer::new(&geometry, &model.rules, keep)?;
+        let mut network = Network { patches, model, values: Vec::new() };
+        model.window.run_queued::<Failure>(&data, shape, model.classes(), &model.mirrors, &mut network, progress, &mut |band| {
+            Ok(restorer.push(band.z, band.depth, band.logits)?)
+        })?;
+        Ok(restorer)
+    })?;
+    Ok(Scored { volume, geometry, restorer, tiles, times })
+}
+
+/// Goes back to the file's grid and writes. The segmentation comes last: where it is, the case is done.
+pub fn store(model: &Model, job: &Job, case: Scored) -> Result<Stored, Failure> {
+    let Scored { volume, geometry, restorer, tiles, mut times } = case;
+    let voxel_mm3 = volume.spacing.iter().product::<f64>();
+    let mut restored = times.step("restore", || restorer.finish())?;
+    times.step("postprocess", || {
+        for rule in &model.postprocess {
+            keep_largest(&mut restored.labels, volume.shape, rule, voxel_mm3);
+        }
+    });
+    times.step("write", || -> Result<(), Failure> {
+        if let Some(probabilities) = restored.probabilities.take() {
+            if let Some(saved) = &job.saved {
+                save::probabilities(model, job, saved, &probabilities, &volume, &geometry)?;
+            }
+            if let Some(path) = &job.probabilities {
+                write_f32(path, &probabilities.all_of_file()?, model.classes(), &volume.header)?;
+            }
+        }
+        if let Some(path) = &job.picture {
+            picture::montage(&volume, &restored.labels, &model.names, path)?;
+        }
+        write_labels(&job.segmentation, &restored.labels, &volume.header)?;
+        Ok(())
+    })?;
+    let mut counts = vec![0u64; model.names.len()];
+    for &label in &restored.labels {
+        counts[usize::from(label)] += 1;
+    }
+    Ok(Stored { counts, voxel_mm3, tiles, times })
+}
+
+/// The patch queue with the folds' scores averaged, or side by side where they are averaged after the tiles.
+struct Network<'a> {
+    patches: &'a mut Patches,
+    model: &'a Model,
+    /// Every fold's scores of one patch.
+    values: Vec<f32>,
+}
+
+impl Queue<Failure> for Network<'_> {
+    fn depth(&self) -> usize {
+        self.patches.depth()
+    }
+
+    fn push(&mut self, patch: &[f32]) -> Result<(), Failure> {
+        Ok(self.patches.push(patch)?)
+    }
+
+    fn pop(&mut self, scores: &mut [f32]) -> Result<(), Failure> {
+        let folds = self.patches.folds();
+        if self.model.window.members > 1 || folds == 1 {
+            self.patches.pop(scores)?;
+            let n = scores.len() / folds;
+            scores.chunks_exact_mut(n).for_each(|member| self.model.activate_first(member));
+            return Ok(());
+        }
+        self.values.resize(folds * scores.len(), 0.0);
+        self.patches.pop(&mut self.values)?;
+        for (fold, member) in self.values.chunks_exact_mut(scores.len()).enumerate() {
+            self.model.activate_first(member);
+            let add = |(s, m): (&mut f32, &f32)| *s = if fold == 0 { *m } else { *s + m };
+            scores.iter_mut().zip(&*member).for_each(add);
+        }
+        scores.iter_mut().for_each(|v| *v /= folds as f32);
+        Ok(())
+    }
+}

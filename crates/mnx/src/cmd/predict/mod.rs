@@ -1,0 +1,125 @@
+//! `mnx predict`: segmentations of NIfTI volumes, one case or a folder of them.
+
+mod case;
+mod folder;
+mod model;
+mod progress;
+mod report;
+mod save;
+
+use std::path::{Path, PathBuf};
+
+use mnx_artifact::Bundle;
+use mnx_runtime::{DeviceChoice, Patches, session::default_threads};
+
+use crate::cli::Predict;
+use crate::cmd::{Place, check_output, open_sessions};
+use crate::failure::Failure;
+use case::{Job, Saved};
+use model::Model;
+
+/// Reads, prepares, slides the network over the volume, goes back to the file's grid, writes.
+pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
+    let folder = args.input.iter().find(|i| i.is_dir());
+    let job = match folder {
+        Some(folder) => {
+            check_folder(args, folder)?;
+            None
+        }
+        None => Some(single_job(args)?),
+    };
+    let bundle = Bundle::open(&args.bundle)?;
+    let model = Model::new(args, bundle.manifest())?;
+    if args.place.device == DeviceChoice::Null {
+        return Err(Failure::user("the null device computes nothing, so it cannot segment; use --device host"));
+    }
+    // Resampling and accumulation keep to the same number of threads as the network. This fails only if the pool exists already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(args.place.threads.unwrap_or_else(default_threads)).build_global();
+    if !quiet {
+        model.notes(args).iter().for_each(|note| eprintln!("note: {note}"));
+    }
+    match (folder, job) {
+        (Some(folder), _) => folder::run(args, quiet, &bundle, &model, folder),
+        (None, Some(job)) => single(args, quiet, &bundle, &model, &job),
+        (None, None) => Err(Failure::Bug("neither a folder nor a case".to_owned())),
+    }
+}
+
+fn single(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, job: &Job) -> Result<(), Failure> {
+    if args.resume && job.done() {
+        if !quiet {
+            eprintln!("{}: is there already", job.segmentation.display());
+        }
+        return Ok(());
+    }
+    let mut ready = case::prepare(model, job, args.nan_to_num)?;
+    let sessions = ready.times.step("load", || open_sessions(bundle, &args.place))?;
+    let place = Place::of(&sessions);
+    let mut patches = Patches::new(sessions, args.check)?;
+    let progress = progress::Patches::new(model.tiles(&ready), quiet);
+    let scored = case::segment(model, &mut patches, job, ready, &mut |done, _| progress.at(done))?;
+    progress.finish();
+    let stored = case::store(model, job, scored)?;
+    report::single(args, quiet, model, job, &stored, &place)
+}
+
+fn is_nifti(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with(".nii") || name.ends_with(".nii.gz")
+}
+
+/// One case from the command line. Names that the writers would refuse are refused here, before hours of work.
+fn single_job(args: &Predict) -> Result<Job, Failure> {
+    let mut inputs: Vec<&Path> = args.input.iter().map(AsRef::as_ref).collect();
+    inputs.push(&args.bundle);
+    for path in [Some(&args.output), args.probabilities.as_ref()].into_iter().flatten() {
+        if !is_nifti(path) {
+            return Err(Failure::user(format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
+        }
+    }
+    if let Some(path) = args.picture.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
+        return Err(Failure::user(format!("{}: a name ending in .png expected", path.display())));
+    }
+    let job = Job {
+        name: args.output.display().to_string(),
+        inputs: args.input.clone(),
+        segmentation: args.output.clone(),
+        saved: args.save_probabilities.then(|| Saved::beside(&args.output)),
+        probabilities: args.probabilities.clone(),
+        picture: args.picture.clone(),
+    };
+    let outputs = job.outputs();
+    for (i, path) in outputs.iter().enumerate() {
+        check_output(path, &inputs)?;
+        if outputs[..i].contains(path) {
+            return Err(Failure::user(format!("{}: named for two outputs", path.display())));
+        }
+    }
+    Ok(job)
+}
+
+/// What a folder as input excludes.
+fn check_folder(args: &Predict, folder: &Path) -> Result<(), Failure> {
+    let shown = folder.display();
+    if args.input.len() > 1 {
+        return Err(Failure::user(format!("{shown}: is a folder; it must be the only input")));
+    }
+    for (given, option) in [(&args.picture, "--picture"), (&args.probabilities, "--probabilities")] {
+        if given.is_some() {
+            return Err(Failure::user(format!(
+                "{option} is for one case and {shown} is a folder; --save-probabilities saves those of every case"
+            )));
+        }
+    }
+    if args.output.exists() && !args.output.is_dir() {
+        return Err(Failure::user(format!("{}: is a file, a folder expected since {shown} is one", args.output.display())));
+    }
+    Ok(())
+}
+
+/// A path without `.nii` or `.nii.gz`.
+fn stem(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    let short = text.strip_suffix(".gz").unwrap_or(&text);
+    PathBuf::from(short.strip_suffix(".nii").unwrap_or(short))
+}

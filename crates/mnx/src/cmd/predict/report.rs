@@ -1,0 +1,133 @@
+//! What is said at the end.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::Predict;
+use crate::cmd::Place;
+use crate::cmd::predict::case::{Job, Stored};
+use crate::cmd::predict::model::Model;
+use crate::failure::Failure;
+use crate::text;
+
+/// The values to report, in order.
+fn values(model: &Model) -> Vec<u16> {
+    let mut values = model.rules.values.clone();
+    values.push(0);
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// Everything about a case, as JSON.
+pub fn case_json(model: &Model, job: &Job, stored: &Stored) -> Value {
+    let millilitres = stored.voxel_mm3 / 1000.0;
+    let each: Vec<Value> = values(model)
+        .iter()
+        .map(|&v| {
+            let n = stored.counts[usize::from(v)];
+            json!({"value": v, "name": model.names[usize::from(v)], "voxels": n, "ml": n as f64 * millilitres})
+        })
+        .collect();
+    let seconds: Map<String, Value> = stored.times.0.iter().map(|(name, s)| ((*name).to_owned(), json!(s))).collect();
+    let shown = |p: &Path| p.display().to_string();
+    json!({
+        "output": shown(&job.segmentation),
+        "probabilities": job.probabilities.as_deref().or(job.saved.as_ref().map(|s| s.npz.as_path())).map(shown),
+        "picture": job.picture.as_deref().map(shown),
+        "labels": each,
+        "patches": stored.tiles, "mirrorings": 1usize << model.mirrors.len(), "folds": model.folds,
+        "seconds": seconds,
+    })
+}
+
+/// Runs of the network per patch: mirrorings and folds.
+fn runs(model: &Model) -> String {
+    let mirrorings = 1usize << model.mirrors.len();
+    if model.folds > 1 { format!("{mirrorings} x {} folds", model.folds) } else { mirrorings.to_string() }
+}
+
+/// One case.
+pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &Stored, place: &Place) -> Result<(), Failure> {
+    if args.json {
+        let mut report = case_json(model, job, stored);
+        report["device"] = json!(place.device);
+        report["isa"] = json!(place.target);
+        report["threads"] = json!(place.threads);
+        report["devices"] = json!(place.machines);
+        return text::print(&format!("{report:#}\n"));
+    }
+    if quiet {
+        return Ok(());
+    }
+    let millilitres = stored.voxel_mm3 / 1000.0;
+    let rows: Vec<Vec<String>> = values(model)
+        .iter()
+        .map(|&v| {
+            let n = stored.counts[usize::from(v)];
+            vec![format!("{v} {}", model.names[usize::from(v)]), n.to_string(), format!("{:.1}", n as f64 * millilitres)]
+        })
+        .collect();
+    let mut report = text::table(&["label", "voxels", "ml"], &rows);
+    let steps: Vec<String> = stored.times.0.iter().map(|(name, s)| format!("{name} {}", text::seconds(*s))).collect();
+    report.push_str(&format!("{} patches x {} on {}: {}\n", stored.tiles, runs(model), place.machines.join(" and "), steps.join(", ")));
+    report.push_str(&format!("segmentation   {}\n", job.segmentation.display()));
+    for path in job.probabilities.iter().chain(job.saved.iter().map(|s| &s.npz)) {
+        report.push_str(&format!("probabilities  {}\n", path.display()));
+    }
+    if let Some(path) = &job.picture {
+        report.push_str(&format!("picture        {}\n", path.display()));
+    }
+    text::print(&report)
+}
+
+/// A folder's cases that were done, and how many were left as they were.
+pub fn folder(
+    args: &Predict,
+    quiet: bool,
+    model: &Model,
+    done: &[(&Job, Stored)],
+    failed: &[(String, String)],
+    there: usize,
+    place: &Place,
+) -> Result<(), Failure> {
+    if args.json {
+        let cases: Vec<Value> = done
+            .iter()
+            .map(|(job, stored)| {
+                let mut case = case_json(model, job, stored);
+                case["case"] = json!(job.name);
+                case
+            })
+            .collect();
+        let failures: Vec<Value> = failed.iter().map(|(case, error)| json!({"case": case, "error": error})).collect();
+        let report = json!({
+            "cases": cases, "failed": failures, "there_already": there,
+            "device": place.device, "isa": place.target, "threads": place.threads, "devices": place.machines,
+        });
+        return text::print(&format!("{report:#}\n"));
+    }
+    if quiet {
+        return Ok(());
+    }
+    let steps = ["read", "prepare", "network", "restore", "postprocess", "write"];
+    let rows: Vec<Vec<String>> = done
+        .iter()
+        .map(|(job, stored)| {
+            let spent = |step: &str| stored.times.0.iter().filter(|(name, _)| *name == step).map(|(_, s)| s).sum::<f64>();
+            let mut row = vec![job.name.clone(), stored.tiles.to_string()];
+            row.extend(steps.iter().map(|step| text::seconds(spent(step))));
+            row
+        })
+        .collect();
+    let mut header = vec!["case", "patches"];
+    header.extend(steps);
+    let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
+    report.push_str(&format!("{} cases x {} on {}", done.len(), runs(model), place.machines.join(" and ")));
+    if there > 0 {
+        report.push_str(&format!(", {there} there already"));
+    }
+    report.push_str(&format!("\nsegmentations  {}\n", args.output.display()));
+    text::print(&report)
+}

@@ -1,0 +1,137 @@
+//! `mnxc import`: other people's checkpoints as a config and weights of ours.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use mnx_import::{Heads, Import, ImportError, Options, Which};
+use mnx_ir::Diagnostic;
+use mnx_model::NormType;
+
+use crate::report::{Failure, Outcome, Voice, system_reason};
+
+/// Import a checkpoint of nnU-Net's, PyTorch's or MONAI's
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnxc import nnUNet/3d_fullres/Task017_BTCV/nnUNetTrainerV2_MedNeXt_B_kernel5__nnUNetPlansv2.1_trgSp_1x1x1 -o btcv
+  mnxc import nnUNet_results/Dataset101_Liver/nnUNetTrainerMedNeXt__nnUNetPlans__3d_fullres -o liver --folds 0,1
+  mnxc import fold_0/model_final_checkpoint.model -o btcv      one v1 checkpoint beside its .model.pkl
+  mnxc import weights.pth -o net                               a state dict (MONAI's names too; .pt, .safetensors)
+Then:
+  mnxc compile btcv --target host -o btcv.mnxa                 the folder whole: patch, preparation, labels, all folds
+
+The folder gets config.toml and weights.safetensors, or weights_fold_N.safetensors for several folds. Size, channels, kernels, ratios,
+classes, GRN and dimensions are read off the tensors; what these do not tell comes from plans and trainer, else from an option, else
+from a default that is announced. Tensors that are missing, misshapen or surplus are listed and nothing is written; deep-supervision
+heads are kept if all are there. Pickles are read as data: nothing in them is run.")]
+pub struct Args {
+    /// An nnU-Net result folder (v1: plans.pkl, v2: plans.json), a .model, .pth, .pt or .safetensors file
+    path: PathBuf,
+    /// The folder to make
+    #[arg(long, short = 'o', value_name = "DIR")]
+    out: PathBuf,
+    /// Folds, such as 0,1 or all [default: every fold there is]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    folds: Option<Vec<String>>,
+    /// Which of a fold's checkpoints
+    #[arg(long, value_name = "WHICH", default_value = "final")]
+    checkpoint: Checkpoint,
+    /// Configuration of nnU-Net v2's plans [default: the checkpoint's, or the folder's name's]
+    #[arg(long, value_name = "NAME")]
+    configuration: Option<String>,
+    /// Deep-supervision heads: all keeps a complete set (to train on), main drops them
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    heads: HeadsArg,
+    /// Norm of the network, if it is not plain group norm (no checkpoint tells)
+    #[arg(long, value_name = "KIND")]
+    norm: Option<Norm>,
+    /// Whether plain blocks have residuals (no checkpoint tells) [default: true]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    do_res: Option<bool>,
+    /// The model's name [default: the task's or file's, and the size]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A postprocessing file to apply (v1's .json in the folder is taken by itself, as its predictor does)
+    #[arg(long, value_name = "FILE")]
+    postprocessing: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Checkpoint {
+    /// The last one, as nnU-Net predicts with
+    Final,
+    /// The best on the validation cases
+    Best,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HeadsArg {
+    All,
+    Main,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Norm {
+    Group,
+    Layer,
+}
+
+/// Imports.
+///
+/// # Errors
+/// Whatever is wrong with the files; no folder is left then.
+pub fn run(args: &Args, voice: Voice) -> Outcome {
+    let options = Options {
+        folds: args.folds.clone(),
+        checkpoint: match args.checkpoint {
+            Checkpoint::Final => Which::Final,
+            Checkpoint::Best => Which::Best,
+        },
+        configuration: args.configuration.clone(),
+        heads: match args.heads {
+            HeadsArg::All => Heads::All,
+            HeadsArg::Main => Heads::Main,
+        },
+        norm: args.norm.map(|n| match n {
+            Norm::Group => NormType::Group,
+            Norm::Layer => NormType::Layer,
+        }),
+        do_res: args.do_res,
+        name: args.name.clone(),
+        postprocessing: args.postprocessing.clone(),
+    };
+    let import = Import::open(&args.path, &options).map_err(failure)?;
+    voice.note(&format!("{}: {}", args.path.display(), import.what));
+    for note in &import.notes {
+        match note.strip_prefix("warning: ") {
+            Some(warning) => voice.warn(warning),
+            None => voice.note(&format!("note: {note}")),
+        }
+    }
+    import.write(&args.out, &mut |line| voice.note(&format!("{}/{line}", args.out.display()))).map_err(failure)?;
+    let parameters = mnx_model::signature(&import.config).parameters();
+    let patch = import.config.patch.as_ref().map(|p| p.iter().map(usize::to_string).collect::<Vec<_>>().join("x"));
+    voice.note(&format!(
+        "{}: {}, {} channels in, {} classes, {parameters} parameters{}{}",
+        args.out.display(),
+        import.config.name,
+        import.config.in_channels,
+        import.config.n_classes,
+        patch.map_or_else(String::new, |p| format!(", patch {p}")),
+        if import.folds.len() > 1 { format!(", {} folds", import.folds.len()) } else { String::new() },
+    ));
+    Ok(())
+}
+
+fn failure(error: ImportError) -> Failure {
+    match error {
+        ImportError::Io { path, source } => Failure::user("import-0100", path, system_reason(&source.to_string())),
+        ImportError::Format { path, reason } => Failure::user("import-0101", path, reason),
+        ImportError::Several { path, what, problems } => {
+            let mut d = Diagnostic::new("import-0102", path, what);
+            d.notes = problems;
+            d.into()
+        }
+        ImportError::Option(message) => Failure::user("import-0103", "options", message),
+    }
+}
