@@ -171,9 +171,7 @@ impl<'c> Product<'_, '_, 'c> {
         let gathered = b.view(bytes, 0usize, Scalar::F32, k.tile.warps * columns);
         b.copies_done(0);
         b.barrier();
-        let valid: Vec<Val<'c>> = (0..2 * k.tile.m_tiles)
-            .map(|i| b.lt(b.add(b.add(first, warp.row), 8 * i), voxels(k.grid)))
-            .collect();
+        let valid: Vec<Val<'c>> = (0..2 * k.tile.m_tiles).map(|i| b.lt(b.add(b.add(first, warp.row), 8 * i), voxels(k.grid))).collect();
         let zero = b.f32(0.0);
         for group in Group::all(columns) {
             let mut totals = vec![zero; group.own()];
@@ -201,12 +199,7 @@ impl<'c> Product<'_, '_, 'c> {
 }
 
 /// Runs `body` at every step of a depth: written out where a step is short, else as a loop.
-pub(super) fn over_depth<'c>(
-    warp: &Warp<'_, 'c>,
-    depth: usize,
-    sums: Tile<'c>,
-    body: &dyn Fn(Val<'c>, Tile<'c>) -> Tile<'c>,
-) -> Tile<'c> {
+pub(super) fn over_depth<'c>(warp: &Warp<'_, 'c>, depth: usize, sums: Tile<'c>, body: &dyn Fn(Val<'c>, Tile<'c>) -> Tile<'c>) -> Tile<'c> {
     if warp.is_short() || depth == STEP {
         return (0..depth).step_by(STEP).fold(sums, |sums, k| body(k.into(), sums));
     }
