@@ -121,7 +121,7 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
         let left = args.iter().zip(params).filter(|(a, _)| a.written).map(|(arg, at)| {
             let mut bytes = vec![0; arg.len * arg.element.bytes()];
             memory.read(at, &mut bytes).unwrap();
-            (arg.clone(), decode(arg.element, &bytes))
+            (*arg, decode(arg.element, &bytes))
         });
         Buffers(left.collect())
     };

@@ -28,8 +28,8 @@ fn products(n: usize, ratio: usize, patch: usize, storage: Storage) -> Vec<GpuKe
         for (out, extent) in [(c, extent), (2 * c, extent.div_ceil(2)), (c.div_ceil(2), 2 * extent - 1)] {
             let (channels, hidden, out_channels) = (padded(c), padded(ratio * c), padded(out));
             let (grid, folded, gelu) = ([extent; 3], true, Gelu::Accurate);
-            let gemm = |channels, out_channels, gelu, squares, epilogue| {
-                let (from, stride) = (grid.map(|e| 2 * e), if gelu == None { [2; 3] } else { [1; 3] });
+            let gemm = |channels, out_channels, gelu: Option<Gelu>, squares, epilogue| {
+                let (from, stride) = (grid.map(|e| 2 * e), if gelu.is_none() { [2; 3] } else { [1; 3] });
                 let tile = Default::default();
                 GpuKernel::Gemm(Gemm {
                     batch: 1,

@@ -200,7 +200,7 @@ impl GpuKernel {
         self.family().legal(gpu)?;
         let g = self.geometry();
         let threads = g.block.iter().product::<u32>();
-        if threads == 0 || threads > 1024 || threads % 32 != 0 {
+        if threads == 0 || threads > 1024 || !threads.is_multiple_of(32) {
             return Err(format!("{}: {threads} threads; a multiple of 32 up to 1024 expected", self.strategy()));
         }
         if g.shared_bytes as usize > gpu.shared_block {
