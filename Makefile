@@ -3,19 +3,23 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO := . target/mnx-env.sh && cargo
 
-.PHONY: demo test setup release lint doc bench bench-instructions bench-peers clean
+.PHONY: demo test setup ptxas release lint doc bench bench-instructions bench-peers clean
 
 ## demo: set up, build, compile the sample network, segment the sample brain; prints where the result and its picture are
 demo: release
 	scripts/demo.sh
 
 ## test: set up, lint, documentation, every test
-test: setup lint doc
+test: setup ptxas lint doc
 	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm
 	scripts/demo.sh
 
 setup:
 	@scripts/setup.sh
+
+## ptxas: NVIDIA's assembler from its pinned wheel into a cache, to check PTX with; tests say loudly where it cannot be had
+ptxas:
+	@scripts/get-ptxas.sh || [ $$? -eq 3 ]
 
 ## release: both binaries, target/release/mnxc and target/release/mnx
 release: setup

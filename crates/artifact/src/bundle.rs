@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 #[derive(Debug)]
 pub struct BundleWriter<'a> {
     manifest: &'a Manifest,
-    code: Vec<&'a [u8]>,
+    code: Vec<(&'a [u8], Option<&'a [u8]>)>,
     weights: &'a [u8],
 }
 
@@ -23,10 +23,19 @@ impl<'a> BundleWriter<'a> {
         Self { manifest, code: Vec::new(), weights: &[] }
     }
 
-    /// Adds the code (a shared object) of the next program, in the order of `Manifest::programs`.
+    /// Adds the code (a shared object, or PTX text) of the next program, in the order of `Manifest::programs`.
     #[must_use]
     pub fn code(mut self, bytes: &'a [u8]) -> Self {
-        self.code.push(bytes);
+        self.code.push((bytes, None));
+        self
+    }
+
+    /// The cubin of the program whose code came last; without one nothing changes.
+    #[must_use]
+    pub fn cubin(mut self, bytes: Option<&'a [u8]>) -> Self {
+        if let Some((_, cubin)) = self.code.last_mut() {
+            *cubin = bytes;
+        }
         self
     }
 
@@ -49,12 +58,16 @@ impl<'a> BundleWriter<'a> {
         if self.code.len() != self.manifest.programs.len() {
             problems.push(format!("{} code blobs for {} programs", self.code.len(), self.manifest.programs.len()));
         }
+        problems.extend(check::cubins(self.manifest, self.code.iter().map(|(_, cubin)| *cubin)));
         if !problems.is_empty() {
             return Err(BundleError::Inconsistent { path: shown, problems });
         }
         let json = serde_json::to_vec_pretty(self.manifest).map_err(|e| io(e.into()))?;
         let mut contents: Vec<(SectionKind, u32, &[u8])> = vec![(SectionKind::Manifest, 0, &json)];
-        contents.extend(self.code.iter().zip(0..).map(|(&bytes, i)| (SectionKind::Code, i, bytes)));
+        for (&(code, cubin), i) in self.code.iter().zip(0..) {
+            contents.push((SectionKind::Code, i, code));
+            contents.extend(cubin.map(|bytes| (SectionKind::Cubin, i, bytes)));
+        }
         contents.push((SectionKind::Weights, 0, self.weights));
         let (sections, size) = container::lay_out(&contents);
 
@@ -92,6 +105,7 @@ pub struct Bundle {
     sections: Vec<Section>,
     manifest: Manifest,
     code: Vec<Vec<u8>>,
+    cubins: Vec<Option<Vec<u8>>>,
 }
 
 impl Bundle {
@@ -119,7 +133,8 @@ impl Bundle {
         let sections = container::decode(&header, count, size).map_err(damaged)?;
 
         let mut at = header.len() as u64;
-        let mut contents = Vec::with_capacity(sections.len());
+        let mut json = Vec::new();
+        let (mut code, mut cubins) = (Vec::new(), Vec::new());
         for section in &sections {
             let mut gap = vec![0; (section.offset - at) as usize];
             file.read_exact(&mut gap).map_err(io)?;
@@ -131,18 +146,26 @@ impl Bundle {
                 let mut bytes = vec![0; section.bytes as usize];
                 file.read_exact(&mut bytes).map_err(io)?;
                 section.check(&bytes).map_err(damaged)?;
-                contents.push(bytes);
+                match section.kind {
+                    SectionKind::Manifest => json = bytes,
+                    SectionKind::Code => {
+                        code.push(bytes);
+                        cubins.push(None);
+                    }
+                    // `decode` accepted the table only with a cubin behind its program's code.
+                    SectionKind::Cubin => *cubins.last_mut().unwrap_or(&mut None) = Some(bytes),
+                    SectionKind::Weights => {}
+                }
             }
         }
-        let code = contents.split_off(1);
-        let json = contents.pop().unwrap_or_default();
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| damaged(format!("the manifest cannot be read: {e}")))?;
 
-        let bundle = Self { path, size, sections, manifest, code };
+        let bundle = Self { path, size, sections, manifest, code, cubins };
         let mut problems = check::problems(&bundle.manifest, bundle.weights_section().bytes);
         if bundle.code.len() != bundle.manifest.programs.len() {
             problems.push(format!("{} code sections for {} programs", bundle.code.len(), bundle.manifest.programs.len()));
         }
+        problems.extend(check::cubins(&bundle.manifest, bundle.cubins.iter().map(Option::as_deref)));
         if !problems.is_empty() {
             return Err(BundleError::Inconsistent { path: shown, problems });
         }
@@ -169,9 +192,14 @@ impl Bundle {
         &self.manifest
     }
 
-    /// The code of program `index` (a shared object); empty if there is no such program.
+    /// The code of program `index` (a shared object, or PTX text); empty if there is no such program.
     pub fn code(&self, index: usize) -> &[u8] {
         self.code.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// The cubin of program `index`, if the bundle has one.
+    pub fn cubin(&self, index: usize) -> Option<&[u8]> {
+        self.cubins.get(index)?.as_deref()
     }
 
     /// Where the weights lie in the file, for mapping them. Check what was mapped with [`Self::check_weights`].

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::ALIGNMENT;
 use crate::manifest::{Manifest, Normalization, Port, Preprocess};
-use crate::program::{BufferRef, Command, Program, Space};
+use crate::program::{BufferRef, Command, Geometry, Program, Space, Write};
+use crate::{ALIGNMENT, MAX_SHARED_BYTES};
 
 /// Every problem of a manifest over a weights section of `weights_bytes`, one line each; empty if it is sound.
 pub(crate) fn problems(manifest: &Manifest, weights_bytes: u64) -> Vec<String> {
@@ -139,10 +139,28 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
             }
         }
     }
+    if !["f32", "bf16", "f16"].contains(&p.precision.as_str()) {
+        say(format!("precision \"{}\", f32, bf16 or f16 expected", p.precision));
+    }
+    if p.gpu.is_some() && p.scratch_bytes != 0 {
+        say(format!("{} bytes of scratch, which GPU kernels do not have", p.scratch_bytes));
+    }
     for (i, command) in p.commands.iter().enumerate() {
         let mut at = |what: String| say(format!("command {i}: {what}"));
         match command {
-            Command::Launch { kernel, args, workgroups, .. } => {
+            Command::Launch { kernel, args, workgroups, geometry, writes, .. } => {
+                match (p.gpu.is_some(), geometry) {
+                    (true, Some(g)) => launch_geometry(g, *workgroups).into_iter().for_each(|problem| at(format!("{kernel}: {problem}"))),
+                    (true, None) => at(format!("{kernel}: a GPU's launch without grid and block")),
+                    (false, Some(g)) => at(format!("{kernel}: grid {:?} and block {:?} in a program that is not a GPU's", g.grid, g.block)),
+                    (false, None) => {}
+                }
+                for Write { arg, element } in writes {
+                    match args.get(*arg) {
+                        Some(b) if b.space == Space::Arena && b.bytes.is_multiple_of(element.bytes() as u64) => {}
+                        found => at(format!("{kernel}: writes {element:?} to argument {arg} of {}, which is {found:?}", args.len())),
+                    }
+                }
                 for problem in args.iter().filter_map(range) {
                     at(format!("{kernel}: {problem}"));
                 }
@@ -174,6 +192,42 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
             }
         }
     }
+}
+
+/// What CUDA would refuse in a launch, by the limits that all supported GPUs share (CUDA C programming guide, compute capabilities 8.0 to 12.0).
+fn launch_geometry(g: &Geometry, workgroups: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    let blocks = g.grid.iter().try_fold(1u64, |n, &extent| n.checked_mul(u64::from(extent)));
+    if blocks != Some(workgroups) {
+        found.push(format!("grid {:?} for {workgroups} workgroups", g.grid));
+    }
+    let [x, y, z] = g.grid;
+    if x == 0 || y == 0 || z == 0 || x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
+        found.push(format!("grid {:?}, 1 to [2147483647, 65535, 65535] possible", g.grid));
+    }
+    let threads = g.block.iter().fold(1u64, |n, &extent| n.saturating_mul(u64::from(extent)));
+    if g.block.iter().zip([1024, 1024, 64]).any(|(&n, most)| n == 0 || n > most) || threads > 1024 {
+        found.push(format!("block {:?}, 1 to [1024, 1024, 64] and 1024 threads in all possible", g.block));
+    }
+    if g.shared_bytes > MAX_SHARED_BYTES {
+        found.push(format!("{} bytes of shared memory, at most {MAX_SHARED_BYTES} possible", g.shared_bytes));
+    }
+    found
+}
+
+/// Problems of the cubins that stand beside the programs' code.
+pub(crate) fn cubins<'a>(manifest: &Manifest, cubins: impl Iterator<Item = Option<&'a [u8]>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (program, cubin) in manifest.programs.iter().zip(cubins) {
+        let Some(bytes) = cubin else { continue };
+        if program.gpu.is_none() {
+            found.push(format!("program {}: a cubin for a program that is not a GPU's", program.target));
+        }
+        if !bytes.starts_with(b"\x7fELF") {
+            found.push(format!("program {}: its cubin of {} bytes is no ELF file", program.target, bytes.len()));
+        }
+    }
+    found
 }
 
 fn vectors(manifest: &Manifest, found: &mut Vec<String>) {

@@ -2,7 +2,7 @@
 //!
 //! Little-endian: magic (8 bytes), format version (u32), number of sections (u32), file size (u64); then per section kind (u32),
 //! index (u32), offset (u64), length (u64) and the BLAKE3 digest of its bytes (32); then the digest of all header bytes before it (32).
-//! Sections follow in table order: the manifest and the code at the next multiple of 64, the weights last at the next multiple of 4096.
+//! Sections follow in table order: the manifest, each program's code and its cubin if it has one at the next multiple of 64, the weights last at the next multiple of 4096.
 //! Gaps are zero. There is one byte string for a given content.
 
 use crate::FORMAT_VERSION;
@@ -26,6 +26,8 @@ pub enum SectionKind {
     Code,
     /// The weights.
     Weights,
+    /// A GPU program's kernels assembled for its architecture, beside its PTX.
+    Cubin,
 }
 
 impl SectionKind {
@@ -35,6 +37,7 @@ impl SectionKind {
             Self::Manifest => "manifest",
             Self::Code => "code",
             Self::Weights => "weights",
+            Self::Cubin => "cubin",
         }
     }
 
@@ -43,17 +46,18 @@ impl SectionKind {
             Self::Manifest => 1,
             Self::Code => 2,
             Self::Weights => 3,
+            Self::Cubin => 4,
         }
     }
 
     fn from_tag(tag: u32) -> Option<Self> {
-        [Self::Manifest, Self::Code, Self::Weights].into_iter().find(|k| k.tag() == tag)
+        [Self::Manifest, Self::Code, Self::Weights, Self::Cubin].into_iter().find(|k| k.tag() == tag)
     }
 
     /// Where such a section may start.
     fn alignment(self) -> u64 {
         match self {
-            Self::Manifest | Self::Code => crate::ALIGNMENT,
+            Self::Manifest | Self::Code | Self::Cubin => crate::ALIGNMENT,
             Self::Weights => 4096,
         }
     }
@@ -64,7 +68,7 @@ impl SectionKind {
 pub struct Section {
     /// What it holds.
     pub kind: SectionKind,
-    /// The program it belongs to (code), else 0.
+    /// The program it belongs to (code and cubin), else 0.
     pub index: u32,
     /// First byte in the file.
     pub offset: u64,
@@ -75,10 +79,10 @@ pub struct Section {
 }
 
 impl Section {
-    /// Name for people: `manifest`, `code 0`, `weights`.
+    /// Name for people: `manifest`, `code 0`, `cubin 0`, `weights`.
     pub fn name(&self) -> String {
         match self.kind {
-            SectionKind::Code => format!("code {}", self.index),
+            SectionKind::Code | SectionKind::Cubin => format!("{} {}", self.kind.name(), self.index),
             kind => kind.name().to_owned(),
         }
     }
@@ -210,15 +214,24 @@ pub(crate) fn decode(header: &[u8], count: usize, size: u64) -> Result<Vec<Secti
     Ok(sections)
 }
 
-/// One manifest first, then code 0, 1, ..., then one weights section.
+/// One manifest first, then code 0, 1, ..., each followed by its cubin if it has one, then one weights section.
 fn check_order(sections: &[Section]) -> Result<(), String> {
     let found: Vec<String> = sections.iter().map(Section::name).collect();
-    let codes = sections.len().saturating_sub(2);
     let mut want = vec!["manifest".to_owned()];
-    want.extend((0..codes).map(|i| format!("code {i}")));
+    let mut codes = 0;
+    for section in &sections[sections.len().min(1)..sections.len().saturating_sub(1)] {
+        if section.kind == SectionKind::Cubin && codes > 0 {
+            want.push(format!("cubin {}", codes - 1));
+        } else {
+            want.push(format!("code {codes}"));
+            codes += 1;
+        }
+    }
     want.push("weights".to_owned());
-    if found != want || sections[0].index != 0 || sections[sections.len() - 1].index != 0 {
-        return Err(format!("sections are {}; manifest, code 0.., weights expected", found.join(", ")));
+    // A second cubin of one program is named as its first and gives itself away.
+    let twice = found.windows(2).any(|pair| pair[0] == pair[1]);
+    if found != want || twice || sections[0].index != 0 || sections[sections.len() - 1].index != 0 {
+        return Err(format!("sections are {}; manifest, code 0.. each with at most one cubin, weights expected", found.join(", ")));
     }
     Ok(())
 }

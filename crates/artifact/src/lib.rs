@@ -17,10 +17,13 @@ pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
 pub use manifest::{Label, Manifest, ModelCard, Normalization, Port, Preprocess, TestVectors, WeightEntry};
-pub use program::{BufferRef, Command, Cost, Geometry, GpuNeeds, Program, Space};
+pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write, storage_tolerance};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// Dynamic shared memory of one block that no NVIDIA GPU exceeds (227 KiB, compute capability 9.0 and 10.0).
+pub const MAX_SHARED_BYTES: u32 = 227 << 10;
 
 /// Every buffer of an arena and every weight starts at a multiple of this many bytes.
 pub const ALIGNMENT: u64 = 64;

@@ -37,6 +37,9 @@ pub struct Manifest {
     /// Inputs and expected outputs for `mnx verify`; absent where the interpreter would take too long at compile time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vectors: Option<TestVectors>,
+    /// The case of the test formula that the weights follow, if they do: its test vectors stay true when `mnx refit` draws them anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formula: Option<String>,
     /// Digest of the config and the compiler options (hex), for caches and logs.
     pub source_digest: String,
     /// What the compiler left out or assumed, one line each.

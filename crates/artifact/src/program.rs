@@ -6,7 +6,8 @@
 //! `Program::scratch_bytes` private to the calling thread, 64-byte aligned, contents undefined. Sizes are constants in the code.
 //!
 //! Kernel ABI (GPU): every kernel is an entry of the module, one 64-bit pointer parameter per entry of `Command::Launch::args`, in that order; it is launched
-//! with `Command::Launch::geometry`, of which `workgroups` is the number of blocks. There is no scratch.
+//! with `Command::Launch::geometry`, of which `workgroups` is the number of blocks. There is no scratch. The code section is PTX text; a section `cubin`
+//! of the same index may hold the same kernels assembled for exactly the program's compute capability.
 //!
 //! Workgroups of one launch are independent and may run in any order on any thread; a launch starts when all earlier ones ended.
 
@@ -39,6 +40,16 @@ pub struct Program {
 
 fn single() -> String {
     "f32".to_owned()
+}
+
+/// What outputs may differ by from the exact ones because of the storage type alone, relative to 1 plus the largest: rounding steps of the type
+/// (2^-8, 2^-11) through the depth of a network.
+pub fn storage_tolerance(precision: &str) -> f64 {
+    match precision {
+        "bf16" => 2e-2,
+        "f16" => 4e-3,
+        _ => 0.0,
+    }
 }
 
 /// What the code of a GPU program needs. The code section is PTX text; a cubin for exactly this architecture may stand beside it.
@@ -91,6 +102,42 @@ pub struct BufferRef {
     pub bytes: u64,
 }
 
+/// Element type of a buffer, where something must look into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Element {
+    /// float32.
+    F32,
+    /// float64.
+    F64,
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    F16,
+    /// int32.
+    I32,
+}
+
+impl Element {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
+
+/// One buffer that a launch writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Write {
+    /// Which of the launch's `args`.
+    pub arg: usize,
+    /// What it holds.
+    pub element: Element,
+}
+
 /// What one launch costs, by the model of the plan; for reports only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cost {
@@ -122,6 +169,9 @@ pub enum Command {
         /// Grid and block, where the program is a GPU's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         geometry: Option<Geometry>,
+        /// The arguments that it writes, in order; for checks of the results. Empty where the compiler did not say.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        writes: Vec<Write>,
     },
     /// Set bytes.
     Fill {

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::{
-    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Label, Manifest, ModelCard, Normalization, Port, Preprocess, Program,
-    Space, TestVectors, WeightEntry,
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Element, Geometry, GpuNeeds, Label, Manifest, ModelCard, Normalization,
+    Port, Preprocess, Program, SectionKind, Space, TestVectors, WeightEntry, Write,
 };
 
 fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
@@ -29,6 +29,7 @@ fn program(target: &str) -> Program {
                 workgroups: 3,
                 cost: Cost { flops: 10, bytes: 20, gelus: 5 },
                 geometry: None,
+                writes: vec![],
             },
             Command::Copy { src: buffer(Space::Arena, 512, 64), dst: buffer(Space::Arena, 576, 64) },
         ],
@@ -70,6 +71,7 @@ fn manifest() -> Manifest {
         }),
         labels: vec![Label { name: "bone".into(), value: 1 }],
         vectors: Some(TestVectors { input_name: "v".into(), outputs: vec![vec![(47, 0.125)]], maxima: vec![1.0 / 3.0], tolerance: 1e-4 }),
+        formula: None,
         source_digest: "00".into(),
         notes: vec![],
     }
@@ -246,5 +248,117 @@ fn the_writer_refuses_what_the_reader_would() {
     assert!(err.to_string().contains("1 code blobs for 2 programs"), "{err}");
     let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS[..70]).write(&path).unwrap_err();
     assert!(err.to_string().contains("weight \"b\""), "{err}");
+    assert!(!path.exists());
+}
+
+/// The manifest with a first program for a GPU.
+fn gpu_manifest() -> Manifest {
+    let mut m = manifest();
+    let p = &mut m.programs[0];
+    p.target = "sm_90a".into();
+    p.requires.clear();
+    p.scratch_bytes = 0;
+    p.precision = "bf16".into();
+    p.gpu = Some(GpuNeeds { compute: [9, 0], exact: true, ptx: [8, 0] });
+    if let Command::Launch { geometry, writes, .. } = &mut p.commands[1] {
+        *geometry = Some(Geometry { grid: [3, 1, 1], block: [128, 1, 1], shared_bytes: 100_000 });
+        *writes = vec![Write { arg: 2, element: Element::F32 }];
+    }
+    m
+}
+
+const CUBIN: &[u8] = b"\x7fELF and machine code";
+
+#[test]
+fn cubins_stand_beside_their_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.mnxa");
+    let m = gpu_manifest();
+    BundleWriter::new(&m).code(b"ptx").cubin(Some(CUBIN)).code(b"so").weights(&WEIGHTS).write(&path).unwrap();
+    let bundle = open(&path).unwrap();
+    assert_eq!(*bundle.manifest(), m);
+    assert_eq!((bundle.code(0), bundle.cubin(0)), (&b"ptx"[..], Some(CUBIN)));
+    assert_eq!((bundle.code(1), bundle.cubin(1), bundle.cubin(2)), (&b"so"[..], None, None));
+    let names: Vec<String> = bundle.sections().iter().map(mnx_artifact::Section::name).collect();
+    assert_eq!(names, ["manifest", "code 0", "cubin 0", "code 1", "weights"]);
+    let section = bundle.sections().iter().find(|s| s.kind == SectionKind::Cubin).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    bytes[section.offset as usize + 6] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(open(&path).unwrap_err().to_string().contains("section \"cubin 0\": digest mismatch"));
+
+    // Without a cubin the same manifest is sound, and the table tells the two files apart.
+    BundleWriter::new(&m).code(b"ptx").cubin(None).code(b"so").weights(&WEIGHTS).write(&path).unwrap();
+    assert!(open(&path).unwrap().cubin(0).is_none());
+
+    // Swapped kinds: two cubins for one program, or one before any code.
+    for (at, kind, reason) in [(1usize, 4u32, "at most one cubin"), (3, 4, "at most one cubin"), (2, 2, "at most one cubin")] {
+        let mut bytes = good.clone();
+        bytes[24 + at * 56..][..4].copy_from_slice(&kind.to_le_bytes());
+        if (at, kind) == (3, 4) {
+            bytes[24 + at * 56 + 4..][..4].copy_from_slice(&0u32.to_le_bytes());
+        }
+        let body = 24 + 5 * 56;
+        let digest = *blake3::hash(&bytes[..body]).as_bytes();
+        bytes[body..body + 32].copy_from_slice(&digest);
+        std::fs::write(&path, &bytes).unwrap();
+        let err = open(&path).unwrap_err().to_string();
+        assert!(err.contains(reason), "{at} {kind}: {err}");
+    }
+}
+
+#[test]
+fn gpu_launches_keep_to_the_limits_of_cuda() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.mnxa");
+    let refuse = |change: &dyn Fn(&mut Program), reason: &str| {
+        let mut m = gpu_manifest();
+        change(&mut m.programs[0]);
+        let err = BundleWriter::new(&m).code(b"ptx").cubin(Some(CUBIN)).code(b"so").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
+        assert!(err.contains(reason), "{reason}: {err}");
+    };
+    let edit = |p: &mut Program, g: Option<Geometry>| {
+        if let Command::Launch { geometry, workgroups, .. } = &mut p.commands[1] {
+            *geometry = g;
+            *workgroups = g.map_or(3, |g| g.grid.iter().fold(1, |n, &e| n * u64::from(e).max(1)));
+        }
+    };
+    let geometry = |grid, block, shared_bytes| Some(Geometry { grid, block, shared_bytes });
+    refuse(&|p| edit(p, None), "without grid and block");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [1025, 1, 1], 0)), "block [1025, 1, 1]");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [32, 32, 2], 0)), "1024 threads in all");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [1, 1, 65], 0)), "block [1, 1, 65]");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [u32::MAX; 3], 0)), "block [4294967295");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [0, 1, 1], 0)), "block [0, 1, 1]");
+    refuse(&|p| edit(p, geometry([1, 65_536, 1], [32, 1, 1], 0)), "grid [1, 65536, 1]");
+    refuse(&|p| edit(p, geometry([1, 0, 1], [32, 1, 1], 0)), "grid [1, 0, 1]");
+    refuse(&|p| edit(p, geometry([3, 1, 1], [32, 1, 1], 300_000)), "300000 bytes of shared memory");
+    refuse(&|p| p.scratch_bytes = 64, "scratch");
+    refuse(&|p| p.precision = "fp4".into(), "precision \"fp4\"");
+    refuse(&|p| p.gpu = None, "not a GPU's");
+    refuse(
+        &|p| {
+            if let Command::Launch { workgroups, .. } = &mut p.commands[1] {
+                *workgroups = 4;
+            }
+        },
+        "grid [3, 1, 1] for 4 workgroups",
+    );
+    for (arg, element) in [(3, Element::F32), (1, Element::F32), (7, Element::I32)] {
+        refuse(
+            &|p| {
+                if let Command::Launch { writes, .. } = &mut p.commands[1] {
+                    *writes = vec![Write { arg, element }];
+                }
+            },
+            "writes",
+        );
+    }
+    let m = gpu_manifest();
+    let err = BundleWriter::new(&m).code(b"ptx").code(b"so").cubin(Some(CUBIN)).weights(&WEIGHTS).write(&path).unwrap_err().to_string();
+    assert!(err.contains("program x86-64-v3: a cubin"), "{err}");
+    let err = BundleWriter::new(&m).code(b"ptx").cubin(Some(b"text")).code(b"so").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
+    assert!(err.contains("no ELF file"), "{err}");
     assert!(!path.exists());
 }

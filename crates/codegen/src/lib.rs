@@ -17,8 +17,7 @@ pub mod mlir;
 mod target;
 
 pub use error::CodegenError;
-pub use target::ptxas;
-pub use target::{CompileTimes, Compiled, Options, Stage};
+pub use target::{CompileTimes, Compiled, Options, Stage, ptxas};
 
 use mnx_plan::kernel::Kernel;
 use mnx_plan::target::Target;

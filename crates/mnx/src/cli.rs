@@ -201,8 +201,11 @@ pub struct Refit {
     /// The bundle whose code is kept.
     pub bundle: PathBuf,
     /// The new weights.
-    #[arg(long, short, value_name = "W.safetensors")]
-    pub weights: PathBuf,
+    #[arg(long, short, value_name = "W.safetensors", required_unless_present = "formula")]
+    pub weights: Option<PathBuf>,
+    /// Weights by the test formula of a case instead of a file; test vectors of the same case are kept.
+    #[arg(long, value_name = "CASE", conflicts_with = "weights")]
+    pub formula: Option<String>,
     /// Bundle to write.
     #[arg(long, short, value_name = "N.mnxa")]
     pub output: PathBuf,

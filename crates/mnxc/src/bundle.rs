@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mnx_artifact::{ALIGNMENT, BufferRef, Command, Label, ModelCard, Port, Preprocess, Program, Space, WeightEntry};
+use mnx_artifact::{ALIGNMENT, BufferRef, Command, Element, Label, ModelCard, Port, Preprocess, Program, Space, WeightEntry, Write};
 use mnx_ir::{Graph, Op, ValueId};
 use mnx_model::Config;
 use mnx_plan::kernel::Kernel;
@@ -142,6 +142,7 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
                 workgroups: launch.kernel.workgroups() as u64,
                 cost: launch.cost,
                 geometry: launch.kernel.geometry(),
+                writes: written(&launch.kernel),
             });
         }
     }
@@ -156,6 +157,19 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
         precision: plan.precision.as_str().to_string(),
         gpu: plan.target.gpu.map(|g| g.needs()),
     })
+}
+
+/// The arguments that a kernel writes.
+fn written(kernel: &Kernel) -> Vec<Write> {
+    let args = kernel.args();
+    let element = |e| match e {
+        mnx_plan::args::Element::F32 => Element::F32,
+        mnx_plan::args::Element::F64 => Element::F64,
+        mnx_plan::args::Element::I32 => Element::I32,
+        mnx_plan::args::Element::Bf16 => Element::Bf16,
+        mnx_plan::args::Element::F16 => Element::F16,
+    };
+    args.iter().enumerate().filter(|(_, a)| a.written).map(|(arg, a)| Write { arg, element: element(a.element) }).collect()
 }
 
 /// A graph's inputs or outputs as ports.

@@ -16,6 +16,8 @@ pub enum Origin<'a> {
     File(&'a Path),
     /// Default initialisation from a seed.
     Seed(u64),
+    /// The test formula ([`golden_weight`]) of a case.
+    Formula(&'a str),
 }
 
 /// Loads or draws the weights of a graph. A file's tensors are checked against the config's signature (or, for a graph
@@ -26,7 +28,15 @@ pub enum Origin<'a> {
 pub fn provide(from: Origin<'_>, config: Option<&Config>, graph: &Graph, voice: Voice) -> Outcome<Checkpoint> {
     match (from, config) {
         (Origin::Seed(seed), Some(config)) => Ok(fresh_checkpoint(&mnx_model::signature(config), seed)),
-        (Origin::Seed(seed), None) => Ok(draw_for(graph, seed)),
+        (Origin::Seed(seed), None) => Ok(draw_for(graph, &format!("seed/{seed}"))),
+        (Origin::Formula(case), Some(config)) => {
+            let mut out = Checkpoint::new();
+            for t in mnx_model::signature(config).tensors {
+                out.insert(&t.key, golden_weight(case, &t.key, &t.shape));
+            }
+            Ok(out)
+        }
+        (Origin::Formula(case), None) => Ok(draw_for(graph, case)),
         (Origin::File(path), _) => {
             let place = path.display().to_string();
             let checkpoint = Checkpoint::load(path).map_err(|e| weights_failure(&place, e))?;
@@ -94,10 +104,10 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
 }
 
 /// Values for a graph written by hand, whose params have no known role: the test formula, which goes by key.
-fn draw_for(graph: &Graph, seed: u64) -> Checkpoint {
+fn draw_for(graph: &Graph, case: &str) -> Checkpoint {
     let mut out = Checkpoint::new();
     for (key, v) in graph.params() {
-        out.insert(key, golden_weight(&format!("seed/{seed}"), key, &graph.ty(v).shape));
+        out.insert(key, golden_weight(case, key, &graph.ty(v).shape));
     }
     out
 }

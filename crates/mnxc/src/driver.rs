@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mnx_artifact::{BundleError, BundleWriter, Manifest};
+use mnx_artifact::{BundleError, BundleWriter, Manifest, storage_tolerance};
 use mnx_ir::{Diagnostic, Graph, Stage};
 use mnx_passes::Changed;
+use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
 use mnx_plan::target::Target;
-use mnx_plan::{ModulePlan, PlanText, plan};
+use mnx_plan::{ModulePlan, PlanText, plan_as};
 
 use crate::bundle::{self, WeightLayout};
 use crate::checkpoint::{self, Origin};
@@ -42,8 +43,16 @@ pub struct Request {
     pub weights: Option<PathBuf>,
     /// Default initialisation instead of a file.
     pub seed: Option<u64>,
+    /// Weights by the test formula of this case instead of a file.
+    pub formula: Option<String>,
+    /// Zeros in place of the weights, for `mnx refit` to fill.
+    pub hollow: bool,
+    /// Assemble GPU code ahead of time.
+    pub cubin: bool,
     /// Code targets, best first.
     pub targets: Vec<&'static Target>,
+    /// What GPU code stores activations and GEMM weights in.
+    pub precision: Storage,
     /// An edited plan.
     pub plan: Option<PathBuf>,
     /// A file of tuned tiles.
@@ -134,6 +143,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
                     let comment = match req.to {
                         Phase::Mlir => "//",
                         Phase::Llvm => ";",
+                        _ if plan.target.gpu.is_some() => "//",
                         _ => "#",
                     };
                     bytes.extend_from_slice(format!("{comment} target {}\n", plan.target.name).as_bytes());
@@ -148,8 +158,9 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
     let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
     let mut writer = BundleWriter::new(&manifest).weights(&weights.section);
-    for code in &codes {
-        writer = writer.code(&code.library);
+    let cubins = assemble_all(req, &plans, &codes, times, voice)?;
+    for (code, cubin) in codes.iter().zip(&cubins) {
+        writer = writer.code(&code.library).cubin(cubin.as_deref());
     }
     times.measure("write bundle", || writer.write(&path)).map_err(bundle_failure)?;
     let code: usize = codes.iter().map(|c| c.library.len()).sum();
@@ -167,12 +178,30 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     Ok(())
 }
 
+/// The cubins of GPU targets, if they are wanted.
+fn assemble_all(req: &Request, plans: &[ModulePlan], codes: &[Code], times: &mut Times, voice: Voice) -> Outcome<Vec<Option<Vec<u8>>>> {
+    let mut cubins = Vec::new();
+    for (plan, code) in plans.iter().zip(codes) {
+        if !req.cubin || plan.target.gpu.is_none() {
+            cubins.push(None);
+            continue;
+        }
+        let name = plan.target.name;
+        let (cubin, resources) = times.measure(format!("ptxas {name}"), || emit::assemble(&code.library, name))?;
+        for k in resources.iter().filter(|k| k.spilled > 0) {
+            voice.warn(&format!("{name}: kernel {} spills {} bytes of registers per thread", k.kernel, k.spilled));
+        }
+        cubins.push(Some(cubin));
+    }
+    Ok(cubins)
+}
+
 /// What can be seen to be wrong before any work; answers where to write.
 fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
-    if req.weights.is_some() && req.seed.is_some() {
-        return Err(Failure::Usage("--weights and --seed exclude each other".into()));
+    if usize::from(req.weights.is_some()) + usize::from(req.seed.is_some()) + usize::from(req.formula.is_some()) > 1 {
+        return Err(Failure::Usage("--weights, --seed and --formula exclude each other".into()));
     }
-    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() {
+    if req.to == Phase::Bundle && req.weights.is_none() && req.seed.is_none() && req.formula.is_none() {
         let message = "a bundle holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string();
         return Err(Failure::Usage(message));
     }
@@ -180,6 +209,9 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
         let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
         let message = format!("--to binary writes the object of one target; choose it with --target ({})", names.join(" or "));
         return Err(Failure::Usage(message));
+    }
+    if req.cubin && !req.targets.iter().any(|t| t.gpu.is_some()) {
+        return Err(Failure::Usage("--cubin: no GPU among the targets".into()));
     }
     if req.to >= Phase::Binary && req.output.as_deref() == Some(Path::new("-")) {
         return Err(Failure::Usage(format!("-o -: {} is not text and goes to a file", req.to.name())));
@@ -191,7 +223,10 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
     let output = match (&req.output, req.to) {
         (Some(p), _) => Some(p.clone()),
         (None, Phase::Bundle) => Some(default_output(&req.input, "mnxa")),
-        (None, Phase::Binary) => Some(default_output(&req.input, "so")),
+        (None, Phase::Binary) => {
+            let gpu = req.targets.iter().any(|t| t.gpu.is_some());
+            Some(default_output(&req.input, if gpu { "ptx" } else { "so" }))
+        }
         (None, _) => None,
     };
     if let Some(path) = output.as_deref().filter(|p| *p != Path::new("-")) {
@@ -259,11 +294,16 @@ fn plan_all(req: &Request, graph: &Graph, edited: Option<&[PlanText]>, dump: &mu
     let mut plans = Vec::new();
     for target in &req.targets {
         let text = edited.and_then(|all| all.iter().find(|e| e.target == target.name));
-        let made = times.measure(format!("plan {}", target.name), || plan(graph, target, text))?;
+        let made = times.measure(format!("plan {}", target.name), || plan_as(graph, target, precision(req, target), text))?;
         dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
         plans.push(made);
     }
     Ok(plans)
+}
+
+/// What a target stores activations in: CPUs float32.
+fn precision(req: &Request, target: &Target) -> Storage {
+    if target.gpu.is_some() { req.precision } else { Storage::F32 }
 }
 
 /// Plans with the tiles of a cache; `notes` gets what it gave, for people and for the manifest.
@@ -279,6 +319,13 @@ fn plan_tuned(
     let file = req.tuned.as_deref().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut plans = Vec::new();
     for target in &req.targets {
+        if target.gpu.is_some() {
+            // The tuner measures on CPUs.
+            let made = times.measure(format!("plan {}", target.name), || plan_as(graph, target, req.precision, None))?;
+            dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
+            plans.push(made);
+            continue;
+        }
         let (made, applied) = times.measure(format!("plan {}", target.name), || cache.plan(graph, target))?;
         let mut note = format!("tuned tiles for {}: {} of {} kernel shapes are in {file}", target.name, applied.found, applied.shapes);
         if applied.foreign > 0 {
@@ -307,9 +354,10 @@ fn assemble(
     voice: Voice,
 ) -> Outcome<(Manifest, Weights)> {
     let config = source.origin.as_ref().map(|o| &o.config);
-    let (from, place) = match (&req.weights, req.seed) {
-        (Some(path), _) => (Origin::File(path), path.display().to_string()),
-        (None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
+    let (from, place) = match (&req.weights, &req.formula, req.seed) {
+        (Some(path), ..) => (Origin::File(path), path.display().to_string()),
+        (None, Some(case), _) => (Origin::Formula(case), "--formula".to_string()),
+        (None, None, seed) => (Origin::Seed(seed.unwrap_or(0)), "--seed".to_string()),
     };
     let checkpoint = times.measure("load weights", || checkpoint::provide(from, config, graph, voice))?;
     let mut layout = WeightLayout::default();
@@ -317,10 +365,16 @@ fn assemble(
     for plan in plans {
         programs.push(bundle::program(plan, &bundle::symbols(plan), &mut layout)?);
     }
-    let section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+    let mut section = times.measure("derive weights", || layout.fill(&checkpoint, &place))?;
+    if req.hollow {
+        section.fill(0);
+    }
     let mut notes: Vec<String> = config.map(|c| c.notices.clone()).unwrap_or_default();
     if let Some(seed) = req.seed {
         notes.push(format!("weights are freshly initialised from seed {seed}"));
+    }
+    if req.hollow {
+        notes.push("hollow: the weights are zeros until `mnx refit` fills them".to_string());
     }
     let input = graph.inputs().first().map(|(_, v)| graph.ty(*v).shape.to_vec()).unwrap_or_default();
     let manifest = Manifest {
@@ -328,7 +382,7 @@ fn assemble(
         model: bundle::card(graph, config),
         batch: input.first().copied().unwrap_or(1),
         patch: input.get(2..).unwrap_or_default().to_vec(),
-        precision: "f32".to_string(),
+        precision: plans.first().map_or("f32", |p| p.precision.as_str()).to_string(),
         gelu: req.gelu.as_str().to_string(),
         inputs: bundle::ports(graph, graph.inputs()),
         outputs: bundle::ports(graph, graph.outputs()),
@@ -337,6 +391,7 @@ fn assemble(
         preprocess: config.and_then(bundle::preprocess),
         labels: config.map(bundle::labels).unwrap_or_default(),
         vectors: None,
+        formula: req.formula.clone(),
         source_digest: digest(config.map(|c| c.to_json()), graph, plans),
         notes,
     };
@@ -384,12 +439,13 @@ fn generate(req: &Request, plans: &[ModulePlan], dump: &mut Dump, times: &mut Ti
         for (step, time) in &code.times {
             times.add(format!("  {step} (cpu)"), *time);
         }
-        for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, "s")] {
+        let (asm, binary) = if plan.target.gpu.is_some() { ("kernels.ptx", "ptx") } else { ("s", "so") };
+        for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, asm)] {
             if let Some((_, text)) = code.texts.iter().find(|(p, _)| *p == phase) {
                 dump.stage(&format!("{name}.{extension}"), || text.clone())?;
             }
         }
-        dump.stage(&format!("{name}.so"), || code.library.clone())?;
+        dump.stage(&format!("{name}.{binary}"), || code.library.clone())?;
         codes.push(code);
     }
     Ok(codes)
@@ -421,7 +477,10 @@ fn vectors_for(
         return Ok(());
     }
     let place = req.input.display().to_string();
-    manifest.vectors = Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place, vectors::tolerance(req.gelu)))?);
+    let loosest = req.targets.iter().map(|t| storage_tolerance(precision(req, t).as_str())).fold(0.0, f64::max);
+    let margin = loosest.max(vectors::tolerance(req.gelu));
+    manifest.vectors =
+        Some(times.measure("test vectors", || vectors::compute(graph, checkpoint, &place, vectors::tolerance(req.gelu), margin))?);
     Ok(())
 }
 

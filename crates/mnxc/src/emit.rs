@@ -11,7 +11,7 @@ use crate::report::{Failure, Outcome};
 /// What code generation makes for one target.
 #[derive(Debug, Default)]
 pub struct Code {
-    /// The shared object.
+    /// The shared object, or a GPU's PTX.
     pub library: Vec<u8>,
     /// MLIR, LLVM IR and assembly as far as they were asked for: the kernels' modules one after another.
     pub texts: Vec<(Phase, Vec<u8>)>,
@@ -81,6 +81,13 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
         }
         Err(e) => return Err(Failure::user("codegen-0400", target.name, e.to_string())),
     };
+    if target.gpu.is_some() {
+        // One module of all kernels, which assembles as it stands.
+        texts.retain(|(p, _)| *p != Phase::Asm);
+        if stages.contains(&Phase::Asm) {
+            texts.push((Phase::Asm, done.library.clone()));
+        }
+    }
     let t = done.times;
     let times =
         vec![("emit MLIR", t.emit), ("lower to LLVM", t.lower), ("optimise", t.optimise), ("emit object", t.object), ("link", t.link)];
@@ -95,4 +102,51 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
 pub fn compile(_kernels: &[(String, Kernel)], target: &Target, _stages: &[Phase]) -> Outcome<Code> {
     check_available(Phase::Binary)?;
     Err(Failure::user("mnxc-0301", target.name, "this mnxc was built without LLVM"))
+}
+
+/// What an assembled kernel takes of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// The kernel's symbol.
+    pub kernel: String,
+    /// 32-bit registers per thread.
+    pub registers: u32,
+    /// Bytes per thread that registers were spilled to and from.
+    pub spilled: u32,
+    /// Bytes of static shared memory per block.
+    pub shared: u32,
+}
+
+/// Whether NVIDIA's assembler is at hand.
+pub fn has_ptxas() -> bool {
+    #[cfg(feature = "llvm")]
+    return mnx_codegen::ptxas::find().is_some();
+    #[cfg(not(feature = "llvm"))]
+    false
+}
+
+/// PTX to a cubin for one architecture, by NVIDIA's ptxas.
+///
+/// # Errors
+/// There is no ptxas, or it refuses the text; or no LLVM in this binary.
+pub fn assemble(ptx: &[u8], target: &str) -> Outcome<(Vec<u8>, Vec<Resources>)> {
+    #[cfg(feature = "llvm")]
+    {
+        let failure = |e: String| Failure::user("codegen-0401", target, e);
+        let text = std::str::from_utf8(ptx).map_err(|e| failure(format!("the PTX is not text: {e}")))?;
+        let (cubin, kernels) = mnx_codegen::ptxas::assemble(text, target, false).map_err(|e| failure(e.to_string()))?;
+        let resources = kernels.into_iter().map(|k| Resources {
+            kernel: k.name,
+            registers: k.registers,
+            spilled: k.spill_loads + k.spill_stores,
+            shared: k.shared,
+        });
+        Ok((cubin, resources.collect()))
+    }
+    #[cfg(not(feature = "llvm"))]
+    {
+        let _ = ptx;
+        check_available(Phase::Binary)?;
+        Err(Failure::user("mnxc-0301", target, "this mnxc was built without LLVM"))
+    }
 }

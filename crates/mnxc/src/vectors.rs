@@ -40,11 +40,12 @@ const INPUT_NAME: &str = "mnxc/verify/input";
 
 /// Runs the graph in float64 and samples its outputs.
 ///
-/// The code may err by `tolerance`; class labels are sampled only where the best two scores are further apart than that.
+/// The code may err by `tolerance`; class labels are sampled only where the best two scores are further apart
+/// than `margin`, the loosest tolerance of the bundle's programs, allows.
 ///
 /// # Errors
 /// A graph with other than one input; weights that do not fit.
-pub fn compute(graph: &Graph, checkpoint: &Checkpoint, place: &str, tolerance: f64) -> Outcome<TestVectors> {
+pub fn compute(graph: &Graph, checkpoint: &Checkpoint, place: &str, tolerance: f64, margin: f64) -> Outcome<TestVectors> {
     let fail = |why: String| Failure::user("mnxc-0401", place, why);
     let [(input_name, input)] = graph.inputs() else {
         return Err(fail(format!("test vectors need a graph with one input, this one has {}", graph.inputs().len())));
@@ -65,7 +66,7 @@ pub fn compute(graph: &Graph, checkpoint: &Checkpoint, place: &str, tolerance: f
             return Err(fail(format!("output {name} holds NaN or infinite values with these weights: no test vectors (--vectors none)")));
         }
         if argmax(*v).is_some() {
-            let (samples, largest) = labels(values, maximum, tolerance);
+            let (samples, largest) = labels(values, maximum, margin);
             vectors.outputs.push(samples);
             vectors.maxima.push(largest);
         } else {

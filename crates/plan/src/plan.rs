@@ -291,7 +291,15 @@ fn bind(
             for arg in step.kernel.args() {
                 let missing = || Diagnostic::new("plan-0206", format!("@{name}"), format!("{} has no buffer", arg.name));
                 args.push(match operand(&name, &step, &arg)? {
-                    Operand::Weight(r) => LaunchArg::Weight(r.clone()),
+                    Operand::Weight(r) => {
+                        let wrong = |what: String| Diagnostic::new("plan-0206", format!("@{name}"), format!("weight {}: {what}", arg.name));
+                        let shape = r.shape().map_err(|e| wrong(e.to_string()))?;
+                        let bytes = r.element_bytes() * shape.iter().product::<usize>();
+                        if bytes != arg.bytes() {
+                            return Err(wrong(format!("{shape:?} is {bytes} bytes, {} wants {}", step.kernel.strategy(), arg.bytes())));
+                        }
+                        LaunchArg::Weight(r.clone())
+                    }
                     Operand::Value(v) => LaunchArg::Arena(find(Buffer::Value(places.of(*v))).ok_or_else(missing)?),
                     Operand::Partials => LaunchArg::Arena(find(Buffer::Partials(d)).ok_or_else(missing)?),
                     Operand::Temp(i) => LaunchArg::Arena(find(Buffer::Temp(d, *i)).ok_or_else(missing)?),

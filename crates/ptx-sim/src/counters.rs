@@ -124,8 +124,21 @@ impl Tally {
     }
 }
 
+fn offsets_ascend(a: &[u64; 32], bytes: u64) -> bool {
+    a.windows(2).all(|p| p[1].wrapping_sub(p[0]) == bytes)
+}
+
 /// 32-byte sectors that lanes touch, `bytes` each from its address.
 pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u64) -> u64 {
+    // Lanes in ascending order, without holes: the span counts.
+    if mask == u32::MAX && offsets_ascend(addresses, bytes) {
+        return (addresses[31] + bytes - 1) / 32 - addresses[0] / 32 + 1;
+    }
+    // All lanes in one sector.
+    let first = addresses[mask.trailing_zeros() as usize & 31] / 32;
+    if addresses.iter().enumerate().all(|(i, a)| mask >> i & 1 == 0 || (a / 32 == first && (a + bytes - 1) / 32 == first)) {
+        return 1;
+    }
     let mut seen = [0u64; 64];
     let mut n = 0;
     for (lane, &address) in addresses.iter().enumerate() {
@@ -151,6 +164,14 @@ pub(crate) fn wavefronts(offsets: &[u64; 32], mask: u32, bytes: u64) -> (u64, u6
         9..=16 => 8,
         _ => 4,
     };
+    // The two commonest patterns: every lane right after the one before, and all lanes at one place.
+    if mask == u32::MAX && bytes >= 4 {
+        let step = offsets[1].wrapping_sub(offsets[0]);
+        if (step == bytes || step == 0) && offsets.windows(2).all(|p| p[1].wrapping_sub(p[0]) == step) {
+            let groups = (32 / group) as u64;
+            return (groups, groups);
+        }
+    }
     let words = bytes.div_ceil(4);
     let (mut total, mut least) = (0, 0);
     for first in (0..32).step_by(group) {

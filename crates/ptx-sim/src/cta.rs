@@ -1,6 +1,7 @@
 //! One CTA on one worker: its shared memory, its barriers, its warps in turn.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::check::global::GlobalWatch;
 use crate::check::shared::SharedWatch;
@@ -61,6 +62,8 @@ pub(crate) struct Shared<'a> {
     pub constants: &'a [u8],
     pub races: Option<&'a GlobalWatch>,
     pub wide_atomics: &'a Mutex<()>,
+    /// Some CTA looped without end: the rest of the grid would too.
+    pub given_up: &'a AtomicBool,
     pub lines: &'a Lines,
     pub checks: Checks,
     pub model: MmaModel,
@@ -167,6 +170,9 @@ impl<'a> Cta<'a> {
 
     /// Runs the CTA at `cta` from start to end.
     pub(crate) fn run(&mut self, s: &Shared<'_>, warps: &mut Vec<Warp>, cta: [u32; 3], linear: u64) {
+        if s.given_up.load(Relaxed) {
+            return;
+        }
         self.place.cta = cta;
         self.linear = linear;
         let threads = self.place.threads();
@@ -177,7 +183,7 @@ impl<'a> Cta<'a> {
         let bytes = (self.place.static_shared + self.place.dynamic_shared) as usize;
         self.shared.clear();
         // Never-written bytes read as NaN.
-        self.shared.extend([0xff, 0x7f].into_iter().cycle().take(bytes));
+        self.shared.resize(bytes, 0xff);
         self.watch.begin(bytes, count);
         warps.resize_with(count, Warp::default);
         for (i, w) in warps.iter_mut().enumerate() {
@@ -211,6 +217,7 @@ impl<'a> Cta<'a> {
             ready = next;
             if left == 0 && done < count {
                 self.stop_endless(&warps[ready[0]]);
+                s.given_up.store(true, Relaxed);
                 break;
             }
             if !progress && done < count && !self.resolve(warps, &ready) {

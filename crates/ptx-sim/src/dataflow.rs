@@ -3,6 +3,12 @@
 
 use crate::program::{NO_GUARD, Op, Program, Reg};
 
+/// Whether some read of a register is not proven to follow a write.
+pub(crate) fn is_watched(p: &Program, r: Reg) -> bool {
+    let k = index(p, r);
+    p.watched.get(k / 64).is_some_and(|w| w >> (k % 64) & 1 == 1)
+}
+
 /// Index of a register in one bit set over all three classes.
 fn index(p: &Program, r: Reg) -> usize {
     match r {
@@ -105,6 +111,7 @@ pub(crate) fn mark(p: &mut Program) {
             maybe[k / 64] >> (k % 64) & 1 == 1
         });
     }
+    p.watched = maybe;
 }
 
 fn set(bits: &mut [u64], k: usize) {

@@ -1,6 +1,7 @@
 //! A launch: checks of its shape, CTAs in parallel, findings and counters in an order that does not depend on threads.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
@@ -91,6 +92,7 @@ pub fn launch(module: &Module, memory: &mut Memory, what: &Launch<'_>, options: 
     let ctas = what.grid.iter().map(|&n| u64::from(n)).product::<u64>();
     let races = options.checks.global_races.then(|| GlobalWatch::new(memory.sizes()));
     let wide_atomics = Mutex::new(());
+    let given_up = AtomicBool::new(false);
     let shared = Shared {
         program: &kernel.program,
         memory,
@@ -98,6 +100,7 @@ pub fn launch(module: &Module, memory: &mut Memory, what: &Launch<'_>, options: 
         constants: &module.constants,
         races: races.as_ref(),
         wide_atomics: &wide_atomics,
+        given_up: &given_up,
         lines: &module.lines,
         checks: options.checks,
         model: options.model,

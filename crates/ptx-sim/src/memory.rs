@@ -42,6 +42,7 @@ pub(crate) enum Fault {
 
 impl Allocation {
     /// One aligned element of 1, 2, 4 or 8 bytes at a byte offset.
+    #[inline]
     pub(crate) fn load(&self, at: u64, width: u64) -> u64 {
         let w = (at / 4) as usize;
         let low = u64::from(self.words[w].load(Relaxed));
@@ -80,7 +81,8 @@ impl Allocation {
         }
     }
 
-    /// Whether all of up to 8 aligned bytes have been written.
+    /// Whether all of up to 32 bytes, aligned to their number, have been written.
+    #[inline]
     pub(crate) fn is_written(&self, at: u64, bytes: u64) -> bool {
         let bits = (((1u64 << bytes) - 1) << (at % 32)) as u32;
         self.written[(at / 32) as usize].load(Relaxed) & bits == bits
@@ -181,8 +183,30 @@ impl Memory {
     /// If the range leaves its allocation.
     pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), MemoryError> {
         let (a, at) = self.host_range(address, data.len() as u64)?;
-        for (i, d) in data.iter_mut().enumerate() {
-            *d = a.load(at + i as u64, 1) as u8;
+        let mut i = 0;
+        while i < data.len() {
+            let from = at + i as u64;
+            if from.is_multiple_of(4)
+                && let Some(word) = data[i..].first_chunk_mut()
+            {
+                *word = (a.load(from, 4) as u32).to_le_bytes();
+                i += 4;
+            } else {
+                data[i] = a.load(from, 1) as u8;
+                i += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which bytes of a range have ever been written.
+    ///
+    /// # Errors
+    /// If the range leaves its allocation.
+    pub fn written(&self, address: u64, out: &mut [bool]) -> Result<(), MemoryError> {
+        let (a, at) = self.host_range(address, out.len() as u64)?;
+        for (i, w) in out.iter_mut().enumerate() {
+            *w = a.is_written(at + i as u64, 1);
         }
         Ok(())
     }
@@ -230,7 +254,7 @@ impl Memory {
         if a.freed {
             return Err(Fault::Freed);
         }
-        if at + bytes > a.bytes {
+        if at.saturating_add(bytes) > a.bytes {
             return Err(Fault::OutOfBounds);
         }
         if write && a.read_only {

@@ -451,13 +451,7 @@ impl<'a> Parser<'a> {
     }
 
     fn offset(&mut self) -> Result<i64> {
-        if self.eat('+') {
-            self.int()
-        } else if self.peek() == Some(Tok::Punct('-')) {
-            self.int()
-        } else {
-            Ok(0)
-        }
+        if self.eat('+') || self.peek() == Some(Tok::Punct('-')) { self.int() } else { Ok(0) }
     }
 
     fn operand(&mut self) -> Result<Operand> {

@@ -252,6 +252,15 @@ pub(crate) enum Op {
         b: Reg,
         with: Option<(BoolOp, P, bool)>,
     },
+    /// The same for packed 16-bit floats: results of the low and of the high half.
+    SetpHalves {
+        f: Lane,
+        low: Option<P>,
+        high: Option<P>,
+        a: W,
+        b: W,
+        with: Option<(BoolOp, P, bool)>,
+    },
     Selp(W, W, W, P, bool),
     Selp64(D, D, D, P, bool),
     PredLogic(BoolOp, P, P, P),
@@ -417,6 +426,8 @@ pub(crate) struct Program {
     pub mnemonics: Vec<String>,
     /// Floating-point operations per active lane of each instruction.
     pub flops: Vec<u8>,
+    /// Bit set of the registers that are watched at run time.
+    pub watched: Vec<u64>,
     pub uses: Vec<Box<[Reg]>>,
     pub defs: Vec<Box<[Reg]>>,
     pub words: u32,

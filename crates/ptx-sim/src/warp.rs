@@ -62,6 +62,8 @@ pub(crate) struct Warp {
     pub local_written: Vec<bool>,
     pub copies: Vec<Copy>,
     pub committed: [u32; 32],
+    /// Constant rows hold what they must, but for those that change with the CTA.
+    prepared: bool,
 }
 
 /// Values of special registers of one CTA.
@@ -119,7 +121,7 @@ impl Place {
 }
 
 impl Warp {
-    /// Ready to run a CTA from the start. Register rows keep their old bits: code that reads them unwritten is reported.
+    /// Ready to run a CTA from the start; always of one launch. Register rows keep their old bits: code that reads them unwritten is reported.
     pub(crate) fn reset(&mut self, program: &Program, index: usize, place: &Place) {
         self.index = index;
         self.w.resize(program.words as usize, [0; 32]);
@@ -130,10 +132,12 @@ impl Warp {
             bits.resize(n, 0);
         }
         let first = index as u32 * 32;
-        for &(slot, c) in &program.word_constants {
+        let prepared = std::mem::replace(&mut self.prepared, true);
+        let stale = |c: Constant| !prepared || matches!(c, Constant::Special(Special::Ctaid(_)));
+        for &(slot, c) in program.word_constants.iter().filter(|(_, c)| stale(*c)) {
             self.w[slot as usize] = std::array::from_fn(|lane| place.constant(c, first + lane as u32) as u32);
         }
-        for &(slot, c) in &program.double_constants {
+        for &(slot, c) in program.double_constants.iter().filter(|(_, c)| stale(*c)) {
             self.d[slot as usize] = std::array::from_fn(|lane| place.constant(c, first + lane as u32));
         }
         for &(slot, v) in &program.predicate_constants {

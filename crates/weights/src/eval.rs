@@ -98,7 +98,7 @@ impl Recipe {
                 vec![*rows, *columns]
             }
             Self::PadLast { weight, to } => {
-                let mut shape = weight.shape()?;
+                let mut shape = unit_tail_dropped(weight.shape()?);
                 match shape.last_mut() {
                     Some(last) if *last <= *to => *last = *to,
                     _ => return Err(wrong(format!("pad-last: shape {shape:?} to {to}; a last axis no longer than that expected"))),
@@ -223,7 +223,7 @@ impl Recipe {
             }
             Self::PadLast { weight, to } => {
                 let weight = weight.wide(checkpoint)?;
-                let run = weight.shape.last().copied().unwrap_or(1).max(1);
+                let run = unit_tail_dropped(weight.shape.clone()).last().copied().unwrap_or(1).max(1);
                 let mut out = vec![0.0; elements(&shape)?];
                 for (to, from) in out.chunks_exact_mut((*to).max(1)).zip(weight.data.chunks_exact(run)) {
                     to[..from.len()].copy_from_slice(from);
@@ -236,7 +236,42 @@ impl Recipe {
     }
 }
 
+/// `[1, E, 1, 1, 1]` as `[1, E]`: axes of extent 1 behind the second say nothing.
+fn unit_tail_dropped(mut shape: Vec<usize>) -> Vec<usize> {
+    while shape.len() > 2 && shape.last() == Some(&1) {
+        shape.pop();
+    }
+    shape
+}
+
 /// `[Co, Ci, 1, ...]`.
 fn pointwise(shape: &[usize]) -> bool {
     shape.len() >= 2 && shape[2..].iter().all(|&extent| extent == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::recipe::Half;
+
+    fn source(key: &str, shape: &[usize]) -> Box<Recipe> {
+        Box::new(Recipe::Source { key: key.into(), shape: shape.to_vec() })
+    }
+
+    #[test]
+    fn padding_keeps_rows_and_fills_with_zeros() {
+        let mut c = Checkpoint::new();
+        c.insert("w", Tensor::new(vec![2, 3, 1, 1, 1], (1..=6).map(|v| v as f32).collect()));
+        c.insert("g", Tensor::new(vec![1, 3, 1, 1, 1], vec![7.0, 8.0, 9.0]));
+        let rows = Recipe::Rows { weight: source("w", &[2, 3, 1, 1, 1]), rows: 3, columns: 4 };
+        assert_eq!(rows.eval(&c).unwrap().data, [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let padded = Recipe::PadLast { weight: source("g", &[1, 3, 1, 1, 1]), to: 5 };
+        assert_eq!(padded.shape().unwrap(), [1, 5]);
+        assert_eq!(padded.eval(&c).unwrap().data, [7.0, 8.0, 9.0, 0.0, 0.0]);
+        let half = Recipe::Cast { weight: Box::new(padded), to: Half::Bf16 };
+        assert_eq!((half.element_bytes(), half.bytes_of(&half.eval(&c).unwrap())[..4].to_vec()), (2, vec![0xe0, 0x40, 0x00, 0x41]));
+        assert!(Recipe::PadLast { weight: source("g", &[1, 3, 1, 1, 1]), to: 2 }.shape().is_err());
+        assert!(Recipe::Rows { weight: source("w", &[2, 3, 1, 1, 1]), rows: 1, columns: 4 }.shape().is_err());
+    }
 }

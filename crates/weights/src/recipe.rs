@@ -71,9 +71,9 @@ pub enum Recipe {
         /// At least Ci.
         columns: usize,
     },
-    /// Zeros behind the last axis, up to `to` elements.
+    /// Zeros behind the last axis, up to `to` elements; axes of extent 1 behind the second are dropped before.
     PadLast {
-        /// `[..., C]`.
+        /// `[..., C]`, or `[1, C, 1, ...]`.
         weight: Box<Recipe>,
         /// At least C.
         to: usize,

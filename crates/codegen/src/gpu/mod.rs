@@ -5,6 +5,7 @@
 
 mod atom;
 mod classify;
+mod depthwise;
 mod epilogue;
 mod fold;
 mod gemm;
@@ -28,9 +29,9 @@ pub(crate) fn emit<'c>(kernel: &GpuKernel, _target: &Target, builder: &Builder<'
         GpuKernel::MergeGrn(k) => merge::grn(k, builder, buffers),
         GpuKernel::Pointwise(k) => pointwise::emit(k, builder, buffers),
         GpuKernel::Classify(k) => classify::emit(k, builder, buffers),
+        GpuKernel::Depthwise(k) => depthwise::emit(k, builder, buffers),
         GpuKernel::Mlp(k) => mlp::emit(k, builder, buffers),
         GpuKernel::Gemm(k) => gemm::emit(k, builder, buffers, kernel.geometry().shared_bytes as usize),
-        GpuKernel::Depthwise(_) => {}
     }
 }
 

@@ -16,9 +16,6 @@ use std::time::Instant;
 
 const TRIPLE: &str = "nvptx64-nvidia-cuda";
 
-/// Alignment of every buffer: offsets in the arena and in the weights are multiples of it.
-const BUFFER_ALIGNMENT: u64 = mnx_artifact::ALIGNMENT;
-
 pub(super) fn compile(
     session: &Session,
     symbol: &str,
@@ -58,8 +55,8 @@ pub(super) fn compile(
         let put = |name: &str, value: u64| {
             function.add_attribute(at, context.create_enum_attribute(inkwell::attributes::Attribute::get_named_enum_kind_id(name), value));
         };
+        // No alignment: told of it, LLVM widens neighbouring loads beyond a buffer's end. Loads of whole pieces say theirs.
         put("noalias", 0);
-        put("align", BUFFER_ALIGNMENT);
         if !arg.written {
             put("readonly", 0);
         }

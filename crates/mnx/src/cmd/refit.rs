@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mnx_artifact::{Bundle, BundleWriter, WeightEntry};
-use mnx_weights::{Checkpoint, Recipe, WeightsError};
+use mnx_weights::{Checkpoint, Recipe, WeightsError, golden_weight};
 
 use crate::cli::Refit;
 use crate::cmd::check_output;
@@ -12,11 +12,24 @@ use crate::text;
 
 /// Evaluates every recipe of the bundle against the new weights and writes the result.
 pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
-    check_output(&args.output, &[&args.weights])?;
+    let inputs: Vec<&std::path::Path> = args.weights.iter().map(std::path::PathBuf::as_path).collect();
+    check_output(&args.output, &inputs)?;
     let bundle = Bundle::open(&args.bundle)?;
-    let checkpoint = Checkpoint::load(&args.weights)?;
     let recipes = recipes(&bundle)?;
-    check_sources(&args.weights.display().to_string(), &recipes, &checkpoint)?;
+    let (checkpoint, place) = match (&args.weights, &args.formula) {
+        (Some(path), _) => (Checkpoint::load(path)?, path.display().to_string()),
+        (None, case) => {
+            let case = case.clone().unwrap_or_default();
+            let mut drawn = Checkpoint::new();
+            for (key, shape) in recipes.iter().flat_map(|(_, r)| r.sources()) {
+                if drawn.get(key).is_none() {
+                    drawn.insert(key, golden_weight(&case, key, shape));
+                }
+            }
+            (drawn, format!("the formula of {case}"))
+        }
+    };
+    check_sources(&place, &recipes, &checkpoint)?;
 
     let mut section = vec![0u8; usize::try_from(bundle.weights_section().bytes).unwrap_or(0)];
     let mut problems = Vec::new();
@@ -27,22 +40,22 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
             problems.push(format!("weight \"{}\": {odd} values of {} are not finite", entry.name, tensor.len()));
         }
         let start = entry.offset as usize;
-        for (place, value) in section[start..start + entry.bytes as usize].chunks_exact_mut(4).zip(&tensor.data) {
-            place.copy_from_slice(&value.to_le_bytes());
-        }
+        section[start..start + entry.bytes as usize].copy_from_slice(&recipe.bytes_of(&tensor));
     }
     if !problems.is_empty() {
-        return Err(Failure::user(format!("{}:\n{}", args.weights.display(), problems.join("\n"))));
+        return Err(Failure::user(format!("{place}:\n{}", problems.join("\n"))));
     }
 
     let mut manifest = bundle.manifest().clone();
-    let dropped = manifest.vectors.take().is_some();
+    let same = args.formula.is_some() && manifest.formula == args.formula;
+    let dropped = !same && manifest.vectors.take().is_some();
+    manifest.formula.clone_from(&args.formula);
     if dropped {
         manifest.notes.push("test vectors dropped by refit: they belong to the weights compiled in before".to_owned());
     }
     let mut writer = BundleWriter::new(&manifest).weights(&section);
     for index in 0..manifest.programs.len() {
-        writer = writer.code(bundle.code(index));
+        writer = writer.code(bundle.code(index)).cubin(bundle.cubin(index));
     }
     writer.write(&args.output)?;
     if quiet {
@@ -50,8 +63,7 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     }
     let used: BTreeSet<&str> = recipes.iter().flat_map(|(_, r)| r.sources()).map(|(key, _)| key).collect();
     let unused = checkpoint.names().filter(|n| !used.contains(n)).count();
-    let mut report =
-        format!("{}: {} weights from {} tensors of {}\n", args.output.display(), recipes.len(), used.len(), args.weights.display());
+    let mut report = format!("{}: {} weights from {} tensors of {place}\n", args.output.display(), recipes.len(), used.len());
     if unused > 0 {
         report.push_str(&format!("{unused} tensors of the file are not used by the compiled network\n"));
     }
@@ -68,7 +80,7 @@ fn recipes(bundle: &Bundle) -> Result<Vec<(&WeightEntry, Recipe)>, Failure> {
         let wrong = |what: String| Failure::user(format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
         let recipe: Recipe = serde_json::from_value(entry.recipe.clone()).map_err(|e| wrong(format!("recipe cannot be read: {e}")))?;
         let shape = recipe.shape().map_err(|e| wrong(e.to_string()))?;
-        if shape.iter().product::<usize>() as u64 * 4 != entry.bytes {
+        if (shape.iter().product::<usize>() * recipe.element_bytes()) as u64 != entry.bytes {
             return Err(wrong(format!("recipe makes shape {shape:?}, the section has room for {} bytes", entry.bytes)));
         }
         found.push((entry, recipe));

@@ -1,6 +1,6 @@
 //! `mnx verify`: the bundle's test vectors, run on this device.
 
-use mnx_artifact::Bundle;
+use mnx_artifact::{Bundle, storage_tolerance};
 use mnx_runtime::DeviceChoice;
 use mnx_weights::det_input;
 use serde_json::json;
@@ -32,7 +32,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     let mut results = Vec::new();
     let mut failed = Vec::new();
     for (((port, data), samples), maximum) in session.outputs().iter().zip(&outputs).zip(&vectors.outputs).zip(&vectors.maxima) {
-        let allowed = vectors.tolerance * (1.0 + maximum);
+        let allowed = vectors.tolerance.max(storage_tolerance(&session.program().precision)) * (1.0 + maximum);
         let mut worst = 0f64;
         let mut odd = 0usize;
         for &(index, want) in samples {

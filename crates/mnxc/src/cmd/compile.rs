@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
-use mnx_plan::target::{TARGETS, resolve};
+use mnx_plan::target::{GPU_TARGETS, TARGETS, resolve};
 
 use crate::cli::Extents;
 use crate::driver::{self, Request};
@@ -22,6 +23,8 @@ use crate::vectors::When;
   mnxc compile a.mnx --weights s.safetensors -o s.mnxa             ... and go on: the stage is read from the file
   mnxc compile s.toml --to plan --target x86-64-v3 -o s.plan       tiles as text; edit, then --plan s.plan
   mnxc compile s.toml --seed 1 --tuned s.jsonl -o s.mnxa           tiles that mnxc tune found
+  mnxc compile s.toml --seed 1 --target host,sm_80,sm_90a -o s.mnxa     one fat bundle for CPUs and GPUs
+  mnxc compile s.toml --target sm_90a --to asm > s.ptx             the PTX
   mnxc compile s.toml --seed 1 -o s.mnxa --dump-dir d --time-passes")]
 pub struct Args {
     /// The network's config (.toml), or a graph (.mnx) of any stage
@@ -32,9 +35,22 @@ pub struct Args {
     /// Fresh weights (default initialisation) instead of a file
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Code to make: host (all x86-64 levels, chosen at run time) or one level
-    #[arg(long, default_value = "host", value_parser = target_names())]
+    /// Weights by the test formula of a case (`mnx_weights::golden_weight`), reproducible anywhere without a file
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["weights", "seed"])]
+    formula: Option<String>,
+    /// Assemble GPU code ahead of time, beside its PTX, with NVIDIA's ptxas (MNX_PTXAS, PATH, or what scripts/get-ptxas.sh fetched); without it the driver
+    /// compiles the PTX once, at the first run on a machine
+    #[arg(long)]
+    cubin: bool,
+    /// Write zeros in place of the weights: a bundle that packs to little more than its code, for `mnx refit` to fill
+    #[arg(long)]
+    hollow: bool,
+    /// Code to make: host (all x86-64 levels, chosen at run time), one level, a GPU (sm_80, sm_86, sm_89, sm_90a, sm_100a, sm_120), or several joined by commas
+    #[arg(long, default_value = "host", value_name = "TARGETS", value_parser = target_words)]
     target: String,
+    /// What GPU code stores activations and GEMM weights in (sums are float32): bf16, f16, or f32 for checking
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32"])]
+    precision: String,
     /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
@@ -76,11 +92,18 @@ pub struct Args {
     vectors: When,
 }
 
-/// What `--target` takes.
-pub fn target_names() -> clap::builder::PossibleValuesParser {
-    let host = std::iter::once(clap::builder::PossibleValue::new("host").help("every x86-64 level below"));
-    let named = TARGETS.iter().map(|t| clap::builder::PossibleValue::new(t.name).help(t.about));
-    clap::builder::PossibleValuesParser::new(host.chain(named).collect::<Vec<_>>())
+/// `--target`: words that [`resolve`] knows, joined by commas.
+fn target_words(text: &str) -> Result<String, String> {
+    let known = || std::iter::once("host").chain(TARGETS.iter().chain(GPU_TARGETS).map(|t| t.name));
+    for word in text.split(',') {
+        if !known().any(|k| k == word) {
+            return Err(format!("no target \"{word}\"; there are {}", known().collect::<Vec<_>>().join(", ")));
+        }
+    }
+    match resolve(text) {
+        Some(_) => Ok(text.to_string()),
+        None => Err("a target is named twice".to_string()),
+    }
 }
 
 /// Compiles.
@@ -104,7 +127,11 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         pipeline: args.pipeline.clone(),
         weights: args.weights.clone(),
         seed: args.seed,
+        formula: args.formula.clone(),
+        hollow: args.hollow,
+        cubin: args.cubin,
         targets,
+        precision: Storage::parse(&args.precision).unwrap_or_default(),
         plan: args.plan.clone(),
         tuned,
         gelu: if args.gelu == Gelu::Fast.as_str() { Gelu::Fast } else { Gelu::Accurate },

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use mnx_artifact::{Bundle, BundleError};
 
-use crate::explain::{Explanation, Machine, html, table};
+use mnx_plan::target::GPU_TARGETS;
+
+use crate::emit::{assemble, has_ptxas};
+use crate::explain::{Explanation, Machine, gpu, html, table};
 use crate::files::{check_output, write, write_or_emit};
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
 use crate::runner::Runner;
@@ -81,25 +84,58 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         let Some(r) = report.roofline.filter(|r| r.flops_per_s > 0.0 && r.bytes_per_s > 0.0) else {
             return Err(Failure::user("mnxc-0503", args.bundle.display(), "`mnx bench` gave no roofline of this machine"));
         };
-        let machine = Machine { flops_per_s: r.flops_per_s, bytes_per_s: r.bytes_per_s, measured: true };
+        let machine = Machine { gpu: None, flops_per_s: r.flops_per_s, bytes_per_s: r.bytes_per_s, measured: true };
         Explanation::new(&bundle, program(&report.isa)?, machine, Some(&report))
     } else {
-        let machine =
-            Machine { flops_per_s: args.gflops.unwrap_or(350.0) * 1e9, bytes_per_s: args.gbs.unwrap_or(25.0) * 1e9, measured: false };
         let first = || Failure::user("mnxc-0504", args.bundle.display(), "the bundle holds no program");
         let program = chosen.or(programs.first()).ok_or_else(first)?;
+        let chip = GPU_TARGETS.iter().find(|t| t.name == program.target).and_then(|t| t.gpu);
+        let machine = match chip {
+            Some(chip) => Machine::of_gpu(chip),
+            None => Machine {
+                gpu: None,
+                flops_per_s: args.gflops.unwrap_or(350.0) * 1e9,
+                bytes_per_s: args.gbs.unwrap_or(25.0) * 1e9,
+                measured: false,
+            },
+        };
         Explanation::new(&bundle, program, machine, None)
     };
+    let occupied = occupied(&bundle, &explanation.target, voice)?;
     if let Some(path) = &args.html {
         write(path, html::page(&explanation).as_bytes())?;
     }
     if let Some(path) = &args.json {
-        write_or_emit(Some(path), format!("{:#}\n", table::json(&explanation)).as_bytes())?;
+        write_or_emit(Some(path), format!("{:#}\n", with_resources(table::json(&explanation), &occupied)).as_bytes())?;
     }
     if args.json.as_deref() == Some(stdout) {
         return Ok(());
     }
-    emit(&table::text(&explanation))
+    let mut text = table::text(&explanation);
+    if !occupied.is_empty() {
+        text.push_str(&format!("\nkernels, as ptxas assembles them for {}:\n{}", explanation.target, gpu::text(&occupied)));
+    }
+    emit(&text)
+}
+
+fn with_resources(mut json: serde_json::Value, occupied: &[gpu::Occupied]) -> serde_json::Value {
+    if !occupied.is_empty() {
+        json["kernels"] = gpu::json(occupied);
+    }
+    json
+}
+
+/// What the kernels of a GPU program take, where ptxas is at hand.
+fn occupied(bundle: &Bundle, target: &str, voice: Voice) -> Outcome<Vec<gpu::Occupied>> {
+    let programs = &bundle.manifest().programs;
+    let known = GPU_TARGETS.iter().find(|t| t.name == target).and_then(|t| t.gpu);
+    let (Some(known), Some(index)) = (known, programs.iter().position(|p| p.target == target)) else { return Ok(Vec::new()) };
+    if !has_ptxas() {
+        voice.note("no ptxas at hand: registers, spills and occupancy are not shown (scripts/get-ptxas.sh fetches it)");
+        return Ok(Vec::new());
+    }
+    let (_, resources) = assemble(bundle.code(index), target)?;
+    Ok(gpu::occupied(&programs[index], &known, &resources))
 }
 
 /// Why a bundle cannot be explained.

@@ -6,7 +6,7 @@ use mnx_passes::PASSES;
 use mnx_passes::pipelines::NAMES;
 use mnx_passes::registry::WEIGHT_PASSES;
 use mnx_plan::strategy::STRATEGIES;
-use mnx_plan::target::TARGETS;
+use mnx_plan::target::{GPU_TARGETS, TARGETS};
 use serde_json::{Value, json};
 
 use crate::report::{Outcome, emit};
@@ -146,5 +146,19 @@ fn targets() -> Vec<Row> {
         details: Vec::new(),
         json: json!({"name": "host", "about": "every x86-64 level, chosen at run time", "stands_for": all}),
     });
+    rows.extend(GPU_TARGETS.iter().filter_map(|t| t.gpu.map(|g| (t, g))).map(|(t, g)| {
+        let dots = |v: [u32; 2]| format!("{}.{}", v[0], v[1]);
+        let later = if g.exact { "no other" } else { "later" };
+        Row {
+            name: t.name.to_string(),
+            about: t.about.to_string(),
+            details: vec![
+                format!("compute capability {} and {later}, PTX {}", dots(g.compute), dots(g.ptx)),
+                format!("{} KiB of shared memory per block; predictions are for {}", g.shared_block >> 10, g.chip),
+            ],
+            json: json!({"name": t.name, "about": t.about, "compute": dots(g.compute), "exact": g.exact, "ptx": dots(g.ptx),
+                "shared_bytes_per_block": g.shared_block, "chip": g.chip}),
+        }
+    }));
     rows
 }

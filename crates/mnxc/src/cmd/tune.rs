@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
 use mnx_plan::knobs::knobs;
-use mnx_plan::target::resolve;
+use mnx_plan::target::{TARGETS, resolve};
 
 use crate::cli::Extents;
-use crate::cmd::compile::target_names;
 use crate::driver::Request;
 use crate::explain::table::columns;
 use crate::files::check_output;
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Code to tune: host (the level this machine runs) or one level
-    #[arg(long, default_value = "host", value_parser = target_names())]
+    #[arg(long, default_value = "host", value_parser = cpu_names())]
     target: String,
     /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
@@ -87,6 +87,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What `--target` takes: candidates are measured on this machine's CPU.
+fn cpu_names() -> clap::builder::PossibleValuesParser {
+    let host = std::iter::once(clap::builder::PossibleValue::new("host").help("every x86-64 level below"));
+    let named = TARGETS.iter().map(|t| clap::builder::PossibleValue::new(t.name).help(t.about));
+    clap::builder::PossibleValuesParser::new(host.chain(named).collect::<Vec<_>>())
+}
+
 /// Tunes and writes the file.
 ///
 /// # Errors
@@ -111,6 +118,10 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         weights: args.weights.clone(),
         seed,
         targets,
+        formula: None,
+        hollow: false,
+        cubin: false,
+        precision: Storage::F32,
         plan: None,
         tuned: None,
         gelu: Gelu::Accurate,

@@ -3,11 +3,13 @@
 //! Floor of a dispatch: the larger of its arithmetic at the machine's FMA peak and its bytes at the machine's copy bandwidth, where
 //! a GELU counts as the vector instructions it takes and every buffer moves once. Floors add up to the network's.
 
+pub mod gpu;
 pub mod html;
 pub mod table;
 
 use mnx_artifact::{Bundle, Command, Cost, Program};
 use mnx_plan::kernel::Gelu;
+use mnx_plan::target::Gpu;
 
 use crate::bundle::strategy_of;
 use crate::runner::Report;
@@ -18,15 +20,51 @@ pub const GELU_INSTRUCTIONS: [f64; 2] = [14.0, 10.0];
 /// What starting a launch and waiting for its threads takes, in seconds; only the prediction knows it, the floor does not.
 pub const LAUNCH_SECONDS: f64 = 5e-6;
 
-/// A machine as two rates.
+/// What starting a launch within a captured graph takes on a GPU, in seconds; the prediction alone knows it.
+pub const GPU_LAUNCH_SECONDS: f64 = 2e-6;
+
+/// How many times faster than its memory a GPU's second-level cache is, for tensors that fit half of it.
+const CACHE_SPEED: f64 = 2.5;
+
+/// A machine as two rates; a GPU's tensor cores and caches beside them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Machine {
+    /// The GPU that the rates are of.
+    pub gpu: Option<Gpu>,
     /// Floating-point operations per second of multiply-adds (two each).
     pub flops_per_s: f64,
     /// Bytes read plus written per second.
     pub bytes_per_s: f64,
     /// Whether the rates were measured, not stated.
     pub measured: bool,
+}
+
+impl Machine {
+    /// The chip that a GPU target's predictions are made for.
+    pub fn of_gpu(gpu: Gpu) -> Self {
+        Self { gpu: Some(gpu), flops_per_s: 2.0 * gpu.lane_rate, bytes_per_s: gpu.memory_rate, measured: false }
+    }
+
+    fn launch_s(&self) -> f64 {
+        if self.gpu.is_some() { GPU_LAUNCH_SECONDS } else { LAUNCH_SECONDS }
+    }
+
+    /// Seconds of arithmetic and of memory that a launch takes at least. An instruction of a GELU takes the place of a multiply-add, that is of two
+    /// operations per lane. On a GPU, products of 16-bit matrices run on tensor cores, beside the other lanes.
+    fn seconds(&self, strategy: &str, cost: Cost, gelu: f64, tensor: bool) -> (f64, f64) {
+        let gelus = 2.0 * gelu * cost.gelus as f64;
+        let Some(gpu) = self.gpu else {
+            return ((cost.flops as f64 + gelus) / self.flops_per_s, cost.bytes as f64 / self.bytes_per_s);
+        };
+        let products = cost.flops as f64;
+        let compute = if tensor && matches!(strategy, "gpu.mlp" | "gpu.gemm") {
+            (products / gpu.tensor_rate).max(gelus / self.flops_per_s)
+        } else {
+            (products + gelus) / self.flops_per_s
+        };
+        let cached = if cost.bytes < gpu.l2 as u64 / 2 { CACHE_SPEED } else { 1.0 };
+        (compute, cost.bytes as f64 / (cached * gpu.memory_rate))
+    }
 }
 
 /// Which ceiling a dispatch meets first.
@@ -127,6 +165,7 @@ impl Explanation {
     /// Explains a program of a bundle.
     pub fn new(bundle: &Bundle, program: &Program, machine: Machine, report: Option<&Report>) -> Self {
         let manifest = bundle.manifest();
+        let gelu_instructions = GELU_INSTRUCTIONS[usize::from(manifest.gelu == Gelu::Fast.as_str())];
         let mut rows: Vec<Row> = Vec::new();
         for command in &program.commands {
             let (name, strategy, cost) = match command {
@@ -136,11 +175,11 @@ impl Explanation {
                 Command::Fill { dst, .. } => ("(fill)", "fill", Cost { bytes: dst.bytes, ..Cost::default() }),
                 Command::Copy { src, .. } => ("(copy)", "copy", Cost { bytes: src.bytes.saturating_mul(2), ..Cost::default() }),
             };
-            add(&mut rows, name, strategy, cost);
+            let tensor = program.precision != "f32";
+            let (compute_s, memory_s) = machine.seconds(strategy, cost, gelu_instructions, tensor);
+            add(&mut rows, name, strategy, cost, (compute_s, memory_s, machine.launch_s()));
         }
-        let gelu_instructions = GELU_INSTRUCTIONS[usize::from(manifest.gelu == Gelu::Fast.as_str())];
         for row in &mut rows {
-            floor(row, &machine, gelu_instructions);
             row.measured_s = report.and_then(|r| r.dispatches.iter().find(|t| t.dispatch == row.name)).map(|t| t.median_s);
         }
         let total = total(&rows, report.map(|r| r.median_s));
@@ -167,8 +206,15 @@ impl Explanation {
     }
 }
 
+impl Explanation {
+    /// What the prediction adds for each launch.
+    pub fn launch_s(&self) -> f64 {
+        self.machine.launch_s()
+    }
+}
+
 /// Adds a launch to its dispatch's row.
-fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost) {
+fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost, (compute_s, memory_s, launch_s): (f64, f64, f64)) {
     let at = rows.iter().position(|r| r.name == name).unwrap_or_else(|| {
         rows.push(Row {
             name: name.to_string(),
@@ -185,6 +231,10 @@ fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost) {
     });
     let row = &mut rows[at];
     row.launches += 1;
+    row.compute_s += compute_s;
+    row.memory_s += memory_s;
+    row.floor_s += compute_s.max(memory_s);
+    row.predicted_s += compute_s.max(memory_s) + launch_s;
     row.cost.flops = row.cost.flops.saturating_add(cost.flops);
     row.cost.bytes = row.cost.bytes.saturating_add(cost.bytes);
     row.cost.gelus = row.cost.gelus.saturating_add(cost.gelus);
@@ -194,14 +244,6 @@ fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost) {
         }
         row.strategy.push_str(strategy);
     }
-}
-
-/// An instruction of a GELU takes the place of a multiply-add, that is of two operations per lane.
-fn floor(row: &mut Row, machine: &Machine, gelu: f64) {
-    row.compute_s = (row.cost.flops as f64 + 2.0 * gelu * row.cost.gelus as f64) / machine.flops_per_s;
-    row.memory_s = row.cost.bytes as f64 / machine.bytes_per_s;
-    row.floor_s = row.compute_s.max(row.memory_s);
-    row.predicted_s = row.floor_s + LAUNCH_SECONDS * row.launches as f64;
 }
 
 fn total(rows: &[Row], measured_s: Option<f64>) -> Row {
@@ -236,12 +278,15 @@ mod tests {
 
     #[test]
     fn floors_are_the_slower_ceiling_and_add_up() {
-        let machine = Machine { flops_per_s: 1e9, bytes_per_s: 1e8, measured: false };
+        let machine = Machine { gpu: None, flops_per_s: 1e9, bytes_per_s: 1e8, measured: false };
         let mut rows = Vec::new();
-        add(&mut rows, "a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
-        add(&mut rows, "b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
-        add(&mut rows, "b", "merge.stats", Cost { flops: 10, bytes: 100, gelus: 0 });
-        rows.iter_mut().for_each(|r| floor(r, &machine, 14.0));
+        let mut put = |name: &str, strategy: &str, cost: Cost| {
+            let (c, m) = machine.seconds(strategy, cost, 14.0, false);
+            add(&mut rows, name, strategy, cost, (c, m, LAUNCH_SECONDS));
+        };
+        put("a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
+        put("b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
+        put("b", "merge.stats", Cost { flops: 10, bytes: 100, gelus: 0 });
         assert_eq!(
             rows.iter().map(|r| (r.strategy.as_str(), r.launches)).collect::<Vec<_>>(),
             [("mlp.tile", 1), ("depthwise.ring + merge.stats", 2)]
@@ -253,6 +298,13 @@ mod tests {
         assert!(close(all.floor_s, 1.44e-5) && close(all.percent().unwrap(), 50.0));
         assert!(close(all.predicted_s, all.floor_s + 3.0 * LAUNCH_SECONDS));
         assert_eq!(all.bound(), Bound::Memory);
+        // On a GPU matrices are multiplied beside the GELUs, and what fits the cache moves faster.
+        let h100 = Machine::of_gpu(mnx_plan::target::GPU_TARGETS.iter().find(|t| t.name == "sm_90a").unwrap().gpu.unwrap());
+        let cost = Cost { flops: 1_000_000_000, bytes: 1 << 30, gelus: 0 };
+        let (tensor, memory) = h100.seconds("gpu.mlp", cost, 14.0, true);
+        assert!(close(tensor, 1e9 / 500e12) && close(memory, f64::from(1 << 30) / 3e12));
+        assert!(close(h100.seconds("gpu.mlp", cost, 14.0, false).0, 1e9 / 67e12));
+        assert!(close(h100.seconds("gpu.mlp", Cost { bytes: 3_000_000, ..cost }, 14.0, true).1, 4e-7));
         assert_eq!(rows[0].percent(), None);
     }
 }

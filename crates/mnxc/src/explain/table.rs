@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Explanation, LAUNCH_SECONDS, Row};
+use super::{Explanation, Row};
 
 /// A number of bytes in MiB.
 pub fn mib(bytes: u64) -> f64 {
@@ -31,6 +31,16 @@ pub fn text(e: &Explanation) -> String {
 
 /// The machine that floors are drawn with, in one line.
 pub fn machine(e: &Explanation) -> String {
+    if let Some(gpu) = e.machine.gpu {
+        return format!(
+            "floor by the data sheet of {}: {:.0} TFLOP/s of float32 multiply-adds, {:.0} by tensor cores, {:.2} TB/s; a GELU is {:.0} instructions; nothing here is measured",
+            gpu.chip,
+            e.machine.flops_per_s / 1e12,
+            gpu.tensor_rate / 1e12,
+            gpu.memory_rate / 1e12,
+            e.gelu_instructions
+        );
+    }
     let what =
         if e.machine.measured { "this machine, measured now" } else { "a nominal machine (--gflops, --gbs; --measure for this one)" };
     format!(
@@ -50,7 +60,7 @@ pub fn summary(e: &Explanation) -> Vec<String> {
         t.compute_s * 1e3,
         t.memory_s * 1e3,
         t.predicted_s * 1e3,
-        LAUNCH_SECONDS * 1e6,
+        e.launch_s() * 1e6,
         t.launches
     )];
     if let Some(s) = t.measured_s.filter(|_| t.floor_s > 0.0) {
@@ -59,12 +69,8 @@ pub fn summary(e: &Explanation) -> Vec<String> {
     }
     let m = &e.memory;
     let threads = e.threads.map_or(String::new(), |n| format!(" x {n} threads"));
-    let mut line = format!(
-        "memory by the plan: arena {:.1} MiB, scratch {:.2} MiB{threads}, weights {:.1} MiB",
-        mib(m.arena),
-        mib(m.scratch),
-        mib(m.weights)
-    );
+    let scratch = if e.machine.gpu.is_some() { String::new() } else { format!("scratch {:.2} MiB{threads}, ", mib(m.scratch)) };
+    let mut line = format!("memory by the plan: arena {:.1} MiB, {scratch}weights {:.1} MiB", mib(m.arena), mib(m.weights));
     if let (Some(peak), Some(n)) = (m.peak, e.threads) {
         let planned = m.arena + m.scratch * n as u64 + m.weights;
         line.push_str(&format!("; together {:.1} MiB; measured peak {:.1} MiB resident", mib(planned), mib(peak)));
@@ -118,7 +124,7 @@ pub fn json(e: &Explanation) -> Value {
         "model": e.model, "patch": e.patch, "target": e.target, "threads": e.threads, "runs": e.runs,
         "machine": {
             "measured": e.machine.measured, "flops_per_s": e.machine.flops_per_s, "bytes_per_s": e.machine.bytes_per_s,
-            "gelu_instructions": e.gelu_instructions, "launch_s": LAUNCH_SECONDS,
+            "gelu_instructions": e.gelu_instructions, "launch_s": e.launch_s(),
         },
         "memory": {
             "arena_bytes": e.memory.arena, "scratch_bytes_per_thread": e.memory.scratch, "weights_bytes": e.memory.weights,

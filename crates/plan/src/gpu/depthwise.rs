@@ -1,9 +1,23 @@
 //! Depthwise convolution on a GPU: a workgroup holds a tile of output voxels of a block of channels and walks along depth.
+//!
+//! Every staged input plane is read once, for all the output planes it takes part in: a thread holds a set of sums per open output plane and
+//! moves the sets on by one per step. Strided and transposed convolutions differ only in how many planes a step brings and finishes, and in which taps
+//! meet which outputs ([`Depthwise::walk`], [`Depthwise::rows`], [`Depthwise::columns`]).
+
+mod choose;
+mod layout;
+mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use super::{Family, Geometry, Storage};
 use crate::args::Arg;
 use crate::kernel::{Depthwise as Conv, voxels};
 use crate::target::Gpu;
+
+pub use layout::{Layout, PIECE};
+pub use sweep::{Read, Use, Walk};
 
 /// `conv` (its channels padded, its host tile unused), with the result in `storage` and its statistics of the unrounded values.
 ///
@@ -21,7 +35,8 @@ pub struct Depthwise {
 }
 
 /// How it is cut. Grid: x = spatial tiles (depth slabs outermost, then height, then width), y = channel blocks, z = samples.
-/// A thread computes `run` neighbouring outputs along w of two neighbouring channels, plane after plane.
+/// A thread computes `run` neighbouring outputs along w of two neighbouring channels (of one row; where rows are upsampled, of as many as share an
+/// input row), step after step along depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tile {
     /// Channels per workgroup.
@@ -34,32 +49,30 @@ pub struct Tile {
     pub width: usize,
     /// Outputs along w per thread.
     pub run: usize,
-    /// Input planes in shared memory.
+    /// Steps whose input planes are in shared memory at a time.
     pub stages: usize,
 }
 
 impl Depthwise {
+    /// Spatial tiles along depth, height and width.
+    pub fn tiles(&self) -> [usize; 3] {
+        let [d, h, w] = self.conv.output;
+        [d.div_ceil(self.tile.depth.max(1)), h.div_ceil(self.tile.height.max(1)), w.div_ceil(self.tile.width.max(1))]
+    }
+
     /// Spatial tiles: rows of `partials` per sample.
     pub fn parts(&self) -> usize {
-        let [d, h, w] = self.conv.output;
-        d.div_ceil(self.tile.depth.max(1)) * h.div_ceil(self.tile.height.max(1)) * w.div_ceil(self.tile.width.max(1))
+        self.tiles().iter().product()
+    }
+
+    /// Groups of rows, a thread's rows each, and runs of columns in a tile.
+    pub fn shares(&self) -> [usize; 2] {
+        [self.tile.height / self.conv.axis(1).out_step(), self.tile.width / self.tile.run.max(1)]
     }
 
     /// Threads of a workgroup.
     pub fn threads(&self) -> usize {
-        self.tile.channels / 2 * self.tile.height * (self.tile.width / self.tile.run.max(1))
-    }
-
-    /// Bytes of one staged input plane: the rows and columns that the tile's outputs touch, of the tile's channels.
-    pub fn plane_bytes(&self) -> usize {
-        let [h, w] = [(1, self.tile.height), (2, self.tile.width)].map(|(a, outputs)| self.touched(a, outputs));
-        (h * w * self.tile.channels * self.storage.bytes()).next_multiple_of(128)
-    }
-
-    /// Input positions that `outputs` neighbouring outputs touch along an axis.
-    pub fn touched(&self, axis: usize, outputs: usize) -> usize {
-        let (k, s) = (self.conv.taps[axis], self.conv.stride[axis]);
-        if self.conv.transposed { (outputs + k - 2) / s + 1 + usize::from(s > 1) } else { (outputs - 1) * s + k }
+        self.tile.channels / 2 * self.shares().iter().product::<usize>()
     }
 }
 
@@ -83,7 +96,7 @@ impl Family for Depthwise {
         Geometry {
             grid: [self.parts() as u32, blocks as u32, self.conv.batch as u32],
             block: [self.threads() as u32, 1, 1],
-            shared_bytes: (self.plane_bytes() * self.tile.stages) as u32,
+            shared_bytes: self.layout().bytes as u32,
         }
     }
 
@@ -106,38 +119,33 @@ impl Family for Depthwise {
     }
 
     fn choose(&mut self, gpu: &Gpu) {
-        let [d, h, w] = self.conv.output;
-        let channels = if self.conv.channels.is_multiple_of(32) { 32 } else { 16 };
-        let run = if self.conv.taps[2] <= 3 && w >= 8 { 8 } else { 4 };
-        let width = w.next_multiple_of(run).min(16);
-        let height = h.next_power_of_two().min(8);
-        // A workgroup has whole warps.
-        let height = height.max((32 * run).div_ceil(channels / 2 * width));
-        self.tile = Tile { channels, depth: d, height, width, run, stages: 1 };
-        self.tile.stages = self.least_stages() + 1;
-        while self.geometry().shared_bytes as usize > gpu.shared_block && self.tile.channels > 16 {
-            self.tile.channels = 16;
-            self.tile.height = height.max((32 * run).div_ceil(8 * width));
-        }
-        while self.geometry().shared_bytes as usize > gpu.shared_block && self.tile.height > 1 && self.threads() % 64 == 0 {
-            self.tile.height /= 2;
-        }
-        // Enough workgroups to fill the device twice, but slabs long enough that the halo planes stay few.
-        while self.tile.depth > 4 && (self.geometry().grid.iter().product::<u32>() as usize) < 4 * gpu.sms {
-            self.tile.depth = self.tile.depth.div_ceil(2);
-        }
+        self.tile = self.best(gpu);
     }
 
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
-        if t.depth == 0 || t.height == 0 || t.run == 0 || t.width % t.run != 0 || t.width == 0 {
+        if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || !t.width.is_multiple_of(t.run) {
             return Err(format!("tile {t:?}: width must be a multiple of run, nothing 0"));
         }
-        if t.channels == 0 || t.channels % 16 != 0 || self.conv.channels % t.channels != 0 {
+        if [t.depth, t.height, t.width].iter().any(|&n| n > 4096) || t.run > 16 || t.channels > 2048 {
+            return Err(format!("tile {t:?}: extents up to 4096, run up to 16 and channels up to 2048 expected"));
+        }
+        let [d, h, w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
+        if !t.depth.is_multiple_of(d) || !t.height.is_multiple_of(h) || !t.run.is_multiple_of(w) {
+            return Err(format!("tile {t:?}: depth, height and run must be multiples of the upsampling {:?}", [d, h, w]));
+        }
+        if self.conv.input[1] * self.conv.input[2] * self.conv.channels > i32::MAX as usize {
+            return Err(format!("a plane of {:?} voxels of {} channels has more than 2^31 values", self.conv.input, self.conv.channels));
+        }
+        if t.channels == 0 || !t.channels.is_multiple_of(16) || !self.conv.channels.is_multiple_of(t.channels) {
             return Err(format!("{} channels per workgroup must divide {} and be a multiple of 16", t.channels, self.conv.channels));
         }
-        if t.stages < self.least_stages() {
-            return Err(format!("{} planes in shared memory, at least {} are needed", t.stages, self.least_stages()));
+        if !(2..=8).contains(&t.stages) || (self.conv.stem.is_some() && t.stages != 2) {
+            return Err(format!("planes of {} steps in shared memory; 2 to 8 can be, with a recomputed stem 2", t.stages));
+        }
+        if self.registers() > self.register_limit() {
+            let (have, want) = (self.register_limit(), self.registers());
+            return Err(format!("{want} registers per thread, {have} are there for {} threads", self.threads()));
         }
         Ok(())
     }
@@ -148,18 +156,5 @@ impl Family for Depthwise {
 
     fn work(&self) -> (u64, u64) {
         (crate::cost::depthwise(&self.conv), 0)
-    }
-}
-
-impl Depthwise {
-    /// Planes that must stand in shared memory at once: one where outputs of several planes are summed side by side (stride 1), else all
-    /// that one output plane reads.
-    pub fn least_stages(&self) -> usize {
-        if self.streamed() { 1 } else { self.touched(0, 1) }
-    }
-
-    /// Whether each input plane is read once, for all the output planes it takes part in.
-    pub fn streamed(&self) -> bool {
-        !self.conv.transposed && self.conv.stride == [1; 3]
     }
 }

@@ -232,7 +232,7 @@ impl Lowering {
             folded,
             gelu: Some(k.gelu),
             squares: k.grn == Grn::Partials,
-            epilogue: Epilogue::STORE,
+            epilogue: Epilogue { store: k.grn != Grn::Partials, ..Epilogue::STORE },
             storage,
             tile: Default::default(),
         };

@@ -76,7 +76,7 @@ impl GlobalWatch {
             }
             let new = if write {
                 let known = writer == NOBODY || writer == me || writes == mask;
-                known.then(|| me | reader << 28 | (if writer == me { writes | mask } else { mask }) << 56 | reads << 60)
+                known.then_some(me | reader << 28 | (if writer == me { writes | mask } else { mask }) << 56 | reads << 60)
             } else {
                 let next = if reader == NOBODY || reader == me {
                     Some((me, reads | mask))

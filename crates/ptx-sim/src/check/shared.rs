@@ -5,8 +5,10 @@
 
 /// A reader or writer that stands for several lanes.
 const MANY: u8 = 0xff;
-/// A writer that used an atomic.
-const ATOMIC: u8 = 0xfe;
+/// Beside a writer's lane: it used an atomic.
+const ATOMIC: u8 = 0x40;
+/// Atomics of several lanes.
+const ATOMIC_MANY: u8 = 0x7f;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Cell {
@@ -97,10 +99,17 @@ impl SharedWatch {
     }
 
     /// Records an access of `width` aligned bytes and says what is wrong with it.
+    #[inline]
     pub(crate) fn touch(&mut self, at: usize, width: usize, warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
         let mut worst = None;
         let (now, start) = (self.now, self.start);
         let synced = &self.synced[warp];
+        if width == 4 && self.uniform[at / 4] {
+            let cell = &mut self.cells[at];
+            let p = judge(cell, start, synced, warp, lane, kind);
+            record(cell, now, start, synced, warp, lane, kind);
+            return p;
+        }
         if width >= 4 {
             for word in at / 4..(at + width) / 4 {
                 if self.uniform[word] {
@@ -124,6 +133,44 @@ impl SharedWatch {
             record(cell, now, start, synced_of(&self.synced, warp), warp, lane, kind);
         }
         worst
+    }
+
+    /// A load of one element by each lane of `mask`, at its address plus `step`; what is wrong, by lane and address.
+    pub(crate) fn read_lanes(&mut self, a: &[u64; 32], mask: u32, step: u64, width: usize, warp: usize) -> Vec<(usize, u64, Problem)> {
+        let mut found = Vec::new();
+        let full = self.synced[warp].iter().take(self.synced.len()).copied().min().unwrap_or(0);
+        for (lane, &address) in a.iter().enumerate() {
+            if mask >> lane & 1 == 0 {
+                continue;
+            }
+            let at = address + step;
+            let word = at as usize / 4;
+            if width == 4 && self.uniform[word] {
+                // The usual case: written before a barrier of the whole CTA or by this lane, and earlier readers need no second look.
+                let cell = &mut self.cells[4 * word];
+                let known = cell.written >= self.start && (cell.written < full || wrote_itself(cell, warp, lane));
+                let keep = if cell.read < full {
+                    Some(0)
+                } else if cell.read == self.now {
+                    Some(cell.readers)
+                } else if cell.readers == 1 << warp {
+                    Some(if cell.read < self.synced[warp][warp] { 0 } else { 1 << warp })
+                } else {
+                    None
+                };
+                if let (0, true, Some(keep)) = (cell.pending, known, keep) {
+                    let alone = keep == 0 || (keep == 1 << warp && usize::from(cell.reader_lane) == lane);
+                    cell.reader_lane = if alone { lane as u8 } else { MANY };
+                    cell.readers = keep | 1 << warp;
+                    cell.read = self.now;
+                    continue;
+                }
+            }
+            if let Some(p) = self.touch(at as usize, width, warp, lane, Touch::Read) {
+                found.push((lane, at, p));
+            }
+        }
+        found
     }
 
     fn split(&mut self, word: usize) {
@@ -166,6 +213,11 @@ fn synced_of(all: &[[u32; 32]], warp: usize) -> &[u32; 32] {
 }
 
 #[inline(always)]
+fn wrote_itself(c: &Cell, warp: usize, lane: usize) -> bool {
+    usize::from(c.writer_warp) == warp && usize::from(c.writer_lane & !ATOMIC) == lane
+}
+
+#[inline(always)]
 fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
     if c.pending > 0 {
         return Some(Problem::Pending);
@@ -173,8 +225,8 @@ fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kin
     let has_write = c.written >= start;
     if has_write {
         let w = usize::from(c.writer_warp);
-        let ordered = c.written < synced[w] || (w == warp && usize::from(c.writer_lane) == lane);
-        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane == ATOMIC);
+        let ordered = c.written < synced[w] || wrote_itself(c, warp, lane);
+        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane & ATOMIC != 0);
         if !ordered && !harmless {
             let lane = (c.writer_lane < 32).then_some(c.writer_lane);
             return Some(Problem::Race { warp: c.writer_warp, lane, wrote: true });
@@ -198,9 +250,15 @@ fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kin
 #[inline(always)]
 fn record(c: &mut Cell, now: u32, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) {
     if kind != Touch::Read {
+        // Atomics of other lanes that no barrier orders before this one stay in mind: nobody may read plainly what they left.
+        let alone = c.written < start || c.written < synced[usize::from(c.writer_warp)] || wrote_itself(c, warp, lane);
+        c.writer_lane = match (kind == Touch::Atomic, alone) {
+            (false, _) => lane as u8,
+            (true, true) => ATOMIC | lane as u8,
+            (true, false) => ATOMIC_MANY,
+        };
         c.written = now;
         c.writer_warp = warp as u8;
-        c.writer_lane = if kind == Touch::Atomic { ATOMIC } else { lane as u8 };
         c.read = 0;
         c.readers = 0;
         return;

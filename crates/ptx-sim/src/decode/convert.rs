@@ -12,13 +12,14 @@ use crate::ty::Ty;
 
 impl Decoder<'_> {
     pub(super) fn cvt(&mut self, m: &Mnemonic<'_>, ops: &[Operand]) -> Result<bool> {
-        m.allow(&["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu"])?;
+        m.allow(&["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu", "satfinite"])?;
         let &[to, from] = m.types() else { return Err("expected two types".into()) };
         if let [d, a, b] = ops {
             return self.cvt_pack(m, to, from, d, a, b);
         }
         let [d, a] = ops else { return Err("expected two operands".into()) };
         let (rounding, ftz, sat, relu) = (m.rounding(), m.has("ftz"), m.has("sat"), m.has("relu"));
+        let satfinite = m.has("satfinite");
         let a = self.source(a, from, true)?;
         // Integer results may go to a wider register, extended by their own sign.
         let register_bits = self.declared_bits(d, to);
@@ -54,30 +55,41 @@ impl Decoder<'_> {
             (false, true) => {
                 let (bits, signed) = (from.bits(), from.signed());
                 let r = rounding.ok_or("a rounding suffix is missing")?;
-                let narrow = from_double(to, r, false, relu)?;
+                let half = match to {
+                    Ty::F32 | Ty::F64 => None,
+                    Ty::F16 => Some(Half::F16),
+                    Ty::Bf16 => Some(Half::Bf16),
+                    _ => return Ok(false),
+                };
+                if relu || satfinite {
+                    return Ok(false);
+                }
                 Arc::new(move |v, _, _| {
                     let value = widen(v, bits, signed);
-                    match to {
-                        Ty::F32 if sat => u64::from(n::saturate(n::int_to_f32(value, r)).to_bits()),
-                        Ty::F32 => u64::from(n::int_to_f32(value, r).to_bits()),
-                        Ty::F64 => n::int_to_f64(value, r).to_bits(),
-                        // Integers beyond 2^53 exceed both 16-bit formats' precision so far that one rounding through f64 shows only on ties.
-                        _ => narrow(n::int_to_f64(value, Rounding::Rz)),
+                    match half {
+                        Some(ty) if sat => u64::from(n::saturate_half(ty, n::int_to_half(ty, value, r))),
+                        Some(ty) => u64::from(n::int_to_half(ty, value, r)),
+                        None if to == Ty::F32 && sat => u64::from(n::saturate(n::int_to_f32(value, r)).to_bits()),
+                        None if to == Ty::F32 => u64::from(n::int_to_f32(value, r).to_bits()),
+                        None if sat => n::saturate_f64(n::int_to_f64(value, r)).to_bits(),
+                        None => n::int_to_f64(value, r).to_bits(),
                     }
                 })
             }
             (true, false) => {
                 let r = rounding.ok_or("a rounding suffix is missing")?;
-                let (bits, signed, exact) = (to.bits(), to.signed(), to_double(from, ftz)?);
+                let (bits, signed, exact, from_f64) = (to.bits(), to.signed(), to_double(from, ftz)?, from == Ty::F64);
                 Arc::new(move |v, _, _| {
-                    let value = n::float_to_int(exact(v), bits, signed, r);
+                    let x = exact(v);
+                    let value = if x.is_nan() { n::nan_as_int(bits, from_f64) } else { n::float_to_int(x, bits, signed, r) };
                     widen(value, bits, signed) as u64 & mask(register_bits)
                 })
             }
             (false, false) => {
                 let integral = m.parts.iter().any(|p| matches!(*p, "rni" | "rzi" | "rmi" | "rpi"));
                 let r = rounding.unwrap_or(Rounding::Rn);
-                let (exact, narrow) = (to_double(from, ftz)?, from_double(to, if integral { Rounding::Rn } else { r }, sat, relu)?);
+                let (exact, narrow) =
+                    (to_double(from, ftz)?, from_double(to, if integral { Rounding::Rn } else { r }, Finish { sat, relu, satfinite })?);
                 Arc::new(move |v, _, _| {
                     let x = exact(v);
                     let out = narrow(if integral { n::round_to_integral(x, r) } else { x });
@@ -102,13 +114,13 @@ impl Decoder<'_> {
         let d = self.word_out(d)?;
         let r = m.rounding().ok_or("a rounding suffix is missing")?;
         let relu = m.has("relu");
-        if r == Rounding::Rn && !relu {
+        let satfinite = m.has("satfinite");
+        if r == Rounding::Rn && !relu && !satfinite {
             self.emit(Op::Bin(Bin::PackRn(ty), d, a, b));
             return Ok(true);
         }
-        let one = from_double(if ty == Half::Bf16 { Ty::Bf16 } else { Ty::F16 }, r, false, relu)?;
         let lane: Lane = Arc::new(move |a, b, _| {
-            let half = |v: u64| one(f64::from(f32::from_bits(v as u32)));
+            let half = |v: u64| u64::from(n::f32_to_half(ty, f32::from_bits(v as u32), r, relu, satfinite));
             half(a) << 16 | half(b)
         });
         self.lane(lane, Reg::W(d), [Some(Reg::W(a)), Some(Reg::W(b)), None])
@@ -160,25 +172,32 @@ fn to_double(from: Ty, ftz: bool) -> Result<fn(u64) -> f64> {
     })
 }
 
+/// What a conversion does with its result.
+#[derive(Clone, Copy)]
+struct Finish {
+    sat: bool,
+    relu: bool,
+    satfinite: bool,
+}
+
 /// One rounding from f64 to the bits of `to`.
-fn from_double(to: Ty, r: Rounding, sat: bool, relu: bool) -> Result<Box<dyn Fn(f64) -> u64 + Send + Sync>> {
-    let clamp = move |x: f64| {
-        if sat && x.is_nan() {
-            0.0
-        } else if sat {
-            x.clamp(0.0, 1.0)
-        } else if relu && x < 0.0 {
-            0.0
-        } else {
-            x
-        }
+fn from_double(to: Ty, r: Rounding, finish: Finish) -> Result<Box<dyn Fn(f64) -> u64 + Send + Sync>> {
+    let Finish { sat, relu, satfinite } = finish;
+    if relu && !matches!(to, Ty::F16 | Ty::Bf16 | Ty::Tf32) || satfinite && !matches!(to, Ty::F16 | Ty::Bf16 | Ty::Tf32) {
+        return Err("`.relu` and `.satfinite` are for f16, bf16 and tf32".into());
+    }
+    let half = move |ty: Half, x: f64| {
+        let bits = n::finish_half(ty, n::f64_to_half(ty, x, r), relu, satfinite);
+        u64::from(if sat { n::saturate_half(ty, bits) } else { bits })
     };
     Ok(match to {
-        Ty::F32 => Box::new(move |x| u64::from(n::f64_to_f32(clamp(x), r).to_bits())),
-        Ty::F64 => Box::new(move |x| clamp(x).to_bits()),
-        Ty::F16 => Box::new(move |x| u64::from(n::f64_to_half(Half::F16, clamp(x), r))),
-        Ty::Bf16 => Box::new(move |x| u64::from(n::f64_to_half(Half::Bf16, clamp(x), r))),
-        Ty::Tf32 => Box::new(move |x| u64::from(n::f32_to_tf32(clamp(x) as f32, r))),
+        Ty::F32 if sat => Box::new(move |x| u64::from(n::saturate(n::f64_to_f32(x, r)).to_bits())),
+        Ty::F32 => Box::new(move |x| u64::from(n::f64_to_f32(x, r).to_bits())),
+        Ty::F64 if sat => Box::new(|x| n::saturate_f64(x).to_bits()),
+        Ty::F64 => Box::new(f64::to_bits),
+        Ty::F16 => Box::new(move |x| half(Half::F16, x)),
+        Ty::Bf16 => Box::new(move |x| half(Half::Bf16, x)),
+        Ty::Tf32 => Box::new(move |x| u64::from(n::finish_tf32(n::f32_to_tf32(x as f32, r), relu, satfinite))),
         _ => return Err(format!("conversion to {to:?} is not simulated")),
     })
 }

@@ -108,7 +108,6 @@ impl Decoder<'_> {
         let FloatMode { rounding: r, ftz, sat } = mode;
         let (approx, nan) = (m.has("approx"), m.has("NaN"));
         let flushed = move |v: u64| if ftz { n::flush(f(v)) } else { f(v) };
-        let done = move |v: f32| b(if sat { n::saturate(v) } else { v });
         let lane: Lane = match m.base {
             "add" => Arc::new(move |x, y, _| b(n::add_f32(f(x), f(y), r, ftz, sat))),
             "sub" => Arc::new(move |x, y, _| b(n::add_f32(f(x), -f(y), r, ftz, sat))),
@@ -121,7 +120,8 @@ impl Decoder<'_> {
             "abs" => Arc::new(move |x, _, _| b(flushed(x & 0x7fff_ffff))),
             "neg" => Arc::new(move |x, _, _| b(flushed(x ^ 0x8000_0000))),
             "copysign" => Arc::new(|x, y, _| (y & 0x7fff_ffff) | (x & 0x8000_0000)),
-            "div" if approx || m.has("full") => Arc::new(move |x, y, _| done(n::div_approx(f(x), f(y), ftz))),
+            "div" if approx => Arc::new(move |x, y, _| b(n::div_approx(f(x), f(y), ftz))),
+            "div" if m.has("full") => Arc::new(move |x, y, _| b(n::div_full(f(x), f(y), ftz))),
             "div" => Arc::new(move |x, y, _| b(n::div_f32(f(x), f(y), r, ftz))),
             "sqrt" if approx => Arc::new(move |x, _, _| b(n::sqrt_approx(f(x), ftz))),
             "sqrt" => Arc::new(move |x, _, _| b(n::sqrt_f32(f(x), r, ftz))),
@@ -139,15 +139,14 @@ impl Decoder<'_> {
     }
 
     fn double_precision(&mut self, m: &Mnemonic<'_>, r: Rounding, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
-        let nearest = r == Rounding::Rn;
         let lane: Lane = match m.base {
             "add" => Arc::new(move |x, y, _| n::add_f64(g(x), g(y), r).to_bits()),
             "sub" => Arc::new(move |x, y, _| n::add_f64(g(x), -g(y), r).to_bits()),
             "mul" => Arc::new(move |x, y, _| n::mul_f64(g(x), g(y), r).to_bits()),
             "fma" | "mad" => Arc::new(move |x, y, z| n::fma_f64(g(x), g(y), g(z), r).to_bits()),
-            "div" if nearest => Arc::new(|x, y, _| (g(x) / g(y)).to_bits()),
-            "sqrt" if nearest => Arc::new(|x, _, _| g(x).sqrt().to_bits()),
-            "rcp" if nearest => Arc::new(|x, _, _| (1.0 / g(x)).to_bits()),
+            "div" => Arc::new(move |x, y, _| n::div_f64(g(x), g(y), r).to_bits()),
+            "sqrt" => Arc::new(move |x, _, _| n::sqrt_f64(g(x), r).to_bits()),
+            "rcp" => Arc::new(move |x, _, _| n::rcp_f64(g(x), r).to_bits()),
             "rsqrt" => Arc::new(|x, _, _| (1.0 / g(x).sqrt()).to_bits()),
             "min" => Arc::new(|x, y, _| if g(x).is_nan() || less(g(y), g(x)) { y } else { x }),
             "max" => Arc::new(|x, y, _| if g(x).is_nan() || less(g(x), g(y)) { y } else { x }),
@@ -160,11 +159,9 @@ impl Decoder<'_> {
     }
 
     fn half(&mut self, m: &Mnemonic<'_>, ty: Half, packed: bool, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
-        if m.has("ftz") || m.has("sat") {
-            return Err("`.ftz` and `.sat` on 16-bit floats are not simulated".into());
-        }
-        let (relu, nan) = (m.has("relu"), m.has("NaN"));
-        if let (true, false, Reg::W(d), Some(Reg::W(a)), Some(Reg::W(b))) = (packed, relu, d, s[0], s[1]) {
+        let (relu, nan, ftz, sat) = (m.has("relu"), m.has("NaN"), m.has("ftz"), m.has("sat"));
+        let plain = !(relu || ftz || sat);
+        if let (true, true, Reg::W(d), Some(Reg::W(a)), Some(Reg::W(b))) = (packed, plain, d, s[0], s[1]) {
             let op = match (m.base, s[2]) {
                 ("add", None) => Some(Op::Bin(Bin::AddH2(ty), d, a, b)),
                 ("mul", None) => Some(Op::Bin(Bin::MulH2(ty), d, a, b)),
@@ -176,19 +173,25 @@ impl Decoder<'_> {
                 return Ok(true);
             }
         }
-        let lane = match m.base {
-            "add" => halves(packed, move |x, y, _| n::add_half(ty, x, y)),
-            "sub" => halves(packed, move |x, y, _| n::add_half(ty, x, y ^ 0x8000)),
-            "mul" => halves(packed, move |x, y, _| n::mul_half(ty, x, y)),
-            "fma" => halves(packed, move |x, y, z| n::fma_half(ty, x, y, z, relu)),
-            "min" => halves(packed, move |x, y, _| n::min_max_half(ty, x, y, false, nan)),
-            "max" => halves(packed, move |x, y, _| n::min_max_half(ty, x, y, true, nan)),
-            "abs" => halves(packed, |x, _, _| x & 0x7fff),
-            "neg" => halves(packed, |x, _, _| x ^ 0x8000),
-            "tanh" => halves(packed, move |x, _, _| n::tanh_half(ty, x)),
-            "ex2" => halves(packed, move |x, _, _| n::ex2_half(ty, x)),
+        let one: fn(Half, [u16; 3], bool) -> u16 = match m.base {
+            "add" => |ty, [x, y, _], _| n::add_half(ty, x, y),
+            "sub" => |ty, [x, y, _], _| n::add_half(ty, x, y ^ 0x8000),
+            "mul" => |ty, [x, y, _], _| n::mul_half(ty, x, y),
+            "fma" => |ty, [x, y, z], relu| n::fma_half(ty, x, y, z, relu),
+            "min" => |ty, [x, y, _], nan| n::min_max_half(ty, x, y, false, nan),
+            "max" => |ty, [x, y, _], nan| n::min_max_half(ty, x, y, true, nan),
+            "abs" => |_, [x, ..], _| x & 0x7fff,
+            "neg" => |_, [x, ..], _| x ^ 0x8000,
+            "tanh" => |ty, [x, ..], _| n::tanh_half(ty, x),
+            "ex2" => |ty, [x, ..], _| n::ex2_half(ty, x),
             _ => return Ok(false),
         };
+        let flag = relu || nan;
+        let flushed = move |x: u16| if ftz { n::flush_half(ty, x) } else { x };
+        let lane = halves(packed, move |x, y, z| {
+            let v = flushed(one(ty, [flushed(x), flushed(y), flushed(z)], flag));
+            if sat { n::saturate_half(ty, v) } else { v }
+        });
         self.lane(lane, d, s)
     }
 

@@ -25,8 +25,11 @@ use mnemonic::Mnemonic;
 type Result<T> = std::result::Result<T, String>;
 
 /// Instructions after expansion of calls: more means a runaway expansion.
-const MOST_INSTRUCTIONS: usize = 1 << 22;
+const MOST_INSTRUCTIONS: usize = 1 << 20;
 const MOST_CALLS: usize = 32;
+/// Limits of the device.
+const MOST_LOCAL: u32 = 512 << 10;
+const MOST_PARAM: u64 = 32_764;
 /// Slots of one register class; each takes 128 or 256 bytes per warp.
 const MOST_SLOTS: u32 = 1 << 21;
 
@@ -98,6 +101,7 @@ pub(crate) fn decode(unit: &Unit, layout: &Layout, f: &Function) -> std::result:
         mnemonic: Vec::new(),
         mnemonics: Vec::new(),
         flops: Vec::new(),
+        watched: Vec::new(),
         uses: Vec::new(),
         defs: Vec::new(),
         words: 0,
@@ -134,6 +138,10 @@ pub(crate) fn decode(unit: &Unit, layout: &Layout, f: &Function) -> std::result:
     };
     for (v, (offset, _)) in f.params.iter().zip(parameters(f)) {
         d.scopes[0].symbols.insert(&v.name, Symbol::Address(Space::Param, Constant::Value(offset)));
+    }
+    let bytes = parameters(f).last().map_or(0, |(offset, size)| offset + size);
+    if bytes > MOST_PARAM {
+        return Err(PtxError::new(f.line, format!("kernel `{}` has {bytes} bytes of parameters; at most {MOST_PARAM}", f.name)));
     }
     let Some(body) = &f.body else { return Err(PtxError::new(f.line, format!("kernel `{}` has no body", f.name))) };
     d.block(body).and_then(|()| d.finish()).map_err(|m| PtxError::new(d.line, m))?;
@@ -304,7 +312,7 @@ impl<'u> Decoder<'u> {
                 let end = at + v.bytes;
                 self.program.local_bytes = u32::try_from(end)
                     .ok()
-                    .filter(|n| *n <= 1 << 24)
+                    .filter(|n| *n <= MOST_LOCAL)
                     .ok_or_else(|| format!("`{}`: {end} bytes of local memory", v.name))?;
                 Ok(Symbol::Address(Space::Local, Constant::Value(at)))
             }

@@ -142,9 +142,12 @@ impl Decoder<'_> {
             Some(q) => optional(self, q)?,
             None => None,
         };
-        if matches!(ty, Ty::F16x2 | Ty::Bf16x2) {
-            return Ok(false);
-        }
+        let packed = matches!(ty, Ty::F16x2 | Ty::Bf16x2);
+        let ty = match ty {
+            Ty::F16x2 => Ty::F16,
+            Ty::Bf16x2 => Ty::Bf16,
+            other => other,
+        };
         let float = !ty.is_int() && ty != Ty::Pred;
         let simple = match comparison {
             "eq" | "equ" => Some(Compare::Eq),
@@ -201,7 +204,10 @@ impl Decoder<'_> {
             let (bits, compare) = (ty.bits(), simple.ok_or("unknown comparison")?);
             Arc::new(move |a, b, _| u64::from(holds(compare, widen(a, bits, signed).cmp(&widen(b, bits, signed)))))
         };
-        self.emit(Op::SetpLane { f, d, complement, a, b, with });
+        match (packed, a, b) {
+            (true, Reg::W(a), Reg::W(b)) => self.emit(Op::SetpHalves { f, low: d, high: complement, a, b, with }),
+            _ => self.emit(Op::SetpLane { f, d, complement, a, b, with }),
+        }
         Ok(true)
     }
 }

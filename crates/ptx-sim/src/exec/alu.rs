@@ -321,7 +321,7 @@ pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
                 half(32) << 32 | half(0)
             });
         }
-        Op::SetpLane { .. } | Op::Lane { .. } => lanes(w, op, mask),
+        Op::SetpLane { .. } | Op::SetpHalves { .. } | Op::Lane { .. } => lanes(w, op, mask),
         Op::Nop => {}
         _ => return false,
     }
@@ -342,6 +342,19 @@ fn lanes(w: &mut Warp, op: &Op, mask: u32) {
         Op::SetpLane { f, d, complement, a, b, with } => {
             let v = bits(|i| mask >> i & 1 == 1 && f(w.get(*a, i), w.get(*b, i), 0) != 0);
             set_compare(w, mask, v, *d, *complement, *with);
+        }
+        Op::SetpHalves { f, low, high, a, b, with } => {
+            let (a, b) = (w.w[*a as usize], w.w[*b as usize]);
+            let half = |shift: u32| bits(|i| f(u64::from(a[i] >> shift & 0xffff), u64::from(b[i] >> shift & 0xffff), 0) != 0);
+            let (lows, highs) = (half(0), half(16));
+            // The third predicate may be one of the results: both are made before either is written.
+            let third = with.map(|(op, p, negated)| (op, w.p[p as usize] ^ if negated { u32::MAX } else { 0 }));
+            let done = |v: u32| third.map_or(v, |(op, p)| combine(op, v, p));
+            for (d, v) in [(low, done(lows)), (high, done(highs))] {
+                if let Some(d) = d {
+                    set_predicate(w, *d, mask, v);
+                }
+            }
         }
         _ => {}
     }

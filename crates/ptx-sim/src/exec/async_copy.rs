@@ -1,6 +1,6 @@
 //! `cp.async`: nothing lands before its thread waits for it, so that a missing wait shows as stale data, not only as a report.
 
-use super::memory::{addresses, aligned, fault, lanes, shared_lanes, touch_copy};
+use super::memory::{Site, addresses, aligned, fault, lanes, shared_lanes, touch_copy};
 use crate::check::FindingKind;
 use crate::counters::sectors;
 use crate::cta::Cta;
@@ -10,22 +10,24 @@ use crate::warp::{Copy, Warp};
 
 pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
     let Op::CpAsync { shared, shared_offset, global, global_offset, bytes, source_bytes, ignore } = &inst.op else { return };
-    let line = inst.line;
+    let site = Site { warp: warp.index, line: inst.line };
     let mut to = addresses(warp, *shared, *shared_offset);
     // A 64-bit register may hold a shared address too; only its low half counts.
     to.iter_mut().for_each(|a| *a &= 0xffff_ffff);
     let from = addresses(warp, *global, *global_offset);
     let size = u64::from(*bytes);
-    let good = shared_lanes(cta, warp, line, &to, mask, size);
-    let good = aligned(cta, warp, line, &from, good, size);
-    let mut reading = 0;
+    let good = shared_lanes(cta, site, &to, mask, size);
+    let good = aligned(cta, site, &from, good, size);
+    let mut reading = 0u32;
     let memory = cta.memory;
     for lane in lanes(good) {
         let mut take = size;
         if let Some(n) = source_bytes {
             let n = u64::from(warp.w[*n as usize][lane]);
             if n > size {
-                cta.find(FindingKind::BadOperand, line, warp.index, lane, || format!("source size {n} exceeds the copy's {size} bytes"));
+                cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || {
+                    format!("source size {n} exceeds the copy's {size} bytes")
+                });
             }
             take = n.min(size);
         }
@@ -37,7 +39,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
         if take > 0 {
             match memory.find(from[lane], take, false) {
                 Err(f) => {
-                    fault(cta, warp, line, lane, from[lane], take, f);
+                    fault(cta, site, lane, from[lane], take, f);
                     take = 0;
                 }
                 Ok((_, allocation, at)) => {
@@ -46,7 +48,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                         for k in (0..take).step_by(4) {
                             let width = if take - k >= 4 { 4 } else { 1 };
                             if races.touch(allocation, at + k, width, cta.linear, false).is_some_and(|o| o.wrote) {
-                                cta.find(FindingKind::GlobalRace, line, warp.index, lane, || {
+                                cta.find(FindingKind::GlobalRace, site.line, site.warp, lane, || {
                                     format!("another CTA writes byte {:#x} in this launch", from[lane] + k)
                                 });
                             }
@@ -55,7 +57,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                 }
             }
         }
-        touch_copy(cta, warp, line, lane, to[lane], size);
+        touch_copy(cta, site, lane, to[lane], size);
         warp.copies.push(Copy {
             lane: lane as u8,
             group: warp.committed[lane],
@@ -68,7 +70,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
     let c = &mut cta.tally.rest;
     c.written.add(Space::Shared, size * u64::from(good.count_ones()));
     if reading != 0 {
-        c.read.add(Space::Global, size * u64::from((reading as u32).count_ones()));
+        c.read.add(Space::Global, size * u64::from(reading.count_ones()));
         c.global_requests += 1;
         c.global_sectors += sectors(&from, reading, size);
     }
@@ -101,10 +103,12 @@ pub(crate) fn land(cta: &mut Cta<'_>, warp: usize, copies: &[Copy]) {
         if take > 0
             && let Ok((allocation, _, offset)) = memory.find(c.global, take, false)
         {
-            for (k, byte) in data[..take as usize].iter_mut().enumerate() {
-                *byte = allocation.load(offset + k as u64, 1) as u8;
-                written &= allocation.is_written(offset + k as u64, 1);
+            // The source is aligned to the whole copy; bytes of its last word beyond what is taken are cut off again.
+            written = (0..take).all(|k| allocation.is_written(offset + k, 1));
+            for (k, word) in data[..(take as usize).next_multiple_of(4)].chunks_exact_mut(4).enumerate() {
+                word.copy_from_slice(&(allocation.load(offset + 4 * k as u64, 4) as u32).to_le_bytes());
             }
+            data[take as usize..].fill(0);
         }
         cta.shared[at..at + size].copy_from_slice(&data[..size]);
         if cta.watch_shared {

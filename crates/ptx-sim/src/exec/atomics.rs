@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::memory::{addresses, aligned, by_space, fault, lanes, shared_lanes, touch_shared};
+use super::memory::{Site, addresses, aligned, by_space, fault, lanes, shared_lanes, touch_shared};
 use crate::check::FindingKind;
 use crate::check::shared::Touch;
 use crate::counters::sectors;
@@ -83,14 +83,14 @@ fn half(op: AtomOp, h: n::Half, a: u16, b: u16) -> u16 {
 
 pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
     let Op::Atom { op, ty, access, d, s, compare } = &inst.op else { return };
+    let site = Site { warp: warp.index, line: inst.line };
     let a = addresses(warp, access.base, access.offset);
     let width = u64::from(access.width);
     by_space(access.space, a, mask, |space, a, mask| {
-        let line = inst.line;
         let good = match space {
-            Space::Shared => shared_lanes(cta, warp, line, a, mask, width),
+            Space::Shared => shared_lanes(cta, site, a, mask, width),
             Space::Global | Space::Generic => {
-                let good = aligned(cta, warp, line, a, mask, width);
+                let good = aligned(cta, site, a, mask, width);
                 if good != 0 {
                     cta.tally.rest.global_requests += 1;
                     cta.tally.rest.global_sectors += sectors(a, good, width);
@@ -99,7 +99,7 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             }
             _ => {
                 for lane in lanes(mask).take(1) {
-                    cta.find(FindingKind::BadOperand, line, warp.index, lane, || format!("an atomic on {space:?} memory"));
+                    cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || format!("an atomic on {space:?} memory"));
                 }
                 0
             }
@@ -113,7 +113,7 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             let comparand = compare.map_or(0, |c| warp.get(c, lane));
             let new = |old: u64| apply(*op, *ty, old, v, comparand);
             let old = if space == Space::Shared {
-                touch_shared(cta, warp, line, lane, at, width, Touch::Atomic);
+                touch_shared(cta, site, lane, at, width, Touch::Atomic);
                 let range = at as usize..(at + width) as usize;
                 let mut old = [0; 8];
                 old[..width as usize].copy_from_slice(&cta.shared[range.clone()]);
@@ -123,12 +123,12 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             } else {
                 match memory.find(at, width, true) {
                     Err(f) => {
-                        fault(cta, warp, line, lane, at, width, f);
+                        fault(cta, site, lane, at, width, f);
                         0
                     }
                     Ok((allocation, _, offset)) => {
                         if cta.checks.uninitialised && *op != AtomOp::Exch && !allocation.is_written(offset, width) {
-                            cta.find(FindingKind::UninitialisedMemory, line, warp.index, lane, || {
+                            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
                                 format!("{width} bytes at global {at:#x} are read before all of them are written")
                             });
                         }

@@ -1,10 +1,9 @@
 //! `ldmatrix`, `stmatrix`, `movmatrix`, `mma`: gathers rows, leaves the arithmetic to `tensor`.
 
 use super::alu::put;
-use super::memory::{addresses, lanes, shared_lanes, store_shared, touch_shared};
+use super::memory::{Site, addresses, lanes, read_shared, shared_lanes, store_shared};
 use crate::Row;
 use crate::check::FindingKind;
-use crate::check::shared::Touch;
 use crate::cta::Cta;
 use crate::program::{Inst, Op, Reg};
 use crate::syntax::Space;
@@ -37,12 +36,12 @@ pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
 }
 
 /// The row addresses of all matrices (lane 8m + r holds row r of matrix m) and which of them are good. Each matrix is one request.
-fn rows(cta: &mut Cta<'_>, warp: &Warp, line: u32, count: usize, base: Reg, offset: i64) -> ([u64; 32], u32) {
+fn rows(cta: &mut Cta<'_>, warp: &Warp, site: Site, count: usize, base: Reg, offset: i64) -> ([u64; 32], u32) {
     let mut a = addresses(warp, base, offset);
     a.iter_mut().for_each(|a| *a &= 0xffff_ffff);
     let mut good = 0;
     for m in 0..count {
-        good |= shared_lanes(cta, warp, line, &a, 0xff << (8 * m), 16);
+        good |= shared_lanes(cta, site, &a, 0xff << (8 * m), 16);
     }
     (a, good)
 }
@@ -50,21 +49,19 @@ fn rows(cta: &mut Cta<'_>, warp: &Warp, line: u32, count: usize, base: Reg, offs
 #[allow(clippy::too_many_arguments)]
 fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d: &[u32], base: Reg, offset: i64) {
     let count = d.len();
-    let (a, good) = rows(cta, warp, line, count, base, offset);
+    let site = Site { warp: warp.index, line };
+    let (a, good) = rows(cta, warp, site, count, base, offset);
     cta.tally.rest.read.add(Space::Shared, 16 * u64::from(good.count_ones()));
-    // Lanes read what other lanes point at, so races are judged for the lane that receives; one row element pair at a time.
+    // A row of 16 bytes is read as a whole, for the lane that points at it.
+    for step in [0, 4, 8, 12] {
+        read_shared(cta, site, &a, good, step, 4);
+    }
     for (reg, &slot) in d.iter().enumerate() {
         let mut out = [0; 32];
         for lane in lanes(mask) {
             for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
                 if good >> row & 1 == 1 {
                     let at = a[row] + byte as u64;
-                    // Two halves of one word are one touch.
-                    if trans {
-                        touch_shared(cta, warp, line, lane, at, 2, Touch::Read);
-                    } else if e == 0 {
-                        touch_shared(cta, warp, line, lane, at, 4, Touch::Read);
-                    }
                     let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
                     out[lane] |= half << (16 * e);
                 }
@@ -77,7 +74,8 @@ fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d
 #[allow(clippy::too_many_arguments)]
 fn store(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, s: &[u32], base: Reg, offset: i64) {
     let count = s.len();
-    let (a, good) = rows(cta, warp, line, count, base, offset);
+    let site = Site { warp: warp.index, line };
+    let (a, good) = rows(cta, warp, site, count, base, offset);
     cta.tally.rest.written.add(Space::Shared, 16 * u64::from(good.count_ones()));
     for (reg, &slot) in s.iter().enumerate() {
         let values = warp.w[slot as usize];
@@ -85,7 +83,7 @@ fn store(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, 
             for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
                 if good >> row & 1 == 1 {
                     let half = values[lane] >> (16 * e) & 0xffff;
-                    store_shared(cta, warp, line, lane, a[row] + byte as u64, 2, u64::from(half));
+                    store_shared(cta, site, lane, a[row] + byte as u64, 2, u64::from(half));
                 }
             }
         }

@@ -16,6 +16,13 @@ const LOCAL: u64 = 0x7e00_0000_0000;
 const PARAM: u64 = 0x7d00_0000_0000;
 const CONST: u64 = 0x7c00_0000_0000;
 
+/// Where an access comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site {
+    pub warp: usize,
+    pub line: u32,
+}
+
 fn window(space: Space) -> u64 {
     match space {
         Space::Shared => SHARED,
@@ -87,14 +94,28 @@ pub(super) fn by_space(space: Space, addresses: [u64; 32], mask: u32, mut f: imp
     }
 }
 
+/// The bits that any active lane's address has.
+fn union(a: &[u64; 32], mask: u32) -> u64 {
+    if mask == u32::MAX {
+        return a.iter().fold(0, |all, a| all | a);
+    }
+    a.iter().enumerate().fold(0, |all, (i, a)| all | if mask >> i & 1 == 1 { *a } else { 0 })
+}
+
 /// Drops lanes whose address is no multiple of `bytes`.
-pub(super) fn aligned(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
+pub(super) fn aligned(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
+    // Nearly always all lanes are good: one look at all of them together.
+    if union(a, mask) & (bytes - 1) == 0 {
+        return mask;
+    }
     let mut good = mask;
     for lane in lanes(mask) {
         if a[lane] & (bytes - 1) != 0 {
             good &= !(1 << lane);
             if cta.checks.alignment {
-                cta.find(FindingKind::Misaligned, line, warp.index, lane, || format!("address {:#x} is no multiple of {bytes}", a[lane]));
+                cta.find(FindingKind::Misaligned, site.line, site.warp, lane, || {
+                    format!("address {:#x} is no multiple of {bytes}", a[lane])
+                });
             }
         }
     }
@@ -102,13 +123,17 @@ pub(super) fn aligned(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], 
 }
 
 /// Drops lanes that leave a space of `size` bytes.
-fn bounded(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, bytes: u64, size: u64, space: Space) -> u32 {
+fn bounded(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64, size: u64, space: Space) -> u32 {
+    // No address exceeds the union of their bits.
+    if union(a, mask).saturating_add(bytes) <= size {
+        return mask;
+    }
     let mut good = mask;
     for lane in lanes(mask) {
         if a[lane].saturating_add(bytes) > size {
             good &= !(1 << lane);
             if cta.checks.bounds {
-                cta.find(FindingKind::OutOfBounds, line, warp.index, lane, || {
+                cta.find(FindingKind::OutOfBounds, site.line, site.warp, lane, || {
                     format!("{bytes} bytes at {:#x} of {space:?} memory, which has {size}", a[lane])
                 });
             }
@@ -117,7 +142,7 @@ fn bounded(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, 
     good
 }
 
-pub(super) fn fault(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, address: u64, bytes: u64, fault: Fault) {
+pub(super) fn fault(cta: &mut Cta<'_>, site: Site, lane: usize, address: u64, bytes: u64, fault: Fault) {
     let kind = match fault {
         Fault::OutOfBounds => FindingKind::OutOfBounds,
         Fault::ReadOnly => FindingKind::ReadOnly,
@@ -125,19 +150,19 @@ pub(super) fn fault(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, addr
     };
     if cta.checks.bounds {
         let memory = cta.memory;
-        cta.find(kind, line, warp.index, lane, || format!("{bytes} bytes at {address:#x}, {}", memory.near(address)));
+        cta.find(kind, site.line, site.warp, lane, || format!("{bytes} bytes at {address:#x}, {}", memory.near(address)));
     }
 }
 
-fn problem(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, p: Problem) {
+fn problem(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, p: Problem) {
     match p {
         Problem::Uninitialised if cta.checks.uninitialised => {
-            cta.find(FindingKind::UninitialisedMemory, line, warp.index, lane, || {
+            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
                 format!("shared byte {at:#x} is read before anybody writes it")
             });
         }
         Problem::Pending if cta.checks.async_copies => {
-            cta.find(FindingKind::MissingAsyncWait, line, warp.index, lane, || {
+            cta.find(FindingKind::MissingAsyncWait, site.line, site.warp, lane, || {
                 format!("a cp.async to shared byte {at:#x} has not been waited for")
             });
         }
@@ -148,7 +173,7 @@ fn problem(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, p: P
                 None => format!("a thread of the warp that starts at thread {:?}", cta.place.thread(first)),
             };
             let what = if wrote { "wrote" } else { "read" };
-            cta.find(FindingKind::SharedRace, line, warp.index, lane, || {
+            cta.find(FindingKind::SharedRace, site.line, site.warp, lane, || {
                 format!("{who} {what} shared byte {at:#x} and no barrier lies between")
             });
         }
@@ -157,28 +182,37 @@ fn problem(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, p: P
 }
 
 /// Tells the shared-memory watch of an access and reports what is wrong.
-pub(super) fn touch_shared(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, width: u64, kind: Touch) {
+pub(super) fn touch_shared(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, width: u64, kind: Touch) {
     if cta.watch_shared
-        && let Some(p) = cta.watch.touch(at as usize, width as usize, warp.index, lane, kind)
+        && let Some(p) = cta.watch.touch(at as usize, width as usize, site.warp, lane, kind)
     {
-        problem(cta, warp, line, lane, at, p);
+        problem(cta, site, lane, at, p);
+    }
+}
+
+/// The same for loads of one element by each lane, at its address plus `step`.
+pub(super) fn read_shared(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, step: u64, width: u64) {
+    if cta.watch_shared {
+        for (lane, at, p) in cta.watch.read_lanes(a, mask, step, width as usize, site.warp) {
+            problem(cta, site, lane, at, p);
+        }
     }
 }
 
 /// The same for the begin of an asynchronous copy.
-pub(super) fn touch_copy(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, bytes: u64) {
+pub(super) fn touch_copy(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, bytes: u64) {
     if cta.watch_shared
-        && let Some(p) = cta.watch.begin_copy(at as usize, bytes as usize, warp.index, lane)
+        && let Some(p) = cta.watch.begin_copy(at as usize, bytes as usize, site.warp, lane)
     {
-        problem(cta, warp, line, lane, at, p);
+        problem(cta, site, lane, at, p);
     }
 }
 
 /// Lanes inside shared memory, aligned, counted.
-pub(super) fn shared_lanes(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
-    let mask = aligned(cta, warp, line, a, mask, bytes);
+pub(super) fn shared_lanes(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64) -> u32 {
+    let mask = aligned(cta, site, a, mask, bytes);
     let size = cta.shared.len() as u64;
-    let mask = bounded(cta, warp, line, a, mask, bytes, size, Space::Shared);
+    let mask = bounded(cta, site, a, mask, bytes, size, Space::Shared);
     if mask != 0 {
         let (total, least) = wavefronts(a, mask, bytes);
         let c = &mut cta.tally.rest;
@@ -189,7 +223,7 @@ pub(super) fn shared_lanes(cta: &mut Cta<'_>, warp: &Warp, line: u32, a: &[u64; 
     mask
 }
 
-fn touch_global(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, address: u64, allocation: usize, at: u64, width: u64, write: bool) {
+fn touch_global(cta: &mut Cta<'_>, site: Site, lane: usize, (address, allocation, at): (u64, usize, u64), width: u64, write: bool) {
     let Some(races) = cta.races else { return };
     if let Some(other) = races.touch(allocation, at, width, cta.linear, write) {
         let [x, y, _] = cta.place.grid.map(u64::from);
@@ -198,17 +232,100 @@ fn touch_global(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, address:
             None => "another CTA".into(),
         };
         let what = if other.wrote { "writes" } else { "reads" };
-        cta.find(FindingKind::GlobalRace, line, warp.index, lane, || format!("{who} also {what} byte {address:#x} in this launch"));
+        cta.find(FindingKind::GlobalRace, site.line, site.warp, lane, || format!("{who} also {what} byte {address:#x} in this launch"));
     }
 }
 
 fn from_bytes(bytes: &[u8], at: usize, width: usize) -> u64 {
-    let mut v = [0; 8];
-    v[..width].copy_from_slice(&bytes[at..at + width]);
-    u64::from_le_bytes(v)
+    bytes[at..at + width].iter().rev().fold(0, |v, b| v << 8 | u64::from(*b))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn load_shared(
+    cta: &mut Cta<'_>,
+    warp: &mut Warp,
+    site: Site,
+    a: &[u64; 32],
+    good: u32,
+    width: u64,
+    extend: &impl Fn(u64) -> u64,
+    d: &[Option<Reg>],
+) {
+    for (k, d) in d.iter().enumerate() {
+        let step = k as u64 * width;
+        read_shared(cta, site, a, good, step, width);
+        match d {
+            None => {}
+            Some(Reg::W(d)) if width == 4 => {
+                let row = &mut warp.w[*d as usize];
+                for lane in lanes(good) {
+                    let at = (a[lane] + step) as usize;
+                    if let Some(bytes) = cta.shared[at..].first_chunk() {
+                        row[lane] = u32::from_le_bytes(*bytes);
+                    }
+                }
+            }
+            Some(d) => {
+                for lane in lanes(good) {
+                    let v = from_bytes(&cta.shared, (a[lane] + step) as usize, width as usize);
+                    warp.set(*d, lane, extend(v));
+                }
+            }
+        }
+    }
+}
+
+/// Loads of 32-bit elements that all lie in one allocation, the usual case; false if they do not, and nothing has been done.
+fn load_global(cta: &mut Cta<'_>, warp: &mut Warp, site: Site, a: &[u64; 32], good: u32, access: &Access, d: &[Option<Reg>]) -> bool {
+    let bytes = 4 * d.len() as u64;
+    if access.width != 4 || d.iter().any(|d| !matches!(d, Some(Reg::W(_)))) {
+        return false;
+    }
+    let (mut low, mut high) = (u64::MAX, 0);
+    for lane in lanes(good) {
+        low = low.min(a[lane]);
+        high = high.max(a[lane]);
+    }
+    let memory = cta.memory;
+    let span = high.wrapping_sub(low).saturating_add(bytes);
+    let Ok((allocation, index, first)) = memory.find(low, span, false) else { return false };
+    let mut before = u64::MAX;
+    for lane in lanes(good) {
+        let offset = a[lane] - low + first;
+        // Lanes on one address are looked at once.
+        if offset == before {
+            continue;
+        }
+        before = offset;
+        if cta.checks.uninitialised && !allocation.is_written(offset, bytes) {
+            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
+                format!("{bytes} bytes at global {:#x} are read before all of them are written", a[lane])
+            });
+        }
+        if cta.races.is_some() && !access.strong {
+            for k in 0..d.len() as u64 {
+                touch_global(cta, site, lane, (a[lane], index, offset + 4 * k), 4, false);
+            }
+        }
+    }
+    for (k, d) in d.iter().enumerate() {
+        let Some(Reg::W(d)) = d else { continue };
+        let row = &mut warp.w[*d as usize];
+        let step = first + 4 * k as u64;
+        if low == high {
+            let v = allocation.load(step, 4) as u32;
+            super::alu::put(row, good, |_| v);
+        } else {
+            for lane in lanes(good) {
+                row[lane] = allocation.load(a[lane] - low + step, 4) as u32;
+            }
+        }
+    }
+    true
 }
 
 pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, access: &Access, sign: u8, d: &[Option<Reg>]) {
+    let site = Site { warp: warp.index, line: inst.line };
     let a = addresses(warp, access.base, access.offset);
     let width = u64::from(access.width);
     let bytes = width * d.len() as u64;
@@ -221,11 +338,10 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
         if sign == 64 { wide } else { wide & ((1 << sign) - 1) }
     };
     by_space(access.space, a, mask, |space, a, mask| {
-        let line = inst.line;
         let good = match space {
-            Space::Shared => shared_lanes(cta, warp, line, a, mask, bytes),
+            Space::Shared => shared_lanes(cta, site, a, mask, bytes),
             Space::Global | Space::Generic => {
-                let good = aligned(cta, warp, line, a, mask, bytes);
+                let good = aligned(cta, site, a, mask, bytes);
                 if good != 0 {
                     cta.tally.rest.global_requests += 1;
                     cta.tally.rest.global_sectors += sectors(a, good, bytes);
@@ -238,31 +354,39 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
                     Space::Param => cta.params.len() as u64,
                     _ => cta.constants.len() as u64,
                 };
-                let good = aligned(cta, warp, line, a, mask, bytes);
-                bounded(cta, warp, line, a, good, bytes, size, space)
+                let good = aligned(cta, site, a, mask, bytes);
+                bounded(cta, site, a, good, bytes, size, space)
             }
         };
         cta.tally.rest.read.add(space, bytes * u64::from(good.count_ones()));
         let mut zero = mask & !good;
         let memory = cta.memory;
-        for lane in lanes(good) {
+        let done = match space {
+            Space::Shared => {
+                load_shared(cta, warp, site, a, good, width, &extend, d);
+                true
+            }
+            Space::Global => load_global(cta, warp, site, a, good, access, d),
+            _ => false,
+        };
+        for lane in lanes(if done { 0 } else { good }) {
             let at = a[lane];
             match space {
                 Space::Global | Space::Generic => match memory.find(at, bytes, false) {
                     Err(f) => {
                         zero |= 1 << lane;
-                        fault(cta, warp, line, lane, at, bytes, f);
+                        fault(cta, site, lane, at, bytes, f);
                     }
                     Ok((allocation, index, offset)) => {
                         if cta.checks.uninitialised && !allocation.is_written(offset, bytes) {
-                            cta.find(FindingKind::UninitialisedMemory, line, warp.index, lane, || {
+                            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
                                 format!("{bytes} bytes at global {at:#x} are read before all of them are written")
                             });
                         }
                         for (k, d) in d.iter().enumerate() {
                             let offset = offset + k as u64 * width;
                             if cta.races.is_some() && !access.strong {
-                                touch_global(cta, warp, line, lane, at, index, offset, width, false);
+                                touch_global(cta, site, lane, (at, index, offset), width, false);
                             }
                             if let Some(d) = d {
                                 warp.set(*d, lane, extend(allocation.load(offset, width)));
@@ -270,19 +394,11 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
                         }
                     }
                 },
-                Space::Shared => {
-                    for (k, d) in d.iter().enumerate() {
-                        let at = at + k as u64 * width;
-                        touch_shared(cta, warp, line, lane, at, width, Touch::Read);
-                        if let Some(d) = d {
-                            warp.set(*d, lane, extend(from_bytes(&cta.shared, at as usize, width as usize)));
-                        }
-                    }
-                }
+                Space::Shared => {}
                 Space::Local => {
                     let frame = lane * cta.program.local_bytes as usize + at as usize;
                     if cta.checks.uninitialised && !warp.local_written[frame..frame + bytes as usize].iter().all(|w| *w) {
-                        cta.find(FindingKind::UninitialisedMemory, line, warp.index, lane, || {
+                        cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
                             format!("{bytes} bytes at local {at:#x} are read before all of them are written")
                         });
                     }
@@ -312,15 +428,15 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, a
 }
 
 pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, access: &Access, s: &[Reg]) {
+    let site = Site { warp: warp.index, line: inst.line };
     let a = addresses(warp, access.base, access.offset);
     let width = u64::from(access.width);
     let bytes = width * s.len() as u64;
     by_space(access.space, a, mask, |space, a, mask| {
-        let line = inst.line;
         let good = match space {
-            Space::Shared => shared_lanes(cta, warp, line, a, mask, bytes),
+            Space::Shared => shared_lanes(cta, site, a, mask, bytes),
             Space::Global | Space::Generic => {
-                let good = aligned(cta, warp, line, a, mask, bytes);
+                let good = aligned(cta, site, a, mask, bytes);
                 if good != 0 {
                     cta.tally.rest.global_requests += 1;
                     cta.tally.rest.global_sectors += sectors(a, good, bytes);
@@ -328,14 +444,14 @@ pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, 
                 good
             }
             Space::Local => {
-                let good = aligned(cta, warp, line, a, mask, bytes);
+                let good = aligned(cta, site, a, mask, bytes);
                 let size = u64::from(cta.program.local_bytes);
-                bounded(cta, warp, line, a, good, bytes, size, space)
+                bounded(cta, site, a, good, bytes, size, space)
             }
             // Generic pointers into read-only spaces.
             Space::Param | Space::Const => {
                 for lane in lanes(mask).take(1) {
-                    fault(cta, warp, line, lane, a[lane], bytes, Fault::ReadOnly);
+                    fault(cta, site, lane, a[lane], bytes, Fault::ReadOnly);
                 }
                 0
             }
@@ -346,12 +462,12 @@ pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, 
             let at = a[lane];
             match space {
                 Space::Global | Space::Generic => match memory.find(at, bytes, true) {
-                    Err(f) => fault(cta, warp, line, lane, at, bytes, f),
+                    Err(f) => fault(cta, site, lane, at, bytes, f),
                     Ok((allocation, index, offset)) => {
                         for (k, s) in s.iter().enumerate() {
                             let offset = offset + k as u64 * width;
                             if cta.races.is_some() && !access.strong {
-                                touch_global(cta, warp, line, lane, at, index, offset, width, true);
+                                touch_global(cta, site, lane, (at, index, offset), width, true);
                             }
                             allocation.store(offset, width, warp.get(*s, lane));
                         }
@@ -360,7 +476,7 @@ pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, 
                 Space::Shared => {
                     for (k, s) in s.iter().enumerate() {
                         let at = at + k as u64 * width;
-                        store_shared(cta, warp, line, lane, at, width, warp.get(*s, lane));
+                        store_shared(cta, site, lane, at, width, warp.get(*s, lane));
                     }
                 }
                 Space::Local => {
@@ -379,10 +495,10 @@ pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32, 
 }
 
 /// One element to shared memory.
-pub(super) fn store_shared(cta: &mut Cta<'_>, warp: &Warp, line: u32, lane: usize, at: u64, width: u64, value: u64) {
+pub(super) fn store_shared(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, width: u64, value: u64) {
     let range = at as usize..(at + width) as usize;
     let v = value.to_le_bytes();
     let same = cta.shared[range.clone()] == v[..width as usize];
-    touch_shared(cta, warp, line, lane, at, width, Touch::Write(same));
+    touch_shared(cta, site, lane, at, width, Touch::Write(same));
     cta.shared[range].copy_from_slice(&v[..width as usize]);
 }

@@ -11,6 +11,7 @@ pub(crate) use async_copy::land;
 
 use crate::check::FindingKind;
 use crate::cta::Cta;
+use crate::dataflow::is_watched;
 use crate::program::{Inst, NO_GUARD, Op, Program, Reg};
 use crate::warp::{Group, State, Warp};
 
@@ -74,10 +75,10 @@ impl pulp::NullaryFnOnce for Slice<'_, '_> {
 fn slice(cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
     let program: &Program = cta.program;
     for step in 0..steps {
-        if warp.mask == 0 {
-            if let Some(stop) = next_group(cta, warp) {
-                return (stop, step);
-            }
+        if warp.mask == 0
+            && let Some(stop) = next_group(cta, warp)
+        {
+            return (stop, step);
         }
         let mut pc = warp.pc;
         if pc >= warp.next_stop {
@@ -162,7 +163,7 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
 fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u32) {
     let inst = &program.code[pc as usize];
     if inst.watch && cta.checks.uninitialised {
-        for &r in &program.uses[pc as usize] {
+        for &r in program.uses[pc as usize].iter().filter(|r| is_watched(program, **r)) {
             let reading = if r == Reg::P(inst.guard) { warp.mask } else { mask };
             let missing = warp.unwritten(r, reading);
             if missing != 0 {
@@ -183,7 +184,8 @@ fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u
 /// True if the instruction may run now; else the group has been parked until the missing lanes come. `named` are the lanes it needs.
 fn gather(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, named: u32) -> bool {
     let missing = named & !warp.mask;
-    if missing == 0 || std::mem::take(&mut warp.forced) {
+    let forced = std::mem::take(&mut warp.forced);
+    if missing == 0 || forced {
         return true;
     }
     let gone = missing & !warp.live;

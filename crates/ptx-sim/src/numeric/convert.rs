@@ -67,13 +67,9 @@ pub fn f32_to_f16_rz(x: f32) -> u16 {
     f32_to_f16(x, Rounding::Rz)
 }
 
-/// `cvt.rnd[.relu][.satfinite].{f16,bf16}.f32`: after rounding, `relu` turns what is negative (-0 too) into +0, `satfinite` turns what is
-/// beyond the largest finite number into that number, infinities too; NaN stays NaN.
-pub fn f32_to_half(ty: Half, x: f32, rounding: Rounding, relu: bool, satfinite: bool) -> u16 {
-    let bits = match ty {
-        Half::F16 => f32_to_f16(x, rounding),
-        Half::Bf16 => f32_to_bf16(x, rounding),
-    };
+/// `.relu` and `.satfinite` of a conversion to a 16-bit format, on its result: `relu` turns what is negative (-0 too) into +0, `satfinite`
+/// turns infinities into the largest finite number; NaN stays NaN.
+pub fn finish_half(ty: Half, bits: u16, relu: bool, satfinite: bool) -> u16 {
     let infinity = format(ty).infinity() as u16;
     match bits {
         NAN16 => NAN16,
@@ -81,6 +77,15 @@ pub fn f32_to_half(ty: Half, x: f32, rounding: Rounding, relu: bool, satfinite: 
         _ if satfinite && bits & 0x7fff == infinity => bits - 1,
         _ => bits,
     }
+}
+
+/// `cvt.rnd[.relu][.satfinite].{f16,bf16}.f32`.
+pub fn f32_to_half(ty: Half, x: f32, rounding: Rounding, relu: bool, satfinite: bool) -> u16 {
+    let bits = match ty {
+        Half::F16 => f32_to_f16(x, rounding),
+        Half::Bf16 => f32_to_bf16(x, rounding),
+    };
+    finish_half(ty, bits, relu, satfinite)
 }
 
 /// f64 to a 16-bit format, one rounding.

@@ -48,10 +48,6 @@ impl Exact {
         Self { negative, magnitude, exponent }
     }
 
-    pub fn is_negative(self) -> bool {
-        self.negative
-    }
-
     /// The exponent of the highest bit; none for zero.
     pub fn top(self) -> Option<i32> {
         (self.magnitude != 0).then(|| self.exponent + 127 - self.magnitude.leading_zeros() as i32)

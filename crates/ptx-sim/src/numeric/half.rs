@@ -56,10 +56,10 @@ pub fn min_max_half(ty: Half, a: u16, b: u16, max: bool, nan: bool) -> u16 {
     }
 }
 
-/// `.ftz` of f16: a subnormal becomes a zero of its sign.
+/// `.ftz` of a 16-bit format: a subnormal becomes a zero of its sign.
 #[inline]
-pub fn flush_f16(x: u16) -> u16 {
-    if x & 0x7c00 == 0 { x & 0x8000 } else { x }
+pub fn flush_half(ty: Half, x: u16) -> u16 {
+    if x & format(ty).infinity() as u16 == 0 { x & 0x8000 } else { x }
 }
 
 /// `.sat` of a 16-bit format: clamps to [0, 1]; NaN and -0 give +0.

@@ -4,8 +4,8 @@ use super::MmaType;
 use super::exact_sum::ExactSum;
 use super::fragment::{Fragments, M, Matrices, N};
 use crate::Row;
-use crate::numeric::exact::{Exact, F16, F32};
-use crate::numeric::{Half, Rounding, f64_to_half};
+use crate::numeric::exact::{F16, F32};
+use crate::numeric::{Half, Rounding, f16_to_f32, f64_to_half};
 use std::sync::LazyLock;
 
 const NAN32: u32 = 0x7fff_ffff;
@@ -106,105 +106,126 @@ impl Fragments {
     }
 }
 
-/// A number as the tensor core sees it: an integer significand and the exponent of its hidden bit.
-#[derive(Clone, Copy)]
-struct Scaled {
-    significand: i64,
-    exponent: i32,
-}
-
-/// Splits `x`, a value of a format with `fraction` stored bits and smallest normal exponent `lowest`. Zero has the exponent -126 in every
-/// format.
-fn split(x: f32, fraction: i32, lowest: i32) -> Scaled {
-    if x == 0.0 {
-        return Scaled { significand: 0, exponent: -126 };
-    }
+/// Significand (with the hidden bit, signed) and exponent of a value of a format with `fraction` stored bits and smallest normal exponent
+/// `lowest`. Zero has the exponent -126 in every format.
+#[inline(always)]
+fn split(x: f32, fraction: i32, lowest: i32) -> (i32, i32) {
     let bits = x.to_bits();
     let field = (bits >> 23 & 0xff) as i32;
     let exponent = (field.max(1) - 127).max(lowest);
-    let stored = i64::from(bits & 0x7f_ffff | if field == 0 { 0 } else { 1 << 23 });
+    let stored = (bits & 0x7f_ffff | if field == 0 { 0 } else { 1 << 23 }) as i32;
     // Of x's 24 bits those that the format holds; all others are zero.
-    let significand = stored >> (23 - fraction + exponent - (field.max(1) - 127));
-    Scaled { significand: if bits >> 31 == 0 { significand } else { -significand }, exponent }
+    let magnitude = stored >> (23 - fraction + exponent - (field.max(1) - 127)).min(31);
+    (if bits >> 31 == 0 { magnitude } else { -magnitude }, if x == 0.0 { -126 } else { exponent })
 }
 
-/// `significand * 2^shift`, towards zero.
-fn truncated(significand: i64, shift: i32) -> i64 {
-    match shift {
-        0.. => significand << shift,
-        -62..0 => {
-            let magnitude = significand.abs() >> -shift;
-            if significand < 0 { -magnitude } else { magnitude }
-        }
-        _ => 0,
-    }
+/// `significand * 2^(up - down)`, towards zero; `up` brings no significand beyond 27 bits.
+#[inline(always)]
+fn cut(significand: i32, up: i32, down: i32) -> i64 {
+    let magnitude = i64::from((significand.unsigned_abs() << up) >> down.min(31));
+    if significand < 0 { -magnitude } else { magnitude }
 }
 
 /// Sums aligned to the largest exponent with `kept` fractional bits, in steps of `step` products.
 pub(crate) fn aligned(fragments: Fragments, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row], kept: i32, step: usize) {
     match fragments.shape.k() {
-        16 => aligned_k::<16>(fragments, a, b, c, d, kept, step),
-        8 => aligned_k::<8>(fragments, a, b, c, d, kept, step),
-        _ => aligned_k::<4>(fragments, a, b, c, d, kept, step),
+        16 => ARCH.dispatch(AlignedProduct::<16> { fragments, a, b, c, d, kept, step }),
+        8 => ARCH.dispatch(AlignedProduct::<8> { fragments, a, b, c, d, kept, step }),
+        _ => ARCH.dispatch(AlignedProduct::<4> { fragments, a, b, c, d, kept, step }),
     }
 }
 
-fn aligned_k<const K: usize>(fragments: Fragments, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row], kept: i32, step: usize) {
-    let Matrices { a, b, c } = fragments.unpack::<K>(a, b, c);
-    let (fraction, lowest) = match fragments.ab {
-        MmaType::Bf16 => (7, -126),
-        MmaType::F16 => (10, -14),
-        MmaType::Tf32 => (10, -126),
-    };
-    let (fraction_c, lowest_c) = if fragments.acc_f32 { (23, -126) } else { (10, -14) };
-    let split_a = a.map(|row| row.map(|x| split(x, fraction, lowest)));
-    let split_b = b.map(|row| row.map(|x| split(x, fraction, lowest)));
-    let mut bits = [[0; N]; M];
-    for i in 0..M {
-        for j in 0..N {
-            let mut acc = c[i][j];
-            for first in (0..K).step_by(step) {
-                let steps = first..(first + step).min(K);
-                let plain = steps.clone().fold(f64::from(acc), |s, k| s + f64::from(a[i][k]) * f64::from(b[k][j]));
-                if !plain.is_finite() {
-                    acc = plain as f32;
-                    continue;
-                }
-                let start = split(acc, fraction_c, lowest_c);
-                let products = || {
-                    steps.clone().map(|k| Scaled {
-                        significand: split_a[i][k].significand * split_b[k][j].significand,
-                        exponent: split_a[i][k].exponent + split_b[k][j].exponent,
-                    })
-                };
-                let largest = products().map(|p| p.exponent).fold(start.exponent, i32::max);
-                let mut sum = truncated(start.significand, kept - fraction_c + start.exponent - largest);
-                for p in products() {
-                    sum += truncated(p.significand, kept - 2 * fraction + p.exponent - largest);
-                }
-                acc = fragments.narrowed(Exact::new(sum < 0, u128::from(sum.unsigned_abs()), largest - kept));
+/// Arguments of [`aligned`], so that its body is compiled once per instruction set.
+struct AlignedProduct<'a, const K: usize> {
+    fragments: Fragments,
+    a: &'a [Row],
+    b: &'a [Row],
+    c: &'a [Row],
+    d: &'a mut [Row],
+    kept: i32,
+    step: usize,
+}
+
+impl<const K: usize> pulp::WithSimd for AlignedProduct<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let (fragments, kept) = (self.fragments, self.kept);
+        let Matrices { a, b, c } = fragments.unpack::<K>(self.a, self.b, self.c);
+        let (fraction, lowest) = match fragments.ab {
+            MmaType::Bf16 => (7, -126),
+            MmaType::F16 => (10, -14),
+            MmaType::Tf32 => (10, -126),
+        };
+        let (fraction_c, lowest_c) = if fragments.acc_f32 { (23, -126) } else { (10, -14) };
+        let (mut significand_b, mut exponent_b) = ([[0; N]; K], [[0; N]; K]);
+        for k in 0..K {
+            for j in 0..N {
+                (significand_b[k][j], exponent_b[k][j]) = split(b[k][j], fraction, lowest);
             }
-            bits[i][j] = fragments.special(f64::from(acc));
         }
+        let special_b = b.as_flattened().iter().any(|x| !x.is_finite());
+        let mut bits = [[0; N]; M];
+        for i in 0..M {
+            let (mut significand_a, mut exponent_a) = ([0; K], [0; K]);
+            for k in 0..K {
+                (significand_a[k], exponent_a[k]) = split(a[i][k], fraction, lowest);
+            }
+            let special = special_b || a[i].iter().any(|x| !x.is_finite());
+            let mut acc = c[i];
+            for first in (0..K).step_by(self.step) {
+                let steps = first..(first + self.step).min(K);
+                let (mut start, mut largest, mut sum) = ([(0, 0); N], [0; N], [0i64; N]);
+                for j in 0..N {
+                    start[j] = split(acc[j], fraction_c, lowest_c);
+                    largest[j] = start[j].1;
+                }
+                for k in steps.clone() {
+                    for j in 0..N {
+                        largest[j] = largest[j].max(exponent_a[k] + exponent_b[k][j]);
+                    }
+                }
+                for j in 0..N {
+                    sum[j] = cut(start[j].0, kept - fraction_c, largest[j] - start[j].1);
+                }
+                for k in steps.clone() {
+                    for j in 0..N {
+                        let exponent = exponent_a[k] + exponent_b[k][j];
+                        sum[j] += cut(significand_a[k] * significand_b[k][j], kept - 2 * fraction, largest[j] - exponent);
+                    }
+                }
+                for j in 0..N {
+                    if special || !acc[j].is_finite() {
+                        let plain = steps.clone().fold(f64::from(acc[j]), |s, k| s + f64::from(a[i][k]) * f64::from(b[k][j]));
+                        if !plain.is_finite() {
+                            acc[j] = plain as f32;
+                            continue;
+                        }
+                    }
+                    // At most 32 bits times a power of two that f64 has: exact.
+                    let scale = f64::from_bits(((1023 + largest[j] - kept) as u64) << 52);
+                    acc[j] = fragments.narrowed(sum[j] as f64 * scale);
+                }
+            }
+            for j in 0..N {
+                bits[i][j] = fragments.special(f64::from(acc[j]));
+            }
+        }
+        fragments.pack(&bits, self.d);
     }
-    fragments.pack(&bits, d);
 }
 
 impl Fragments {
     /// The sum of a step as the next step's accumulator: truncated to f32, or rounded to f16; beyond the largest finite number, infinity.
-    fn narrowed(self, sum: Exact) -> f32 {
+    #[inline(always)]
+    fn narrowed(self, sum: f64) -> f32 {
         if !self.acc_f32 {
-            return crate::numeric::f16_to_f32(sum.round(F16, Rounding::Rn) as u16);
+            return f16_to_f32(f64_to_half(Half::F16, sum, Rounding::Rn));
         }
-        match sum.top() {
-            Some(top) if top > F32.highest => {
-                if sum.is_negative() {
-                    f32::NEG_INFINITY
-                } else {
-                    f32::INFINITY
-                }
-            }
-            _ => f32::from_bits(sum.round(F32, Rounding::Rz) as u32),
-        }
+        let near = sum as f32;
+        // One unit back where the nearest number lies outside; but what reaches 2^128 is infinite.
+        let outside = f64::from(near.abs()) > sum.abs() && sum.abs() < (1u128 << 127) as f64 * 2.0;
+        if outside { f32::from_bits(near.to_bits() - 1) } else { near }
     }
 }

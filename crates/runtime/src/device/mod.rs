@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod null;
+pub mod ptx_sim;
 
 use std::fmt;
 use std::ops::Range;
@@ -115,11 +116,13 @@ pub enum DeviceChoice {
     Host,
     /// Accepts everything, computes nothing.
     Null,
+    /// GPU code in the PTX interpreter.
+    PtxSim,
 }
 
 impl DeviceChoice {
     /// Every name that `--device` takes.
-    pub const NAMES: [&'static str; 3] = ["auto", "host", "null"];
+    pub const NAMES: [&'static str; 4] = ["auto", "host", "null", "ptx-sim"];
 
     /// Opens the device with this many threads.
     ///
@@ -129,6 +132,7 @@ impl DeviceChoice {
         match self {
             Self::Auto | Self::Host => Ok(Box::new(host::Host::new(threads)?)),
             Self::Null => Ok(Box::new(null::Null::default())),
+            Self::PtxSim => Ok(Box::new(ptx_sim::PtxSim::new(threads))),
         }
     }
 }
@@ -141,6 +145,7 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "host" => Ok(Self::Host),
             "null" => Ok(Self::Null),
+            "ptx-sim" => Ok(Self::PtxSim),
             _ => Err(format!("unknown device \"{s}\", expected one of {}", Self::NAMES.join(", "))),
         }
     }

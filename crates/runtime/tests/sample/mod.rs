@@ -57,6 +57,7 @@ pub fn program(target: &str, requires: &[&str]) -> Program {
         workgroups,
         cost: Cost { flops: 2 * workgroups * 7, bytes: 8 * workgroups * 7, gelus: 0 },
         geometry: None,
+        writes: vec![],
     };
     Program {
         target: target.into(),
@@ -113,6 +114,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         preprocess: None,
         labels: vec![],
         vectors: None,
+        formula: None,
         source_digest: String::new(),
         notes: vec![],
     }

@@ -1,0 +1,77 @@
+//! Depthwise convolution: planes stream through shared memory, sums of all open output planes stay in registers.
+//!
+//! Each step waits for its planes, starts the copies of a later step, adds its planes to the sums, and stores the output planes that are then complete.
+
+mod finish;
+mod place;
+mod staging;
+mod statistics;
+mod stem;
+mod sums;
+mod taps;
+
+use super::Args;
+use crate::mlir::{Buffer, Builder};
+use finish::Finish;
+use mnx_plan::gpu::Depthwise;
+use place::Place;
+use staging::Staging;
+use statistics::Running;
+use sums::Sums;
+use taps::Taps;
+
+pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
+    let mut args = Args::new(buffers);
+    let x = args.next();
+    let stem = k.conv.stem.map(|_| (args.next(), args.next()));
+    let w = args.next();
+    let bias = k.conv.bias.then(|| args.next());
+    let y = args.next();
+    let partials = k.conv.stats.then(|| args.next());
+
+    let layout = k.layout();
+    let shared = b.shared_memory(layout.bytes);
+    let place = Place::new(k, b);
+    let taps = Taps::new(k, b, &place, w, shared);
+    let staging = Staging::new(k, b, &place, x, stem, shared);
+    let sums = Sums::new(k, b, &place, &taps, shared, bias);
+    let finish = Finish::new(k, b, &place, y);
+
+    staging.start();
+    let mut first = vec![b.index(0)];
+    first.extend(sums.start());
+    let count = first.len();
+    if partials.is_some() {
+        first.extend(Running::start(b));
+    }
+    let turn = unrolled(k);
+    let last = b.carry(0usize, place.steps, turn, &first, |start, carried| {
+        let mut carried = carried.to_vec();
+        for i in 0..turn {
+            let step = b.add(start, i);
+            let slot = carried[0];
+            staging.turn(step, slot);
+            b.phase("sum");
+            let (done, open) = sums.step(step, slot, &carried[1..count]);
+            b.phase("store");
+            let running = finish.step(step, &done, &carried[count..]);
+            carried = [vec![staging.after(slot)], open, running].concat();
+        }
+        carried
+    });
+    if let Some(partials) = partials {
+        b.phase("statistics");
+        statistics::merge(k, b, &place, &last[count..], shared, partials);
+    }
+}
+
+/// Steps in one turn of the loop. After as many as there are sets of sums, each set is back in its registers: nothing has to be moved. Steps
+/// beyond the last do nothing.
+fn unrolled(k: &Depthwise) -> usize {
+    let sets = k.walk().groups;
+    let multiply = 2 * k.conv.taps.iter().product::<usize>() * k.tile.run;
+    if sets * multiply <= UNROLLED { sets } else { 1 }
+}
+
+/// Multiply-adds of a turn up to which steps are unrolled.
+const UNROLLED: usize = 1500;

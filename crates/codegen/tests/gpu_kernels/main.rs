@@ -1,0 +1,7 @@
+//! GPU kernels against plain references.
+#![allow(clippy::unwrap_used)]
+
+mod depthwise;
+mod harness;
+mod ptx;
+mod spills;

@@ -1,0 +1,116 @@
+//! What a GPU program's kernels take of a multiprocessor, as ptxas says where it is at hand.
+
+use std::collections::BTreeMap;
+
+use mnx_artifact::{Command, Geometry, Program};
+use mnx_plan::target::Gpu;
+use serde_json::{Value, json};
+
+use super::table::columns;
+use crate::emit::Resources;
+
+/// Shared memory that the system keeps of each block.
+const RESERVED_SHARED: usize = 1024;
+
+/// Registers are handed out to warps in pieces of this many.
+const REGISTER_PIECE: u32 = 256;
+
+/// Registers of a multiprocessor, on every architecture that there is code for.
+const REGISTERS: u32 = 65_536;
+
+/// Blocks that may stand on a multiprocessor, whatever they take.
+const BLOCKS: u32 = 16;
+
+/// A kernel on a multiprocessor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Occupied {
+    /// Symbol.
+    pub kernel: String,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Registers per thread.
+    pub registers: u32,
+    /// Bytes of registers spilled per thread.
+    pub spilled: u32,
+    /// Bytes of shared memory per block.
+    pub shared: u32,
+    /// Blocks that stand on a multiprocessor side by side.
+    pub blocks: u32,
+    /// Their threads, of those that could.
+    pub occupancy: f64,
+}
+
+/// Puts ptxas' figures and the launches together, one row per kernel, in order of first launch.
+pub fn occupied(program: &Program, gpu: &Gpu, resources: &[Resources]) -> Vec<Occupied> {
+    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for command in &program.commands {
+        let Command::Launch { kernel, geometry: Some(g), .. } = command else { continue };
+        let Some(r) = resources.iter().find(|r| r.kernel == *kernel) else { continue };
+        if seen.insert(kernel, ()).is_none() {
+            rows.push(one(r, g, gpu));
+        }
+    }
+    rows
+}
+
+fn one(r: &Resources, g: &Geometry, gpu: &Gpu) -> Occupied {
+    let threads: u32 = g.block.iter().product();
+    let shared = r.shared + g.shared_bytes;
+    let warps = threads.div_ceil(32).max(1);
+    let by_registers = REGISTERS / ((r.registers * 32).next_multiple_of(REGISTER_PIECE).max(1) * warps).max(1);
+    let by_shared = gpu.shared_sm / (shared as usize + RESERVED_SHARED);
+    let by_threads = gpu.threads_sm as u32 / (32 * warps);
+    let blocks = by_registers.min(by_shared as u32).min(by_threads).min(BLOCKS);
+    let occupancy = f64::from(blocks * 32 * warps) / gpu.threads_sm as f64;
+    Occupied { kernel: r.kernel.clone(), threads, registers: r.registers, spilled: r.spilled, shared, blocks, occupancy }
+}
+
+/// The rows as a table.
+pub fn text(rows: &[Occupied]) -> String {
+    let header = ["kernel", "", "threads", "registers", "spilled B", "shared B", "blocks/SM", "occupancy %"];
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| {
+            vec![
+                r.kernel.clone(),
+                String::new(),
+                r.threads.to_string(),
+                r.registers.to_string(),
+                r.spilled.to_string(),
+                r.shared.to_string(),
+                r.blocks.to_string(),
+                format!("{:.0}", 100.0 * r.occupancy),
+            ]
+        })
+        .collect();
+    columns(&header, &cells)
+}
+
+/// The rows for programs.
+pub fn json(rows: &[Occupied]) -> Value {
+    rows.iter()
+        .map(|r| {
+            json!({"kernel": r.kernel, "threads": r.threads, "registers": r.registers, "spilled_bytes": r.spilled,
+                "shared_bytes": r.shared, "blocks_per_sm": r.blocks, "occupancy": r.occupancy})
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_scarcest_resource_limits_the_blocks() {
+        let gpu = mnx_plan::target::GPU_TARGETS[0].gpu.unwrap();
+        let geometry = |shared_bytes| Geometry { grid: [1; 3], block: [256, 1, 1], shared_bytes };
+        let with = |registers| Resources { kernel: "k".into(), registers, spilled: 0, shared: 0 };
+        // 256 threads of 128 registers are half of the registers.
+        assert_eq!(one(&with(128), &geometry(0), &gpu).blocks, 2);
+        assert_eq!(one(&with(16), &geometry(0), &gpu).occupancy, 1.0);
+        assert_eq!(one(&with(16), &geometry(80 << 10), &gpu).blocks, 2);
+        assert_eq!(one(&with(16), &geometry(120 << 10), &gpu).blocks, 1);
+    }
+}
