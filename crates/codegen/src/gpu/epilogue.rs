@@ -238,13 +238,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
     }
 
     /// Adds a tensor of the result's channels. All of it is asked for before the first value is used, or all of a row where rows differ.
-    fn add_stored(
-        &self,
-        from: Buffer<'c>,
-        rows: &[Row<'c>],
-        sums: &mut Tile<'c>,
-        place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>),
-    ) {
+    fn add_stored(&self, from: Buffer<'c>, rows: &[Row<'c>], sums: &mut Tile<'c>, place: &dyn Fn(&Row<'c>) -> (Val<'c>, Option<Val<'c>>)) {
         let places: Vec<_> = rows.iter().map(place).collect();
         if places.iter().all(|(_, valid)| valid.is_none()) {
             let loaded: Vec<_> = places.iter().map(|&(voxel, _)| self.load_row(from, voxel)).collect();

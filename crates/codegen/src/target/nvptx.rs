@@ -61,6 +61,9 @@ pub(super) fn compile(
             put("readonly", 0);
         }
     }
+    if kernel.prefers_registers() {
+        function.add_attribute(AttributeLoc::Function, context.create_string_attribute("nvvm.minctasm", "1"));
+    }
     // The size of dynamic shared memory is the launch's: `.extern .shared`, under a name of the kernel's own.
     if let Some(shared) = module.get_globals().find(|g| g.get_name().to_string_lossy().contains("dynamic_shmem")) {
         shared.set_linkage(Linkage::External);

@@ -3,5 +3,4 @@
 
 mod depthwise;
 mod harness;
-mod ptx;
 mod spills;

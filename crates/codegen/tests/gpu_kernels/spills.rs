@@ -28,46 +28,35 @@ fn level(extent: usize, channels: usize, taps: usize, storage: Storage) -> Vec<C
     all
 }
 
-fn available() -> bool {
-    let found = ptxas::find().is_some();
-    if !found {
-        println!("no ptxas on this machine: not checked");
-    }
-    found
-}
-
-#[test]
-fn default_tiles_do_not_spill() {
-    if !available() {
-        return;
-    }
-    let mut spilling = Vec::new();
-    for (taps, storage, kinds) in [(3, Storage::Bf16, 4), (5, Storage::F16, 1), (7, Storage::F32, 3), (9, Storage::Bf16, 1)] {
-        for case in level(128, 32, taps, storage).into_iter().take(kinds) {
-            spilling.extend(assembled(&case, "sm_86"));
-        }
-    }
-    assert!(spilling.is_empty(), "{spilling:#?}");
-}
-
-#[test]
-#[ignore = "minutes: every level, storage and target"]
-fn no_default_tile_spills() {
-    if !available() {
-        return;
-    }
-    let only = std::env::var("MNX_TARGET").unwrap_or_default();
-    let mut spilling = Vec::new();
+/// The largest level of each kernel size; with `MNX_EVERY_TILE` (a target's name or part of it) every level, storage and kernel size on those targets.
+fn cases() -> Vec<(&'static str, Case)> {
+    let Ok(only) = std::env::var("MNX_EVERY_TILE") else {
+        let some = [(3, Storage::Bf16, 4), (5, Storage::F16, 1), (7, Storage::F32, 3), (9, Storage::Bf16, 1)];
+        return some
+            .into_iter()
+            .flat_map(|(taps, storage, kinds)| level(128, 32, taps, storage).into_iter().take(kinds))
+            .map(|c| ("sm_86", c))
+            .collect();
+    };
+    let mut all = Vec::new();
     for target in GPU_TARGETS.iter().filter(|t| t.name.contains(&only)) {
         for taps in [3, 5, 7, 9] {
             for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
                 for (extent, channels) in [(128, 32), (64, 64), (32, 128), (16, 256), (8, 512), (4, 1024)] {
-                    for case in level(extent, channels, taps, storage) {
-                        spilling.extend(assembled(&case, target.name));
-                    }
+                    all.extend(level(extent, channels, taps, storage).into_iter().map(|c| (target.name, c)));
                 }
             }
         }
     }
+    all
+}
+
+#[test]
+fn default_tiles_do_not_spill() {
+    if ptxas::find().is_none() {
+        println!("no ptxas on this machine: not checked");
+        return;
+    }
+    let spilling: Vec<String> = cases().iter().filter_map(|(name, case)| assembled(case, name)).collect();
     assert!(spilling.is_empty(), "{spilling:#?}");
 }

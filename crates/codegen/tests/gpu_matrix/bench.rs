@@ -117,18 +117,11 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
         let g = kernel.geometry();
         let what = Launch { kernel: "kernel", grid: g.grid, block: g.block, dynamic_shared: g.shared_bytes, params: params.clone() };
         let report = launch(&module, &mut memory, &what, &Options { seed, ..Options::default() }).unwrap();
-        if std::env::var_os("MNX_SHOW_COUNTERS").is_some() {
-            let c = &report.counters;
-            println!(
-                "shared: {} requests, {} bank conflicts; global: {} requests, {} sectors; {kernel:?}",
-                c.shared_requests, c.bank_conflicts, c.global_requests, c.global_sectors
-            );
-        }
         assert!(report.is_clean(), "{:#?}\n{kernel:?}", report.findings);
         let left = args.iter().zip(params).filter(|(a, _)| a.written).map(|(arg, at)| {
             let mut bytes = vec![0; arg.len * arg.element.bytes()];
             memory.read(at, &mut bytes).unwrap();
-            (arg.clone(), decode(arg.element, &bytes))
+            (*arg, decode(arg.element, &bytes))
         });
         Buffers(left.collect())
     };
@@ -142,6 +135,11 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
 /// A target for a round of a test, each in turn.
 pub fn target(round: usize) -> &'static Target {
     &GPU_TARGETS[round % GPU_TARGETS.len()]
+}
+
+/// Rounds of a test: more of the storage that networks have.
+pub fn rounds(storage: Storage) -> usize {
+    if storage == Storage::Bf16 { 6 } else { 3 }
 }
 
 /// Greatest error allowed, as a part of the greatest value.

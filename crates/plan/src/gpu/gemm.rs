@@ -197,7 +197,7 @@ impl Family for Gemm {
         if t.warps == 0 || t.m_tiles == 0 || t.stages == 0 {
             return Err(format!("tile {t:?}: nothing may be 0"));
         }
-        let fits = |part: usize, whole: usize| part != 0 && part % 16 == 0 && whole % part == 0;
+        let fits = |part: usize, whole: usize| part != 0 && part.is_multiple_of(16) && whole.is_multiple_of(part);
         if !fits(t.columns, self.out_channels) || !fits(t.depth, self.channels) {
             return Err(format!(
                 "columns={} depth={} must be multiples of 16 that divide {} and {}",

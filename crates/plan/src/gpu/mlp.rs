@@ -234,7 +234,7 @@ impl Family for Mlp {
         if t.warps == 0 || t.m_tiles == 0 || t.tiles == 0 || t.stages == 0 {
             return Err(format!("tile {t:?}: nothing may be 0"));
         }
-        if t.chunk == 0 || t.chunk % 16 != 0 || self.hidden % t.chunk != 0 {
+        if t.chunk == 0 || !t.chunk.is_multiple_of(16) || !self.hidden.is_multiple_of(t.chunk) {
             return Err(format!("{} hidden channels per piece must be a multiple of 16 that divides {}", t.chunk, self.hidden));
         }
         if !self.resident() && t.stages < 2 {

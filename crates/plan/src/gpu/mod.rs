@@ -160,6 +160,15 @@ impl GpuKernel {
         self.family().geometry()
     }
 
+    /// Whether one block per multiprocessor is enough: left to itself, ptxas spills a few registers of the float32 products for more of them.
+    pub fn prefers_registers(&self) -> bool {
+        match self {
+            Self::Mlp(k) => k.storage == Storage::F32,
+            Self::Gemm(k) => k.storage == Storage::F32,
+            _ => false,
+        }
+    }
+
     /// Knobs and values, as plans print them.
     pub fn knobs(&self) -> Vec<(&'static str, usize)> {
         self.family().knobs()
@@ -191,7 +200,7 @@ impl GpuKernel {
         self.family().legal(gpu)?;
         let g = self.geometry();
         let threads = g.block.iter().product::<u32>();
-        if threads == 0 || threads > 1024 || threads % 32 != 0 {
+        if threads == 0 || threads > 1024 || !threads.is_multiple_of(32) {
             return Err(format!("{}: {threads} threads; a multiple of 32 up to 1024 expected", self.strategy()));
         }
         if g.shared_bytes as usize > gpu.shared_block {
@@ -246,12 +255,37 @@ mod matrix_tests {
                     let tile = Default::default();
                     let grn_folded = false;
                     let epilogue = epilogue.clone();
-                    all.push(GpuKernel::Mlp(Mlp { batch: 1, grid, channels, hidden, out_channels, folded, grn_folded, gelu, epilogue, storage, tile }));
+                    all.push(GpuKernel::Mlp(Mlp {
+                        batch: 1,
+                        grid,
+                        channels,
+                        hidden,
+                        out_channels,
+                        folded,
+                        grn_folded,
+                        gelu,
+                        epilogue,
+                        storage,
+                        tile,
+                    }));
                 }
                 let gemm = |channels, out_channels, gelu, epilogue| {
                     let (squares, tile) = (false, Default::default());
                     let (from, stride) = (grid, [1; 3]);
-                    GpuKernel::Gemm(Gemm { batch: 1, grid, from, stride, channels, out_channels, folded, gelu, squares, epilogue, storage, tile })
+                    GpuKernel::Gemm(Gemm {
+                        batch: 1,
+                        grid,
+                        from,
+                        stride,
+                        channels,
+                        out_channels,
+                        folded,
+                        gelu,
+                        squares,
+                        epilogue,
+                        storage,
+                        tile,
+                    })
                 };
                 all.push(gemm(channels, hidden, Some(gelu), Epilogue::STORE));
                 all.push(gemm(hidden, out_channels, None, epilogue));
@@ -263,7 +297,9 @@ mod matrix_tests {
     #[test]
     fn the_tile_of_every_product_is_legal_on_every_gpu() {
         for target in GPU_TARGETS {
-            for (n, ratio, patch) in [(8, 2, 32), (12, 3, 64), (16, 3, 32), (20, 5, 64), (32, 2, 128), (32, 8, 128), (48, 4, 96), (64, 8, 64), (64, 4, 160)] {
+            for (n, ratio, patch) in
+                [(8, 2, 32), (12, 3, 64), (16, 3, 32), (20, 5, 64), (32, 2, 128), (32, 8, 128), (48, 4, 96), (64, 8, 64), (64, 4, 160)]
+            {
                 for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
                     for kernel in products(n, ratio, patch, storage) {
                         let mut kernel = Kernel::Gpu(kernel);

@@ -60,7 +60,9 @@ impl Depthwise {
         let [d, h, w] = self.conv.output;
         let mut tiles = Vec::new();
         for channels in [16, 32, 64].into_iter().filter(|c| self.conv.channels.is_multiple_of(*c)) {
-            for run in [1, 2, 4, 8].into_iter().filter(|run| run % r_w == 0) {
+            // With a single output per thread, more taps are read than multiplied.
+            let least = if self.conv.taps[1] > 3 { 2 } else { 1 };
+            for run in [1, 2, 4, 8].into_iter().filter(|run| run % r_w == 0 && *run >= least) {
                 for segments in [1, 2, 4, 8, 16].into_iter().filter(|s| s * run < 2 * w.max(run)) {
                     for groups in [1, 2, 4, 8, 16, 32].into_iter().filter(|g| g * r_h < 2 * h.max(r_h) || *g <= 8) {
                         let mut depth = d.next_multiple_of(r_d);

@@ -123,7 +123,7 @@ impl Depthwise {
     pub fn registers(&self) -> usize {
         let (sums, inputs) = (2 * voxels(self.sums()), 2 * self.columns().len());
         if self.held() {
-            sums + inputs + 2 * voxels(self.conv.taps) + 28
+            sums + inputs + 2 * voxels(self.conv.taps) + 40
         } else if self.looped() {
             // The sums of the row loop and of the steps' loop meet in part.
             sums * 3 / 2 + inputs + 36
