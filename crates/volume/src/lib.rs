@@ -13,6 +13,7 @@
 mod crop;
 mod error;
 mod header;
+pub mod metrics;
 mod nifti2;
 mod normalize;
 mod orientation;
