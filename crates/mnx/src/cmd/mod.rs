@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod evaluate;
 pub mod inspect;
 pub mod predict;
 pub mod refit;
