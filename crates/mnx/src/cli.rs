@@ -166,16 +166,16 @@ Examples:
   mnx evaluate --pred predicted/ --ref labelsTs/ --bundle organs.mnxa --csv scores.csv --md scores.md
   mnx evaluate --pred predicted/ --ref labelsTs/ --labels core=2+3,edema=1 --tolerance 2 --json -
 
-Two folders are paired by file name; a case without a partner, on another grid (shape; spacing to 0.1 %; orientation; origin to a tenth
-of a voxel) or unreadable is reported at the end, the others are compared, and the exit code is 1. Nothing is re-oriented.
+Two folders are paired by file name; a case without a partner, on another grid (shape; spacing to 0.1 %; orientation; origin to a \
+tenth of a voxel) or unreadable is reported at the end, the others are compared, and the exit code is 1. Nothing is re-oriented.
 
-Dice = 2TP/(2TP+FP+FN). A surface is the voxels with a face neighbour outside the class (the image's border counts as outside); surface
-Dice is the share of both surfaces' voxels within the tolerance of the other; HD95 the larger of the two directed 95th percentiles of
-their distances in mm. A class in neither prediction nor reference has no scores and is left out of means, as in nnU-Net v2; in one of
-them only, its Dice and surface Dice are 0 and its HD95 is infinite, left out of the mean and counted as unbounded.
+Dice = 2TP/(2TP+FP+FN). A surface is the voxels with a face neighbour outside the class (the image's border counts as outside); \
+surface Dice is the share of both surfaces' voxels within the tolerance of the other; HD95 the larger of the two directed 95th \
+percentiles of their distances in mm. A class in neither prediction nor reference has no scores and is left out of means, as in \
+nnU-Net v2; in one of them only, its Dice and surface Dice are 0 and its HD95 is infinite, left out of the mean and counted as unbounded.
 
-JSON has nnU-Net's keys (metric_per_case, mean, foreground_mean), null where there is no number. Each thread holds one case, about
-8 bytes a voxel.")]
+JSON has nnU-Net's keys (metric_per_case, mean, foreground_mean), null where there is no number. Each thread holds one case, 8 to 10 \
+bytes a voxel.")]
 pub struct Evaluate {
     /// Segmentation, or folder of segmentations named CASE.nii.gz or CASE.nii.
     #[arg(long, value_name = "DIR|FILE")]

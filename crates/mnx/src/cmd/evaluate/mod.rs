@@ -118,7 +118,9 @@ fn compare_all(pairs: &[Pair], asked: &classes::Asked, tolerance_mm: f64, thread
     std::thread::scope(|scope| {
         for _ in 0..threads.min(pairs.len()) {
             scope.spawn(|| {
-                while let Some((i, pair)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pairs.get(i)?))) {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(pair) = pairs.get(i) else { break };
                     let outcome = compare(pair, asked, tolerance_mm);
                     outcomes.lock().unwrap_or_else(|e| e.into_inner()).insert(i, outcome);
                     progress.inc(1);
