@@ -16,6 +16,7 @@ mod components;
 mod crop;
 mod error;
 mod header;
+pub mod metrics;
 mod nifti2;
 mod normalize;
 pub mod npz;
