@@ -8,7 +8,7 @@ mod sample;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output};
 
-use mnx_artifact::Label;
+use mnx_artifact::{Activation, Inference, Label};
 use mnx_volume::{Header, write_f32, write_labels};
 use sample::{manifest, program};
 use serde_json::Value;
@@ -262,6 +262,28 @@ fn names_come_from_a_bundle() {
     sample::bundle(f.root.path(), &m, [1.0, 0.0], [0.0, 1.0]);
     refused(f.folders(&["--bundle", bundle]), &["names no labels"]);
     refused(f.folders(&["--bundle", "absent.mnxa"]), &["absent.mnxa"]);
+}
+
+#[test]
+fn regions_and_the_ignored_label_come_from_a_bundle() {
+    let f = Folders::new();
+    f.put("pred/a.nii.gz", &painted(&[(1, 1, 0..2), (2, 1, 2..4), (1, 2, 0..2)]));
+    f.put("ref/a.nii.gz", &painted(&[(2, 1, 0..2), (2, 1, 2..4), (3, 2, 0..2)]));
+    let mut m = manifest(vec![program("x86-64-v3", &["sse2"])]);
+    m.labels = ["background", "whole"].iter().zip(0..).map(|(name, value)| Label { name: (*name).into(), value }).collect();
+    m.inference = Some(Inference {
+        activation: Activation::Sigmoid,
+        regions: vec![vec![1, 2], vec![2]],
+        class_order: vec![1, 2],
+        ignore: Some(3),
+        ..Inference::default()
+    });
+    let bundle = sample::bundle(f.root.path(), &m, [1.0, 0.0], [0.0, 1.0]);
+    ok(f.folders(&["--bundle", bundle.to_str().unwrap(), "--json", "s.json"]));
+    let json = f.json("s.json");
+    assert_eq!(json["classes"], serde_json::json!({ "(1, 2)": "whole", "2": "2" }));
+    let counts = |key: &str| ["TP", "FP", "FN", "TN"].map(|k| json["mean"][key][k].as_f64().unwrap());
+    assert_eq!((counts("(1, 2)"), counts("2")), ([4.0, 0.0, 0.0, 186.0], [2.0, 0.0, 2.0, 186.0]));
 }
 
 fn other_grid(path: &Path, shape: [usize; 3], affine: [[f64; 4]; 4]) {

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use mnx_volume::metrics::{Comparison, Scores, same_grid};
-use mnx_volume::{Header, ReadOptions, Volume, read, write_labels};
+use mnx_volume::metrics::{Comparison, Scores};
+use mnx_volume::{Header, ReadOptions, Volume, read, same_grid, write_labels};
 
 /// Scores of label 1.
 fn one(prediction: &[u16], reference: &[u16], shape: [usize; 3], spacing: [f64; 3], tolerance: f64) -> Scores {

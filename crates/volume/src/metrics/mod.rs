@@ -15,12 +15,10 @@
 //! Distances and volumes take the axes as orthogonal with the given spacing; a sheared affine is not accounted for.
 
 mod distance;
-mod grid;
 mod mean;
 mod overlap;
 mod surface;
 
-pub use grid::same_grid;
 pub use mean::Means;
 pub use overlap::Counts;
 

@@ -75,8 +75,8 @@ pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
         None => (args.labels.clone(), args.ignore_label),
         Some(path) => {
             let bundle = Bundle::open(path)?;
-            let classes = of_bundle(bundle.manifest()).map_err(|e| Failure::user(format!("{}: {e}", path.display())))?;
-            (classes, args.ignore_label)
+            let (classes, ignore) = of_bundle(bundle.manifest()).map_err(|e| Failure::user(format!("{}: {e}", path.display())))?;
+            (classes, args.ignore_label.or(ignore))
         }
     };
     if classes.is_empty() {
@@ -84,7 +84,7 @@ pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
     }
     for (i, class) in classes.iter().enumerate() {
         if let Some(label) = ignore.filter(|l| class.labels.contains(l)) {
-            return Err(Failure::user(format!("class {} holds label {label}, which --ignore-label leaves out", class.name)));
+            return Err(Failure::user(format!("class {} holds label {label}, which is left out (--ignore-label)", class.name)));
         }
         for other in &classes[..i] {
             if other.name == class.name {
@@ -98,10 +98,14 @@ pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
     Ok(Asked { classes: Some(classes), ignore })
 }
 
-/// A bundle's classes other than background.
-fn of_bundle(manifest: &Manifest) -> Result<Vec<Class>, String> {
-    let labels: Vec<(&str, u32)> = manifest.labels.iter().map(|l| (l.name.as_str(), l.value)).collect();
-    named(&labels, &[], &[])
+/// A bundle's classes or regions, other than background, and the label it leaves out.
+fn of_bundle(manifest: &Manifest) -> Result<(Vec<Class>, Option<u16>), String> {
+    let inference = manifest.inference.as_ref();
+    let ignore = inference.and_then(|i| i.ignore);
+    let labels: Vec<(&str, u32)> = manifest.labels.iter().filter(|l| Some(l.value) != ignore).map(|l| (l.name.as_str(), l.value)).collect();
+    let (regions, painted) = inference.map_or((&[][..], &[][..]), |i| (&i.regions[..], &i.class_order[..]));
+    let ignore = ignore.map(|l| u16::try_from(l).map_err(|_| format!("label {l} is above 65535"))).transpose()?;
+    Ok((named(&labels, regions, painted)?, ignore))
 }
 
 /// Classes from label names, or from regions: region `k` holds `regions[k]` and is named as the label `painted[k]` that it paints.

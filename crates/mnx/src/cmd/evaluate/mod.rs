@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mnx_runtime::session::default_threads;
-use mnx_volume::metrics::{Comparison, Means, Scores, same_grid};
-use mnx_volume::{ReadOptions, Volume, read};
+use mnx_volume::metrics::{Comparison, Means, Scores};
+use mnx_volume::{ReadOptions, Volume, read, same_grid};
 
 pub use classes::{Class, parse as parse_class};
 use pairs::{Failed, Pair};
