@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output};
 
 use mnx_artifact::{
-    Activation, Average, BundleWriter, Command, Connectivity, Gaussian, Inference, Label, Manifest, Postprocess, Preprocess,
+    Activation, Average, BundleWriter, Command, Connectivity, Fold, Gaussian, Inference, Label, Manifest, Postprocess, Preprocess,
     ProbabilityFile,
 };
 use mnx_volume::{Header, ReadOptions, read, write_f32};
@@ -428,4 +428,45 @@ fn saved_probabilities_are_nnunet_s() {
     assert_eq!(data.len(), 2 * 5 * 9 * 16 * 2);
     let pickle = std::fs::read(one.root.join("seg.pkl")).unwrap();
     assert!(holds(&pickle, "crop_bbox") && holds(&pickle, "itk_origin"));
+}
+
+#[test]
+fn folds_are_averaged_as_the_bundle_says() {
+    let second = ([-0.75f32, 1.25], [0.5f32, -0.25]);
+    let image = voxels("folds", 1);
+    let n = image.len();
+    let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
+    let sd = (image.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+    let logits = |(w, b): ([f32; 2], [f32; 2]), z: f64| [0, 1].map(|c| (f64::from(w[c]) * z + f64::from(b[c])).max(0.0));
+    let soft = |l: [f64; 2]| 1.0 / (1.0 + (l[0] - l[1]).exp());
+    for (average, gaussian, tolerance) in [
+        (Average::Logits, Gaussian::Peak10, 1e-5),
+        (Average::Probabilities, Gaussian::NnunetV1, 1e-5),
+        (Average::Logits, Gaussian::NnunetV2, 2e-3),
+    ] {
+        let mut m = model();
+        m.folds = ["0", "3"].map(|name| Fold { name: name.into() }).into();
+        m.inference = Some(Inference { average, gaussian, ..Inference::default() });
+        let case = case(&model(), "folds");
+        let code = sample::compile(&case.root, sample::SOURCE);
+        let weights = [sample::weight_bytes(W, B), sample::weight_bytes(second.0, second.1)];
+        let mut writer = BundleWriter::new(&m).weights(&weights[0]).weights(&weights[1]);
+        for _ in &m.programs {
+            writer = writer.code(&code);
+        }
+        writer.write(&case.bundle).unwrap();
+        let said = ok(&predict(&case, &case.image, &["--probabilities", "p.nii.gz"]));
+        assert!(said.contains("2 folds"), "{said}");
+        let p = read(&case.root.join("p.nii.gz"), &ReadOptions::default()).unwrap();
+        for (i, v) in image.iter().enumerate() {
+            let z = (f64::from(*v) - mean) / sd;
+            let (a, b) = (logits((W, B), z), logits(second, z));
+            let want = match average {
+                Average::Logits => soft([0, 1].map(|c| (a[c] + b[c]) / 2.0)),
+                Average::Probabilities => (soft(a) + soft(b)) / 2.0,
+            };
+            let got = f64::from(p.data[n + i]);
+            assert!((got - want).abs() <= tolerance, "{average:?} {gaussian:?} voxel {i}: {got} {want}");
+        }
+    }
 }
