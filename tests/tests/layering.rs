@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mnx-plan", &["mnx-ir", "mnx-artifact", "mnx-weights"]),
     ("mnx-codegen", &["mnx-plan", "mnx-artifact"]),
     ("mnxc", &["mnx-ir", "mnx-passes", "mnx-artifact", "mnx-weights", "mnx-model", "mnx-import", "mnx-interp", "mnx-plan", "mnx-codegen"]),
-    ("mnx-runtime", &["mnx-artifact", "mnx-weights"]),
+    ("mnx-runtime", &["mnx-artifact", "mnx-weights", "mnx-ptx-sim"]),
     ("mnx", &["mnx-artifact", "mnx-weights", "mnx-runtime", "mnx-volume"]),
 ];
 

@@ -43,6 +43,8 @@ pub enum Command {
     Bench(Bench),
     /// List what bundles can run on here.
     Devices(Devices),
+    /// Store the inputs and outputs of kernels, as this device computes them.
+    Record(Record),
     /// Show what a bundle holds.
     Inspect(Inspect),
     /// Put other weights into a bundle, without compiling.
@@ -295,6 +297,28 @@ pub struct Devices {
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mnx record`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mnx record tiny.mnxa --device cuda -o kernels.safetensors
+
+The first launch of every kernel is stored, smallest first, while the file stays under --limit: tensors N.KERNEL.before.ARG for every
+argument before the launch and N.KERNEL.after.ARG for those it writes (bytes, as they lie in memory), N being the command's number.
+The metadata names device, driver and target, and launch N holds the command as JSON. The input is that of mnx bench.")]
+pub struct Record {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// safetensors file to write.
+    #[arg(long, short, value_name = "K.safetensors")]
+    pub output: PathBuf,
+    /// Most bytes of the file.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000)]
+    pub limit: u64,
+    #[command(flatten)]
+    pub place: Where,
 }
 
 /// `mnx inspect`

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => cmd::evaluate::run(&args, quiet),
         Command::Bench(args) => cmd::bench::run(&args, quiet),
         Command::Devices(args) => cmd::devices::run(&args),
+        Command::Record(args) => cmd::record::run(&args, quiet),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Refit(args) => cmd::refit::run(&args, quiet),
         Command::Verify(args) => cmd::verify::run(&args, quiet),

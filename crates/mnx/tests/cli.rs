@@ -140,7 +140,7 @@ fn wrong_usage_is_exit_code_two_and_help_has_examples() {
     ] {
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
     }
-    for command in ["run", "predict", "bench", "inspect", "devices", "refit", "verify", "completions"] {
+    for command in ["run", "predict", "bench", "inspect", "devices", "record", "refit", "verify", "completions"] {
         let help = ok(mnx![command, "-h"]);
         assert!(help.contains("Example") && help.contains(&format!("mnx {command}")), "{help}");
     }

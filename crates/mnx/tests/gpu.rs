@@ -218,6 +218,38 @@ fn predictions_are_the_hosts_to_the_last_bit_on_any_number_of_gpus() {
 }
 
 #[test]
+fn records_hold_what_each_kernel_read_and_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let (m, f) = (fat(dir.path()), dir.path().join("k.safetensors"));
+    let [m, f] = [m, f].map(|p| p.to_str().unwrap().to_owned());
+    let said = out(&mnx(&["record", &m, "-o", &f, "--device", "cuda"], &[]));
+    assert!(said.contains("2 launches on cuda:0 Fake GPU 0, sm_90a cubin"), "{said}");
+    let file = std::fs::read(&f).unwrap();
+    assert!(file.len() < 1_000_000);
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let read = |name: &str| -> Vec<f32> {
+        tensors.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let (y, counts) = expected(&read("1.affine.before.0"), W, B);
+    assert_eq!((read("1.affine.before.1"), read("1.affine.before.2")), (W.to_vec(), B.to_vec()));
+    assert!(read("1.affine.before.3").iter().all(|v| v.is_nan()), "the fill before the launch");
+    assert_eq!((read("1.affine.after.3"), read("4.count.before.0")), (y.clone(), y));
+    let counted: Vec<u8> = counts.iter().flat_map(|n| n.to_le_bytes()).collect();
+    assert_eq!(tensors.tensor("4.count.after.1").unwrap().data(), counted);
+    let (_, header) = safetensors::SafeTensors::read_metadata(&file).unwrap();
+    let metadata = header.metadata().as_ref().unwrap();
+    assert!(metadata["launch 1"].contains("\"grid\":[15,2,1]") && metadata["target"] == "sm_90a", "{metadata:?}");
+
+    let said = out(&mnx(&["record", &m, "-o", &f, "--device", "cuda", "--limit", "6000"], &[]));
+    assert!(said.contains("1 launches") && said.contains("1 larger kernels left out"), "{said}");
+    let none = mnx(&["record", &m, "-o", &f, "--device", "cuda", "--limit", "10"], &[]);
+    assert!(none.status.code() == Some(1) && err(&none).contains("--limit"), "{}", err(&none));
+    // The host's program of this bundle does not say what it writes.
+    let host = mnx(&["record", &m, "-o", &f, "--device", "host"], &[]);
+    assert!(host.status.code() == Some(1) && err(&host).contains("compile it anew"), "{}", err(&host));
+}
+
+#[test]
 fn checks_stop_at_the_first_bad_dispatch() {
     let dir = tempfile::tempdir().unwrap();
     let (x, y) = (dir.path().join("x.safetensors"), dir.path().join("y.safetensors"));

@@ -1,7 +1,7 @@
 //! Runs a bundle's programs: devices, the executor, memory, traces.
 //!
 //! Room: the `Device` trait and its implementations, the thread pool, the choice of code for this CPU or GPU, sessions, rooflines.
-//! May import: mnx-artifact, mnx-weights.
+//! May import: mnx-artifact, mnx-weights, mnx-ptx-sim.
 //! Never: the IR, passes, plans, LLVM; no mathematics of the network.
 //! Start reading at: `session.rs`, then `device/mod.rs`, `device/host.rs`, `device/cuda/mod.rs`.
 #![deny(unsafe_code)]
@@ -24,5 +24,5 @@ pub use finite::NotFinite;
 pub use patches::Patches;
 pub use pick::{CodeForm, GpuFacts};
 pub use roofline::Roofline;
-pub use session::{PortData, Session};
+pub use session::{LaunchRecord, PortData, Session};
 pub use trace::{DispatchTime, Trace};

@@ -1,17 +1,18 @@
 //! A session: one bundle's program on one device, ready to run any number of times.
 
+mod observe;
+
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use mnx_artifact::{Bundle, Port, Program};
 use smallvec::SmallVec;
 
 use crate::device::{Binary, Buffer, Device, DeviceChoice, KernelSet};
 use crate::error::RuntimeError;
-use crate::finite::{self, NotFinite};
 use crate::pick::CodeForm;
 use crate::roofline::Roofline;
 use crate::trace::Trace;
+pub use observe::LaunchRecord;
 
 /// Values of one output port.
 #[derive(Debug, Clone, PartialEq)]
@@ -371,92 +372,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Runs once and records each command's time: on the host wall time, commands being awaited one by one, which costs little; on a GPU by its own clock, from the
-    /// end of one command to the end of the next.
-    ///
-    /// # Errors
-    /// As [`Self::run_into`], and `Port` if the trace is another session's.
-    pub fn run_timed(&mut self, inputs: &[&[f32]], outputs: &mut [PortData], trace: &mut Trace) -> Result<(), RuntimeError> {
-        self.idle()?;
-        self.check_inputs(inputs)?;
-        self.check_outputs(outputs)?;
-        if trace.seconds.len() != self.program.commands.len() {
-            return Err(RuntimeError::Port(format!(
-                "trace of {} commands for a program of {}",
-                trace.seconds.len(),
-                self.program.commands.len()
-            )));
-        }
-        let start = Instant::now();
-        if let Some(pipeline) = self.device.pipeline() {
-            let bytes: Vec<&[u8]> = inputs.iter().map(|data| bytemuck::cast_slice(data)).collect();
-            let mut room: Vec<&mut [u8]> = outputs.iter_mut().map(PortData::bytes_mut).collect();
-            pipeline.time(self.kernels, &bytes, &mut room, &mut trace.seconds)?;
-        } else {
-            self.upload(inputs)?;
-            for (index, seconds) in trace.seconds.iter_mut().enumerate() {
-                let start = Instant::now();
-                self.device.submit(self.kernels, index..index + 1)?;
-                self.device.wait()?;
-                *seconds = start.elapsed().as_secs_f64();
-            }
-            self.download(outputs)?;
-        }
-        trace.total_s = start.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    /// Seconds by the device's own clock for one more run over the inputs of the last, without copies to or from the host; none where the device has no clock
-    /// of its own.
-    ///
-    /// # Errors
-    /// As [`Self::run_into`].
-    pub fn replay(&mut self) -> Result<Option<f64>, RuntimeError> {
-        self.idle()?;
-        self.device.pipeline().map(|pipeline| pipeline.replay(self.kernels)).transpose()
-    }
-
-    /// Runs once, command by command, and looks for NaN and infinities in the inputs and in everything that each launch writes. Stops at the first buffer that
-    /// has any and says which; the outputs are those of the run only if there is none.
-    ///
-    /// # Errors
-    /// As [`Self::run_into`], and `Port` if the bundle does not say what its kernels write.
-    pub fn run_checked(&mut self, inputs: &[&[f32]], outputs: &mut [PortData]) -> Result<Option<NotFinite>, RuntimeError> {
-        self.idle()?;
-        self.check_inputs(inputs)?;
-        self.check_outputs(outputs)?;
-        if !finite::says_what_it_writes(&self.program) {
-            return Err(RuntimeError::Port("the bundle does not say what its kernels write; compile it anew to check it".to_owned()));
-        }
-        for (port, data) in self.inputs.iter().zip(inputs) {
-            if let Some((nan, infinite, first)) = finite::count(bytemuck::cast_slice(data), mnx_artifact::Element::F32) {
-                let place = port.name.clone();
-                return Ok(Some(NotFinite { place, kernel: None, elements: data.len(), nan, infinite, first }));
-            }
-        }
-        self.upload(inputs)?;
-        let mut bytes = Vec::new();
-        for (index, command) in self.program.commands.iter().enumerate() {
-            self.device.submit(self.kernels, index..index + 1)?;
-            self.device.wait().map_err(|error| match command {
-                mnx_artifact::Command::Launch { dispatch, kernel, .. } => error.within(&format!("dispatch {dispatch}, kernel {kernel}")),
-                _ => error,
-            })?;
-            for w in finite::watched(command) {
-                bytes.clear();
-                bytes.resize(usize::try_from(w.buffer.bytes).unwrap_or(0), 0);
-                self.device.download(self.arena, w.buffer.offset, &mut bytes)?;
-                if let Some((nan, infinite, first)) = finite::count(&bytes, w.element) {
-                    let kernel = Some((w.kernel.to_owned(), w.arg));
-                    let elements = bytes.len() / w.element.bytes();
-                    return Ok(Some(NotFinite { place: w.dispatch.to_owned(), kernel, elements, nan, infinite, first }));
-                }
-            }
-        }
-        self.download(outputs)?;
-        Ok(None)
     }
 
     fn idle(&self) -> Result<(), RuntimeError> {

@@ -9,7 +9,7 @@ mod sample;
 use fake_cuda::{affine, calls, log, within};
 use mnx_artifact::{Bundle, Command};
 use mnx_runtime::device::cuda;
-use mnx_runtime::{CodeForm, Device, DeviceChoice, Patches, PortData, RuntimeError, Session};
+use mnx_runtime::{CodeForm, DeviceChoice, Patches, PortData, RuntimeError, Session};
 use sample::{expected, input};
 
 const W: [f32; 2] = [1.5, -0.75];
@@ -421,28 +421,131 @@ fn drivers_that_do_not_start_are_no_panic() {
     assert!(cuda::survey().unwrap_err().to_string().contains(&want));
 }
 
-/// The real driver, where there is one: it is found, described, and gives memory back.
+/// The sample's kernels as PTX: one thread per voxel of a row.
+const PTX: &str = "
+.version 7.0
+.target sm_80
+.address_size 64
+
+.visible .entry affine(.param .u64 affine_0, .param .u64 affine_1, .param .u64 affine_2, .param .u64 affine_3)
+{
+	.reg .pred %p<3>;
+	.reg .b32 %r<16>;
+	.reg .b64 %rd<16>;
+	mov.u32 %r1, %tid.x;
+	mov.u32 %r2, %tid.y;
+	setp.gt.u32 %p1, %r1, 6;
+	@%p1 bra $done;
+	setp.ne.u32 %p2, %r2, 0;
+	@%p2 bra $done;
+	ld.param.b64 %rd1, [affine_0];
+	ld.param.b64 %rd2, [affine_1];
+	ld.param.b64 %rd3, [affine_2];
+	ld.param.b64 %rd4, [affine_3];
+	mov.u32 %r3, %ctaid.x;
+	mov.u32 %r4, %ctaid.y;
+	mad.lo.s32 %r5, %r3, 7, %r1;
+	mul.wide.u32 %rd5, %r5, 4;
+	add.s64 %rd6, %rd1, %rd5;
+	ld.global.b32 %r6, [%rd6];
+	mul.wide.u32 %rd7, %r4, 4;
+	add.s64 %rd8, %rd2, %rd7;
+	ld.global.b32 %r7, [%rd8];
+	add.s64 %rd9, %rd3, %rd7;
+	ld.global.b32 %r8, [%rd9];
+	mul.rn.f32 %r9, %r7, %r6;
+	add.rn.f32 %r10, %r9, %r8;
+	max.f32 %r11, %r10, 0f00000000;
+	mad.lo.s32 %r12, %r4, 105, %r5;
+	mul.wide.u32 %rd10, %r12, 4;
+	add.s64 %rd11, %rd4, %rd10;
+	st.global.b32 [%rd11], %r11;
+$done:
+	ret;
+}
+
+.visible .entry count(.param .u64 count_0, .param .u64 count_1)
+{
+	.reg .pred %p<5>;
+	.reg .b32 %r<16>;
+	.reg .b64 %rd<16>;
+	mov.u32 %r1, %tid.x;
+	mov.u32 %r2, %tid.y;
+	setp.gt.u32 %p1, %r1, 6;
+	@%p1 bra $done2;
+	setp.ne.u32 %p2, %r2, 0;
+	@%p2 bra $done2;
+	ld.param.b64 %rd1, [count_0];
+	ld.param.b64 %rd2, [count_1];
+	mov.u32 %r3, %ctaid.x;
+	mad.lo.s32 %r4, %r3, 7, %r1;
+	mul.wide.u32 %rd3, %r4, 4;
+	add.s64 %rd4, %rd1, %rd3;
+	ld.global.b32 %r5, [%rd4];
+	ld.global.b32 %r6, [%rd4+420];
+	setp.gt.f32 %p3, %r5, 0f3F000000;
+	setp.gt.f32 %p4, %r6, 0f3F000000;
+	selp.b32 %r7, 1, 0, %p3;
+	selp.b32 %r8, 1, 0, %p4;
+	add.s32 %r9, %r7, %r8;
+	add.s64 %rd5, %rd2, %rd3;
+	ld.global.b32 %r10, [%rd5];
+	add.s32 %r11, %r10, %r9;
+	st.global.b32 [%rd5], %r11;
+$done2:
+	ret;
+}
+";
+
+/// The real driver, where there is one: real PTX through it, compared with the formula. The interpreter runs the same bundle everywhere.
 #[test]
-fn a_real_gpu_is_described_and_moves_bytes() {
+fn real_ptx_runs_in_the_interpreter_and_on_a_real_gpu() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = fake_cuda::program("sm_80", [8, 0], false, [7, 0]);
+    for command in &mut program.commands {
+        if let Command::Launch { geometry: Some(geometry), .. } = command {
+            geometry.shared_bytes = 0;
+        }
+    }
+    let manifest = sample::manifest(vec![program]);
+    let bundle = Bundle::open(fake_cuda::bundle(dir.path(), &manifest, &[(PTX.as_bytes().to_vec(), None)], W, B)).unwrap();
+    let x = input("real");
+    assert_eq!(open(&bundle, "ptx-sim").unwrap().run(&[&x]).unwrap(), right(&x));
+
     let must = std::env::var_os("MNX_REQUIRE_GPU").is_some_and(|v| v == "1");
-    match cuda::survey() {
+    let gpus = match cuda::survey() {
+        Ok(gpus) => gpus,
         Err(error) => {
             assert!(!must, "MNX_REQUIRE_GPU=1: {error}");
             eprintln!("SKIP no CUDA device: {error}");
             assert!(error.to_string().starts_with("cuda: "), "{error}");
+            return;
         }
-        Ok(gpus) => {
-            for gpu in gpus {
-                assert!(gpu.total_bytes >= gpu.free_bytes && gpu.compute[0] >= 3 && gpu.multiprocessors > 0, "{gpu:?}");
-                let mut device = cuda::Cuda::new(gpu.index).unwrap();
-                let buffer = device.alloc(1 << 20).unwrap();
-                let bytes: Vec<u8> = (0..1 << 20).map(|i: u32| (i * 7 % 251) as u8).collect();
-                device.upload(&bytes, buffer, 0).unwrap();
-                let mut back = vec![0; 1000];
-                device.download(buffer, 4321, &mut back).unwrap();
-                assert_eq!(back, bytes[4321..5321]);
-                assert!(device.roofline("bf16").unwrap().unwrap().bytes_per_s > 1e10);
-            }
+    };
+    for gpu in gpus {
+        assert!(gpu.total_bytes >= gpu.free_bytes && gpu.compute[0] >= 3 && gpu.multiprocessors > 0, "{gpu:?}");
+        let mut session = open(&bundle, &format!("cuda:{}", gpu.index)).unwrap();
+        let mut outputs = session.new_outputs();
+        for round in 0..4 {
+            let x = input(&format!("real/{round}"));
+            session.run_into(&[&x], &mut outputs).unwrap();
+            assert_eq!(outputs, right(&x));
+            assert_eq!(session.run_checked(&[&x], &mut outputs).unwrap(), None);
+            assert_eq!(outputs, right(&x));
+        }
+        let mut trace = session.new_trace();
+        session.run_timed(&[&x], &mut outputs, &mut trace).unwrap();
+        assert_eq!(outputs, right(&x));
+        assert!(trace.seconds.iter().all(|s| *s >= 0.0) && session.replay().unwrap().unwrap() > 0.0);
+        assert!(session.roofline().unwrap().unwrap().bytes_per_s > 1e10);
+        let mut patches = Patches::new(vec![session], false).unwrap();
+        let mut result = vec![0.0; 210];
+        for i in 0..8 {
+            patches.push(&input(&format!("real/{i}"))).unwrap();
+        }
+        for i in 0..8 {
+            patches.pop(&mut result).unwrap();
+            assert_eq!(result, expected(&input(&format!("real/{i}")), W, B).0);
         }
     }
 }

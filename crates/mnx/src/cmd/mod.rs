@@ -6,6 +6,7 @@ pub mod devices;
 pub mod evaluate;
 pub mod inspect;
 pub mod predict;
+pub mod record;
 pub mod refit;
 pub mod run;
 pub mod verify;

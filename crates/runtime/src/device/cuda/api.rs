@@ -64,7 +64,7 @@ macro_rules! driver_functions {
                     // SAFETY: as above.
                     error_string: *unsafe { library.get(b"cuGetErrorString") }.map_err(|_| lacks("cuGetErrorString"))?,
                     // SAFETY: as above.
-                    $($name: *unsafe { library.get($symbol.as_bytes()) }.map_err(|_| lacks($symbol))?,)*
+                    $($name: *unsafe { library.get($symbol.as_bytes()).or_else(|_| library.get(newer($symbol).as_bytes())) }.map_err(|_| lacks($symbol))?,)*
                 })
             }
 
@@ -125,6 +125,11 @@ driver_functions! {
         function: CUfunction, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint, block_z: c_uint,
         shared: c_uint, stream: CUstream, params: *mut *mut c_void, extra: *mut *mut c_void
     );
+}
+
+/// The name of a function of the same type in drivers that may no longer have the first.
+fn newer(symbol: &'static str) -> &'static str {
+    if symbol == "cuEventElapsedTime" { "cuEventElapsedTime_v2" } else { symbol }
 }
 
 fn lacks(symbol: &str) -> String {

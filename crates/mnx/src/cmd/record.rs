@@ -1,0 +1,87 @@
+//! `mnx record`: what kernels computed on this device, for tests that have no such device.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mnx_artifact::{Bundle, Command};
+use mnx_runtime::LaunchRecord;
+use mnx_weights::det_input;
+use mnx_weights::file::{Dtype, Entry, write_file};
+
+use crate::cli::Record;
+use crate::cmd::{check_output, machine, open_session};
+use crate::failure::Failure;
+use crate::text;
+
+/// Room for the header: names, places and commands of one launch.
+const HEADER: u64 = 4096;
+
+/// Records the first launch of every kernel that fits.
+pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
+    check_output(&args.output, &[&args.bundle])?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let mut session = open_session(&bundle, &args.place)?;
+    let (chosen, left_out) = choose(&session.program().commands, args.limit);
+    if chosen.is_empty() {
+        let shown = args.bundle.display();
+        return Err(Failure::user(format!(
+            "{shown}: no kernel's buffers fit into {} bytes; raise --limit or take a smaller patch",
+            args.limit
+        )));
+    }
+    let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
+    let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
+
+    let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut metadata = BTreeMap::from([
+        ("device".to_owned(), session.device()),
+        ("target".to_owned(), session.program().target.clone()),
+        ("precision".to_owned(), session.program().precision.clone()),
+        ("model".to_owned(), bundle.manifest().model.name.clone()),
+        ("source_digest".to_owned(), bundle.manifest().source_digest.clone()),
+    ]);
+    session.run_recorded::<Failure>(&slices, &|index| chosen.contains(&index), &mut |LaunchRecord { index, command, before, after }| {
+        let Command::Launch { kernel, .. } = command else { return Ok(()) };
+        metadata.insert(format!("launch {index}"), serde_json::to_string(command).map_err(|e| Failure::Bug(e.to_string()))?);
+        for (arg, bytes) in before.into_iter().enumerate() {
+            tensors.push((format!("{index}.{kernel}.before.{arg}"), bytes));
+        }
+        for (arg, bytes) in after {
+            tensors.push((format!("{index}.{kernel}.after.{arg}"), bytes));
+        }
+        Ok(())
+    })?;
+    let shapes: Vec<[usize; 1]> = tensors.iter().map(|(_, bytes)| [bytes.len()]).collect();
+    let entries: Vec<Entry<'_>> =
+        tensors.iter().zip(&shapes).map(|((name, bytes), shape)| Entry { name, dtype: Dtype::U8, shape, bytes }).collect();
+    write_file(&args.output, &entries, &metadata)?;
+    if quiet {
+        return Ok(());
+    }
+    let note = if left_out > 0 { format!("; {left_out} larger kernels left out (--limit)") } else { String::new() };
+    text::print(&format!("{}: {} launches on {}{note}\n", args.output.display(), chosen.len(), machine(&session)))
+}
+
+/// The commands to record: of each kernel its first launch, smallest first while they fit; and how many kernels do not.
+fn choose(commands: &[Command], limit: u64) -> (BTreeSet<usize>, usize) {
+    let mut seen = BTreeSet::new();
+    let mut sizes: Vec<(u64, usize)> = Vec::new();
+    for (index, command) in commands.iter().enumerate() {
+        if let Command::Launch { kernel, args, writes, .. } = command
+            && seen.insert(kernel)
+        {
+            let written = writes.iter().filter_map(|w| args.get(w.arg));
+            sizes.push((HEADER + args.iter().chain(written).map(|b| b.bytes).sum::<u64>(), index));
+        }
+    }
+    sizes.sort_unstable();
+    let mut room = limit;
+    let mut chosen = BTreeSet::new();
+    for &(bytes, index) in &sizes {
+        if bytes <= room {
+            room -= bytes;
+            chosen.insert(index);
+        }
+    }
+    let left_out = sizes.len() - chosen.len();
+    (chosen, left_out)
+}
