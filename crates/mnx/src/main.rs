@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => cmd::run::run(&args, quiet),
         Command::Predict(args) => cmd::predict::run(&args, quiet),
+        Command::Evaluate(args) => cmd::evaluate::run(&args, quiet),
         Command::Bench(args) => cmd::bench::run(&args, quiet),
         Command::Devices(args) => cmd::devices::run(&args),
         Command::Record(args) => cmd::record::run(&args, quiet),

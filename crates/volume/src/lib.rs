@@ -1,7 +1,7 @@
 //! Medical volumes: NIfTI files in and out, and everything between a file and a patch network.
 //!
 //! Room: reading and writing NIfTI, orientation, cropping, intensity normalisation, resampling, the
-//! sliding window with its Gaussian weights and mirroring, going back to the file's grid, components, NumPy archives and a picture.
+//! sliding window with its Gaussian weights and mirroring, going back to the file's grid, components, NumPy archives, metrics and a picture.
 //! May import: `mnx-artifact` (a bundle's settings are this crate's), the `nifti`, `flate2`, `zip`, `png`, `half` and `rayon` crates;
 //! nothing of the compiler or the runtime.
 //! Never: the network. It is a closure from one patch to its logits; this crate knows no weights,
@@ -15,7 +15,9 @@ mod accumulate;
 mod components;
 mod crop;
 mod error;
+mod grid;
 mod header;
+pub mod metrics;
 mod nifti2;
 mod normalize;
 pub mod npz;
@@ -34,6 +36,7 @@ mod wide_fields;
 mod write;
 
 pub use error::VolumeError;
+pub use grid::same_grid;
 pub use header::{Header, NiftiVersion};
 pub use orientation::AxisMap;
 pub use postprocess::keep_largest;

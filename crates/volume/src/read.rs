@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{VolumeError, try_reserve};
+use crate::grid::same_grid;
 use crate::header::{Datatype, Header, Layout, NiftiVersion, announced};
 use crate::source::Source;
 
@@ -105,7 +106,7 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
     let mut volume = read(first_path, &each)?;
     for path in rest {
         let next = read(path, &each)?;
-        check_same_grid(first_path, &volume, path, &next)?;
+        same_grid(path, &next, first_path, &volume)?;
         volume
             .data
             .try_reserve_exact(next.data.len())
@@ -114,29 +115,6 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
         volume.channels += 1;
     }
     Ok(volume)
-}
-
-fn check_same_grid(first_path: &Path, first: &Volume, path: &Path, next: &Volume) -> Result<(), VolumeError> {
-    let differs =
-        |what: String| Err(VolumeError::Grid { path: path.to_path_buf(), what: format!("{what} as in {}", first_path.display()) });
-    if first.shape != next.shape {
-        return differs(format!("its shape (z, y, x) is {:?}, expected {:?}", next.shape, first.shape));
-    }
-    let close = |a: f64, b: f64, scale: f64| (a - b).abs() <= 1e-3 * scale;
-    if !(0..3).all(|i| close(first.spacing[i], next.spacing[i], first.spacing[i])) {
-        return differs(format!("its spacing (z, y, x) is {:?} mm, expected {:?}", next.spacing, first.spacing));
-    }
-    let voxel = first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
-    for r in 0..3 {
-        for c in 0..4 {
-            // An origin may be off by a tenth of a voxel, an axis by a thousandth of its step.
-            let scale = if c == 3 { 100.0 * voxel } else { voxel };
-            if !close(first.affine[r][c], next.affine[r][c], scale) {
-                return differs(format!("its affine entry ({r}, {c}) is {}, expected {}", next.affine[r][c], first.affine[r][c]));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Reads and checks the header and its extensions; the source then stands at the first voxel.

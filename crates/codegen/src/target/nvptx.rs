@@ -61,8 +61,8 @@ pub(super) fn compile(
             put("readonly", 0);
         }
     }
-    if kernel.prefers_registers() {
-        function.add_attribute(AttributeLoc::Function, context.create_string_attribute("nvvm.minctasm", "1"));
+    if let Some(blocks) = kernel.side_by_side(target) {
+        function.add_attribute(AttributeLoc::Function, context.create_string_attribute("nvvm.minctasm", &blocks.to_string()));
     }
     // The size of dynamic shared memory is the launch's: `.extern .shared`, under a name of the kernel's own.
     if let Some(shared) = module.get_globals().find(|g| g.get_name().to_string_lossy().contains("dynamic_shmem")) {

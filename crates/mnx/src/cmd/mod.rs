@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod devices;
+pub mod evaluate;
 pub mod inspect;
 pub mod predict;
 pub mod record;

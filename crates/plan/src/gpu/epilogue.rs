@@ -85,13 +85,17 @@ impl Epilogue {
         args
     }
 
+    /// Whether something depends on a voxel's coordinates.
+    pub fn located(&self) -> bool {
+        self.pad_front != [0; 3] || matches!(self.residual, Residual::Scattered { .. })
+    }
+
     /// Registers that a tensor added to `columns` columns of `m_tiles` row blocks takes in a thread, with its places: one row at a time where rows
     /// have residuals of their own.
     pub(crate) fn registers(&self, m_tiles: usize, columns: usize, storage: Storage) -> usize {
         let stored = self.skip || matches!(self.residual, Residual::Identity | Residual::Scattered { .. });
-        let located = self.pad_front != [0; 3] || matches!(self.residual, Residual::Scattered { .. });
         let row = if stored { columns * storage.bytes() / 16 } else { 0 };
-        2 * m_tiles * row + if located { 16 * m_tiles } else { 4 * m_tiles }
+        2 * m_tiles * row + if self.located() { 16 * m_tiles } else { 4 * m_tiles }
     }
 
     /// Floating-point operations on `m` voxels of `channels`.

@@ -79,7 +79,9 @@ impl Gemm {
         let rows = (t.depth * self.storage.bytes() / 16 * (self.rows() + t.columns)).div_ceil(32 * t.warps);
         let addresses = if self.stride == [1; 3] { rows.min(8) } else { 2 * rows.min(16) };
         let factors = if self.storage == Storage::F32 { 64 + 32 * t.m_tiles } else { 8 + 4 * t.m_tiles };
-        sums + 48 + (factors + addresses).max(self.epilogue.registers(t.m_tiles, t.columns, self.storage))
+        // GELU on 16 values at a time.
+        let gelu = if self.gelu.is_some() { 40 } else { 0 };
+        sums + 48 + (factors + addresses).max(gelu).max(self.epilogue.registers(t.m_tiles, t.columns, self.storage))
     }
 
     /// What a launch costs with this tile; none where it does not fit.
@@ -112,8 +114,12 @@ impl Gemm {
             steps: k / t.depth as f64,
             ahead: t.stages as f64 - 1.0,
         };
-        let shared = self.geometry().shared_bytes as usize;
-        Block { warps: t.warps, registers: self.registers(), shared }.cycles(gpu, row_tiles * column_tiles * samples, &load)
+        self.block().cycles(gpu, row_tiles * column_tiles * samples, &load)
+    }
+
+    /// A workgroup as the multiprocessor sees it.
+    pub(super) fn block(&self) -> Block {
+        Block { warps: self.tile.warps, registers: self.registers(), shared: self.geometry().shared_bytes as usize }
     }
 
     /// Bytes of a stage: rows of x, then rows of w. The second number is where w starts.

@@ -97,12 +97,16 @@ impl Mlp {
         let m = self.tile.m_tiles;
         let sums = m * self.out_channels / 2;
         let inner = if self.storage == Storage::F32 {
-            88 + 40 * m
+            64 + 40 * m
         } else {
             let held = if self.held() { m * self.channels / 4 } else { 4 * m };
             held + 16 * m * self.side()
         };
-        sums + 48 + inner.max(self.epilogue.registers(m, self.out_channels, self.storage))
+        // The ring of stages has places of its own.
+        let ring = if self.resident() { 0 } else { 16 };
+        // So have voxels whose coordinates matter.
+        let located = if self.epilogue.located() && self.storage != Storage::F32 { 16 } else { 0 };
+        sums + 48 + ring + located + inner.max(self.epilogue.registers(m, self.out_channels, self.storage))
     }
 
     /// What a launch costs with this tile; none where it does not fit.
@@ -138,7 +142,12 @@ impl Mlp {
             steps,
             ahead: t.stages as f64 - 1.0,
         };
-        Block { warps: t.warps, registers: self.registers(), shared: self.shared().end }.cycles(gpu, groups * self.batch, &load)
+        self.block().cycles(gpu, groups * self.batch, &load)
+    }
+
+    /// A workgroup as the multiprocessor sees it.
+    pub(super) fn block(&self) -> Block {
+        Block { warps: self.tile.warps, registers: self.registers(), shared: self.shared().end }
     }
 
     /// Whether all weights stay in shared memory.

@@ -160,12 +160,14 @@ impl GpuKernel {
         self.family().geometry()
     }
 
-    /// Whether one block per multiprocessor is enough: left to itself, ptxas spills a few registers of the float32 products for more of them.
-    pub fn prefers_registers(&self) -> bool {
+    /// Blocks that the plan counts on having side by side on a multiprocessor, where it does. ptxas is told: left to itself, it spills a few registers
+    /// for more blocks.
+    pub fn side_by_side(&self, target: &Target) -> Option<usize> {
+        let gpu = target.gpu.as_ref()?;
         match self {
-            Self::Mlp(k) => k.storage == Storage::F32,
-            Self::Gemm(k) => k.storage == Storage::F32,
-            _ => false,
+            Self::Mlp(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
+            Self::Gemm(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
+            _ => None,
         }
     }
 
