@@ -167,6 +167,8 @@ impl GpuKernel {
         match self {
             Self::Mlp(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
             Self::Gemm(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
+            // The tile was chosen for the registers it needs; asked for nothing, ptxas spills some to fit another workgroup.
+            Self::Depthwise(_) => Some(1),
             _ => None,
         }
     }
