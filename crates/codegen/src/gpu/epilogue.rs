@@ -25,7 +25,7 @@ impl Group {
     /// The groups of so many columns.
     pub(super) fn all(columns: usize) -> Vec<Self> {
         let wide = columns / 32;
-        let left = (columns % 32 != 0).then_some(Self { column: wide * 32, blocks: 2 });
+        let left = (!columns.is_multiple_of(32)).then_some(Self { column: wide * 32, blocks: 2 });
         (0..wide).map(|i| Self { column: i * 32, blocks: 4 }).chain(left).collect()
     }
 

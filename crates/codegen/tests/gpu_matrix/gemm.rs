@@ -10,7 +10,7 @@ fn plain(rng: &mut Random, storage: Storage) -> Gemm {
     let grid = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 9)];
     let (channels, out_channels) = (rng.pick(&[16, 32, 48, 80, 96, 192]), rng.pick(&[16, 32, 48, 64, 96, 160]));
     let divisor = |of: usize, rng: &mut Random| {
-        let fits: Vec<usize> = (16..=96).step_by(16).filter(|d| of % d == 0).collect();
+        let fits: Vec<usize> = (16..=96).step_by(16).filter(|d| of.is_multiple_of(*d)).collect();
         rng.pick(&fits)
     };
     let (columns, depth) = (divisor(out_channels, rng), divisor(channels, rng));

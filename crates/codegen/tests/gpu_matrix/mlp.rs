@@ -12,7 +12,7 @@ fn plain(rng: &mut Random, storage: Storage) -> Mlp {
     let grid = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 9)];
     let hidden = rng.pick(&[16, 32, 48, 64, 96, 160]);
     let chunk = rng.pick(&[16, 32, 48, 64, 80]);
-    let chunk = if hidden % chunk == 0 { chunk } else { 16 };
+    let chunk = if hidden.is_multiple_of(chunk) { chunk } else { 16 };
     let pieces = hidden / chunk;
     let stages = if rng.flip() { pieces } else { rng.between(2, 4).min(pieces) };
     Mlp {

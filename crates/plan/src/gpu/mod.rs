@@ -167,8 +167,8 @@ impl GpuKernel {
         match self {
             Self::Mlp(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
             Self::Gemm(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
-            // The tile was chosen for the registers it needs; asked for nothing, ptxas spills some to fit another workgroup.
-            Self::Depthwise(_) => Some(1),
+            // With many taps ptxas takes more than was estimated, and spills rather than give up the last workgroup.
+            Self::Depthwise(k) => Some(if crate::kernel::voxels(k.conv.taps) <= 27 { k.resident_by_registers().max(1) } else { 1 }),
             _ => None,
         }
     }

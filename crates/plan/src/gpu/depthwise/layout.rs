@@ -138,7 +138,7 @@ impl Depthwise {
     }
 
     /// Workgroups that reside on a multiprocessor at a time, by registers.
-    pub(super) fn resident_by_registers(&self) -> usize {
+    pub(crate) fn resident_by_registers(&self) -> usize {
         REGISTERS / (self.registers().next_multiple_of(8) * self.threads().max(1))
     }
 }
