@@ -10,7 +10,7 @@ const CHANNELS: [usize; 6] = [16, 32, 48, 64, 80, 96];
 
 fn plain(rng: &mut Random, storage: Storage) -> Mlp {
     let grid = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 9)];
-    let hidden = rng.pick(&[16, 32, 48, 64, 96, 160]);
+    let hidden: usize = rng.pick(&[16, 32, 48, 64, 96, 160]);
     let chunk = rng.pick(&[16, 32, 48, 64, 80]);
     let chunk = if hidden.is_multiple_of(chunk) { chunk } else { 16 };
     let pieces = hidden / chunk;
