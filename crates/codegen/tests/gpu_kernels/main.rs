@@ -3,4 +3,5 @@
 
 mod depthwise;
 mod harness;
+mod small;
 mod spills;

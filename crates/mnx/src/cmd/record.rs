@@ -50,6 +50,10 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
         }
         Ok(())
     })?;
+    // The very code that ran, so that the recording outlives changes of the compiler.
+    let target = &session.program().target;
+    let program = bundle.manifest().programs.iter().position(|p| p.target == *target);
+    tensors.push(("code".to_owned(), program.map(|i| bundle.code(i).to_vec()).unwrap_or_default()));
     let shapes: Vec<[usize; 1]> = tensors.iter().map(|(_, bytes)| [bytes.len()]).collect();
     let entries: Vec<Entry<'_>> =
         tensors.iter().zip(&shapes).map(|((name, bytes), shape)| Entry { name, dtype: Dtype::U8, shape, bytes }).collect();
