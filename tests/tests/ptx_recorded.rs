@@ -21,7 +21,9 @@ fn replay(file: &[u8], model: MmaModel) -> (usize, Vec<String>) {
     let (mut launches, mut wrong) = (0, Vec::new());
     for (key, json) in &metadata {
         let Some(index) = key.strip_prefix("launch ") else { continue };
-        let Command::Launch { kernel, args, writes, geometry, .. } = serde_json::from_str(json).unwrap() else { panic!("{key} is no launch") };
+        let Command::Launch { kernel, args, writes, geometry, .. } = serde_json::from_str(json).unwrap() else {
+            panic!("{key} is no launch")
+        };
         let geometry = geometry.unwrap();
         let mut memory = Memory::new();
         let mut params = Vec::new();
@@ -30,7 +32,13 @@ fn replay(file: &[u8], model: MmaModel) -> (usize, Vec<String>) {
             memory.write(at, tensors.tensor(&format!("{index}.{kernel}.before.{i}")).unwrap().data()).unwrap();
             params.push(at);
         }
-        let what = Launch { kernel: &kernel, grid: geometry.grid, block: geometry.block, dynamic_shared: geometry.shared_bytes, params: params.clone() };
+        let what = Launch {
+            kernel: &kernel,
+            grid: geometry.grid,
+            block: geometry.block,
+            dynamic_shared: geometry.shared_bytes,
+            params: params.clone(),
+        };
         let report = launch(&module, &mut memory, &what, &Options { model, ..Options::default() }).unwrap();
         assert!(report.is_clean(), "{kernel}: {:?}", report.findings.first());
         for w in &writes {

@@ -65,7 +65,9 @@ fn statistics_of_parts_are_those_of_all_voxels() {
 fn folded_weights_do_what_the_norm_before_them_did() {
     let mut rng = Random(12);
     for storage in STORAGES {
-        for (batch, channels, rows, folded) in [(1, 16, 16, Folded::Norm), (2, 48, 40, Folded::Norm), (2, 80, 24, Folded::Grn), (1, 32, 72, Folded::Grn)] {
+        for (batch, channels, rows, folded) in
+            [(1, 16, 16, Folded::Norm), (2, 48, 40, Folded::Norm), (2, 80, 24, Folded::Grn), (1, 32, 72, Folded::Grn)]
+        {
             let mut draw = |n: usize| rng.values(n, Element::F32);
             let (w, bias) = (draw(rows * channels), draw(rows));
             let (stats, ratio, gamma, beta) = (draw(batch * 2 * channels), draw(batch * channels), draw(channels), draw(channels));
@@ -133,8 +135,7 @@ fn layer_norm_normalises_the_real_channels_alone() {
 fn sums_of_parts_and_the_ratio_of_grn() {
     let mut rng = Random(14);
     for (batch, channels, real, parts, group, mean) in [(1, 16, 16, 1, 1, true), (2, 96, 90, 77, 5, true), (1, 272, 260, 40, 64, false)] {
-        let partials: Vec<f32> =
-            (0..batch * parts * channels).map(|i| if i % channels < real { rng.value().abs() } else { 0.0 }).collect();
+        let partials: Vec<f32> = (0..batch * parts * channels).map(|i| if i % channels < real { rng.value().abs() } else { 0.0 }).collect();
         let k = SumParts { batch, channels, parts, group };
         let out = run(GpuKernel::SumParts(k), "sm_86", &[("partials", &partials)]);
         let groups = parts.div_ceil(group);
@@ -161,9 +162,12 @@ fn sums_of_parts_and_the_ratio_of_grn() {
 fn pointwise_between_ports_and_inner_tensors() {
     let mut rng = Random(15);
     for storage in STORAGES {
-        for (in_first, out_first, ci, co, stride, bias) in
-            [(true, false, 2, 32, [1; 3], true), (false, true, 48, 11, [1; 3], true), (true, true, 3, 5, [1, 2, 2], false), (false, true, 16, 1, [2; 3], true)]
-        {
+        for (in_first, out_first, ci, co, stride, bias) in [
+            (true, false, 2, 32, [1; 3], true),
+            (false, true, 48, 11, [1; 3], true),
+            (true, true, 3, 5, [1, 2, 2], false),
+            (false, true, 16, 1, [2; 3], true),
+        ] {
             let output = [3, 4, 5];
             let input = [0, 1, 2].map(|a| (output[a] - 1) * stride[a] + 1 + (stride[a] - 1));
             let (batch, m, from) = (2, voxels(output), voxels(input));

@@ -180,6 +180,7 @@ impl Explanation {
             add(&mut rows, name, strategy, cost, (compute_s, memory_s, machine.launch_s()));
         }
         for row in &mut rows {
+            one_floor(row, &machine);
             row.measured_s = report.and_then(|r| r.dispatches.iter().find(|t| t.dispatch == row.name)).map(|t| t.median_s);
         }
         let total = total(&rows, report.map(|r| r.median_s));
@@ -246,6 +247,14 @@ fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost, (compute_s, 
     }
 }
 
+/// On a CPU a dispatch's launches share their caches, and its floor is one; a GPU's launches each have theirs.
+fn one_floor(row: &mut Row, machine: &Machine) {
+    if machine.gpu.is_none() {
+        row.floor_s = row.compute_s.max(row.memory_s);
+        row.predicted_s = row.floor_s + LAUNCH_SECONDS * row.launches as f64;
+    }
+}
+
 fn total(rows: &[Row], measured_s: Option<f64>) -> Row {
     let sum = |f: &dyn Fn(&Row) -> f64| rows.iter().map(f).sum::<f64>();
     let part = |b: Bound| rows.iter().filter(|r| r.bound() == b).map(|r| r.floor_s).sum::<f64>();
@@ -287,6 +296,7 @@ mod tests {
         put("a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
         put("b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
         put("b", "merge.stats", Cost { flops: 10, bytes: 100, gelus: 0 });
+        rows.iter_mut().for_each(|r| one_floor(r, &machine));
         assert_eq!(
             rows.iter().map(|r| (r.strategy.as_str(), r.launches)).collect::<Vec<_>>(),
             [("mlp.tile", 1), ("depthwise.ring + merge.stats", 2)]

@@ -165,10 +165,15 @@ impl GpuKernel {
     pub fn side_by_side(&self, target: &Target) -> Option<usize> {
         let gpu = target.gpu.as_ref()?;
         match self {
-            Self::Mlp(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
-            Self::Gemm(k) => Some(k.block().per_multiprocessor(gpu).max(1)),
-            // With many taps ptxas takes more than was estimated, and spills rather than give up the last workgroup.
-            Self::Depthwise(k) => Some(if crate::kernel::voxels(k.conv.taps) <= 27 { k.resident_by_registers().max(1) } else { 1 }),
+            // Half of what was counted on leaves ptxas room where the estimate is low; it takes no more registers than it has use for.
+            Self::Mlp(k) => Some((k.block().per_multiprocessor(gpu) / 2).max(1)),
+            Self::Gemm(k) => Some((k.block().per_multiprocessor(gpu) / 2).max(1)),
+            // The estimate holds for plain 16-bit convolutions of few taps; elsewhere ptxas takes more, and would spill rather than give up a workgroup.
+            Self::Depthwise(k) => {
+                let plain = !k.conv.transposed && k.conv.stride == [1; 3] && k.conv.stem.is_none() && k.storage != Storage::F32;
+                let few = crate::kernel::voxels(k.conv.taps) <= 27;
+                Some(if plain && few { k.resident_by_registers().max(1) } else { 1 })
+            }
             _ => None,
         }
     }

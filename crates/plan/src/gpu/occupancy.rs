@@ -12,6 +12,9 @@ const REGISTERS: usize = 65_536;
 /// Most registers that a thread may seem to need: 255 less what estimates miss.
 const PER_THREAD: usize = 232;
 
+/// Registers that estimates may miss.
+const MISSED: usize = 16;
+
 /// Clock that cycles are counted in, Hz: all chips here run between 1.4 and 2.4 GHz.
 const CLOCK: f64 = 1.7e9;
 
@@ -24,9 +27,9 @@ const RESERVED: usize = 1024;
 /// Cycles from a block's start to its first product: launch, addresses, the first copies.
 const START: f64 = 2000.0;
 
-/// Most registers a thread may use with so many warps per block.
+/// Most registers a thread may seem to need with so many warps per block.
 pub(super) fn most_registers(warps: usize) -> usize {
-    (REGISTERS / (32 * warps) / 8 * 8).min(PER_THREAD)
+    (REGISTERS / (32 * warps) / 8 * 8).saturating_sub(MISSED).min(PER_THREAD)
 }
 
 /// Instructions of a GELU: two comparisons, the polynomial, three products.
