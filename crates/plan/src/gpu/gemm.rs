@@ -210,6 +210,10 @@ impl Family for Gemm {
                 t.columns, t.depth, self.out_channels, self.channels
             ));
         }
+        // Seen with ptxas 13.0 on several targets, whatever registers it is left.
+        if self.gelu.is_some() && t.depth <= 32 && t.m_tiles * t.columns > 96 {
+            return Err(format!("GELUs of {} sums per thread beside pieces of {} channels spill", t.m_tiles * t.columns / 2, t.depth));
+        }
         let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
         if needed > most {
             return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));

@@ -167,6 +167,7 @@ impl GpuKernel {
         match self {
             // Half of what was counted on leaves ptxas room where the estimate is low; it takes no more registers than it has use for.
             Self::Mlp(k) => Some((k.block().per_multiprocessor(gpu) / 2).max(1)),
+            Self::Gemm(k) if k.gelu.is_some() => Some(1),
             Self::Gemm(k) => Some((k.block().per_multiprocessor(gpu) / 2).max(1)),
             // The estimate holds for plain 16-bit convolutions of few taps; elsewhere ptxas takes more, and would spill rather than give up a workgroup.
             Self::Depthwise(k) => {
