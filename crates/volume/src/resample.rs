@@ -1,7 +1,7 @@
 //! Resampling between voxel grids, separable, in float64: nnU-Net's recipe (scikit-image's `resize` with mode `edge`).
 //!
 //! Planes are interpolated within themselves as they are needed, and along z slab by slab, so that beside input and output only a
-//! slab of float64 planes is held: the B-spline prefilter forgets what lies more than [`crate::spline::REACH`] planes away.
+//! slab of float64 planes is held: the B-spline prefilter forgets what lies more than a few (`spline::REACH`) planes away.
 
 use mnx_artifact::{Resampling, SeparateZ};
 use rayon::prelude::*;

@@ -11,7 +11,7 @@ use crate::target::Gpu;
 /// of the values leave the kernel; else the epilogue.
 ///
 /// Args: `x` storage `[n, from, k]`, `w` storage `[n?, out, k]`, `b` f32 `[n?, out]` (`n?` where `folded`), then with `squares` `partials` f32 `[n, parts, out]`,
-/// else those of [`Epilogue::args`].
+/// else those of the epilogue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Gemm {
     /// Samples.

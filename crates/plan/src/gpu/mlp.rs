@@ -13,7 +13,7 @@ const HELD: usize = 32;
 /// `h = gelu(w2 x + b2)`, `value = w3 h + b3`, then the epilogue. Normalisation (and GRN) are folded into the weights, per sample, by an earlier launch.
 ///
 /// Args: `x` storage `[n, grid, c]`, `w2` storage `[n?, hidden, c]`, `b2` f32 `[n?, hidden]`, `w3` storage `[n?, out, hidden]`, `b3` f32 `[n?, out]`, then those of
-/// [`Epilogue::args`]. `n?` is there where `folded` (w2, b2) and `grn_folded` (w3, b3) say so.
+/// the epilogue. `n?` is there where `folded` (w2, b2) and `grn_folded` (w3, b3) say so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mlp {
     /// Samples.
