@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use mnx_artifact::{Command, Geometry, Space};
+use mnx_artifact::{BufferRef, Command, Geometry, Space};
 use mnx_ptx_sim::{Counters, Launch, Memory, Module, Options, launch};
 
 use crate::device::{Binary, Buffer, Device, KernelSet, check, range};
@@ -37,6 +37,7 @@ struct Bytes {
 struct Set {
     module: Module,
     commands: Vec<Command>,
+    outputs: Vec<BufferRef>,
     arena: usize,
     weights: usize,
 }
@@ -113,6 +114,19 @@ impl PtxSim {
         }
     }
 
+    /// After the last command every byte of every output must have been written.
+    fn outputs_written(&self, set: usize) -> Result<(), RuntimeError> {
+        let s = &self.sets[set];
+        for (i, b) in s.outputs.iter().enumerate() {
+            let of = &self.buffers[if b.space == Space::Arena { s.arena } else { s.weights }];
+            let at = range(b.offset, b.bytes, of.data.len() as u64)?;
+            if let Some(first) = of.written[at].iter().position(|w| !w) {
+                return Err(failure(format!("byte {first} of {} of output {i} was never written", b.bytes)));
+            }
+        }
+        Ok(())
+    }
+
     fn launch(
         &mut self,
         set: usize,
@@ -186,9 +200,6 @@ impl Device for PtxSim {
     fn download(&mut self, src: Buffer, offset: u64, dst: &mut [u8]) -> Result<(), RuntimeError> {
         let at = range(offset, dst.len() as u64, src.bytes)?;
         let b = self.buffer(src)?;
-        if let Some(first) = b.written[at.clone()].iter().position(|w| !w) {
-            return Err(failure(format!("byte {first} of {} that are read back was never written", dst.len())));
-        }
         dst.copy_from_slice(&b.data[at]);
         Ok(())
     }
@@ -206,7 +217,13 @@ impl Device for PtxSim {
                 None => return Err(failure(format!("the PTX has no kernel {kernel}"))),
             }
         }
-        self.sets.push(Set { module, commands: binary.program.commands.clone(), arena: binary.arena.id, weights: binary.weights.id });
+        self.sets.push(Set {
+            module,
+            commands: binary.program.commands.clone(),
+            outputs: binary.program.outputs.clone(),
+            arena: binary.arena.id,
+            weights: binary.weights.id,
+        });
         Ok(KernelSet { id: self.sets.len() - 1 })
     }
 
@@ -215,7 +232,9 @@ impl Device for PtxSim {
             if self.failure.is_some() {
                 break;
             }
-            if let Err(e) = self.run(kernels.id, index) {
+            let last = self.sets.get(kernels.id).is_some_and(|s| index + 1 == s.commands.len());
+            let done = self.run(kernels.id, index).and_then(|()| if last { self.outputs_written(kernels.id) } else { Ok(()) });
+            if let Err(e) = done {
                 self.failure = Some(e);
             }
         }
