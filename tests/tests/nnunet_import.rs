@@ -132,6 +132,18 @@ fn options_that_find_nothing_say_what_is_there() {
     assert!(above.contains("these in it are: nnUNetTrainerMedNeXt__nnUNetPlans__3d_fullres"), "{above}");
     let below = err(&root.join("fold_0"), &Options::default());
     assert!(below.contains("the folder above it is one"), "{below}");
+    // A folder that import did not make is no input of compile.
+    let net = dir.path().join("net");
+    std::fs::create_dir(&net).unwrap();
+    let compile = || mnxc(&["-q", "compile", net.to_str().unwrap(), "--to", "model", "-o", net.join("m.mnx").to_str().unwrap()]);
+    assert_eq!(compile(), 1);
+    std::fs::write(net.join("config.toml"), "variant = \"S\"\nin_channels = 1\nn_classes = 2\npatch = [16, 32, 16]\n").unwrap();
+    assert_eq!(compile(), 1);
+    std::fs::write(net.join("weights.safetensors"), "").unwrap();
+    assert_eq!(compile(), 0);
+    assert!(std::fs::read_to_string(net.join("m.mnx")).unwrap().contains("f32[1,1,16,32,16]"));
+    std::fs::write(net.join("weights_fold_0.safetensors"), "").unwrap();
+    assert_eq!(compile(), 1);
     std::fs::write(root.join("plans.json"), "{").unwrap();
     assert!(err(&root, &Options::default()).contains("plans.json: not valid JSON"));
 }

@@ -108,6 +108,8 @@ fn wrong_values_name_key_value_and_expectation() {
         all.extend(parts);
         refused_once(&format!("{MUST}{line}"), &all);
     };
+    wrong("patch = [64, 64]", &["`patch` is `[64, 64]`", "3 extents"]);
+    wrong("patch = [64, 64, 0]", &["3 extents"]);
     wrong("kernel_size = 4", &["`kernel_size` is `4`", "odd integer"]);
     wrong("kernel_size = \"3\"", &["`\"3\"`", "odd integer"]);
     wrong("kernel_size = 99", &["from 1 to 31"]);

@@ -50,6 +50,41 @@ fn traces_cover_every_command_and_group_by_dispatch() {
 }
 
 #[test]
+fn folds_run_with_their_own_weights_over_one_code_and_arena() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut m = manifest(vec![program("x86-64-v3", &[])]);
+    m.folds = ["0", "1", "2"].iter().map(|n| mnx_artifact::Fold { name: (*n).into() }).collect();
+    let code = sample::compile(dir.path(), sample::SOURCE);
+    let sets = [(W, B), ([-2.0, 0.5], [1.0, 0.0]), ([0.25, 4.0], [-0.5, 0.75])];
+    let sections = sets.map(|(w, b)| sample::weight_bytes(w, b));
+    let path = dir.path().join("folds.mnxa");
+    sections.iter().fold(BundleWriter::new(&m).code(&code), |w, s| w.weights(s)).write(&path).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    let mut session = Session::open(&bundle, DeviceChoice::Host, Some(2), None).unwrap();
+    assert_eq!((session.folds(), session.fold(), session.weights_bytes()), (3, 0, 72));
+    for fold in [0, 2, 1, 2, 0] {
+        session.select_fold(fold).unwrap();
+        let x = input(&format!("folds/{fold}"));
+        let (w, b) = sets[fold];
+        assert_eq!(session.run(&[&x]).unwrap()[0], PortData::F32(expected(&x, w, b).0), "fold {fold}");
+    }
+    // A fold that is not there leaves the session as it was.
+    assert!(matches!(session.select_fold(3), Err(RuntimeError::Bundle(_))));
+    let x = input("folds/again");
+    assert_eq!((session.fold(), session.run(&[&x]).unwrap()[0].clone()), (0, PortData::F32(expected(&x, W, B).0)));
+    // Damage in a later fold is found when that fold is selected, not before.
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let mut session = Session::open(&Bundle::open(&path).unwrap(), DeviceChoice::Host, Some(1), None).unwrap();
+    session.select_fold(1).unwrap();
+    assert!(session.select_fold(2).unwrap_err().to_string().contains("weights 2"));
+    let mut null = Session::open(&bundle, DeviceChoice::Null, None, None).unwrap();
+    null.select_fold(1).unwrap();
+    assert_eq!(null.run(&[&x]).unwrap()[0], PortData::F32(vec![0.0; 2 * VOXELS]));
+}
+
+#[test]
 fn two_sessions_of_different_bundles_live_side_by_side() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let m = manifest(vec![program("x86-64-v3", &[])]);

@@ -1,4 +1,4 @@
-//! Pickles read as data. The machine knows the instructions of protocols 0 to 5 and a closed list of names ([`globals`]); what a
+//! Pickles read as data. The machine knows the instructions of protocols 0 to 5 and a closed list of names (`globals.rs`); what a
 //! pickle would call is either one of a few constructors, done here, or refused by name and place.
 
 mod globals;

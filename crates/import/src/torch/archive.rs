@@ -36,7 +36,7 @@ impl Archive {
             let name = name.map_err(|e| format!("a zip entry whose name cannot be read: {e}"))?;
             script |= name.ends_with("/constants.pkl");
             if let Some(prefix) = name.strip_suffix("/data.pkl")
-                && !prefix.contains('/')
+                && plain(prefix)
             {
                 prefixes.push(prefix.to_owned());
             }
@@ -97,6 +97,11 @@ impl Archive {
             Err(e) => Err(broken(&e)),
         }
     }
+}
+
+/// Whether an entry's folder is a plain name. Nothing is ever written under it; what looks like a path is not a file of `torch.save`.
+fn plain(prefix: &str) -> bool {
+    !prefix.is_empty() && prefix != "." && prefix != ".." && !prefix.contains(['/', '\\', '\0'])
 }
 
 /// How many entries the archive's end says there are, so that nothing is set aside for more than we take.

@@ -14,6 +14,7 @@ pub const CHANNELS: usize = 2;
 
 /// `out_0[c] = max(0, w[c] * input + b[c])`, staged through scratch one row at a time; `out_1` counts channels above 0.5 as i32.
 /// Each row goes through the thread's scratch, so sharing scratch between threads would show.
+/// The kernels in C.
 pub const SOURCE: &str = r#"
 #include <stdint.h>
 #define ROW 7
