@@ -47,7 +47,7 @@ bench-volume:
 	$(CARGO) run --release -p mnx-benches --bin volume -- memory
 	$(CARGO) run --release -p mnx-benches --bin volume -- memory --spacing 0
 
-## bench-peers: mnx against OpenVINO, ONNX Runtime, PyTorch and MONAI; TORCH=0 leaves out the last two (GBs to install), ARGS goes to peers.py
+## bench-peers: mnx against OpenVINO, ONNX Runtime, PyTorch, MONAI and nnU-Net; TORCH=0 leaves out the last three (GBs to install), ARGS goes to peers.py
 bench-peers: release
 	@TORCH=$(or $(TORCH),1) scripts/bench_peers.sh $(ARGS)
 

@@ -18,4 +18,15 @@ if [ "${TORCH:-1}" != 0 ]; then
     printf 'bench-peers: NOTE: PyTorch and MONAI could not be installed (see above); going on without their columns\n' >&2
   fi
 fi
-exec $venv/bin/python benches/peers/peers.py --bin "${MNX_BIN:-target/release}" "${more[@]}" "$@"
+bin="${MNX_BIN:-target/release}"
+$venv/bin/python benches/peers/peers.py --bin "$bin" "${more[@]}" "$@"
+
+# A whole case with nnU-Net v2, from a result folder that the tests write.
+[ "${#more[@]}" -gt 0 ] || exit 0
+install requirements-nnunet.txt || { printf 'bench-peers: NOTE: nnU-Net could not be installed (see above); going on without it\n' >&2; exit 0; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+folder=$(cargo run --quiet --release -p mnx-tests --example nnunet_folder -- v2_ct_iso "$scratch")
+"$bin/mnxc" import "$folder" -o "$scratch/imported" --quiet
+"$bin/mnxc" compile "$scratch/imported" --target host --vectors none -o "$scratch/m.mnxa" --quiet
+$venv/bin/python benches/peers/nnunet.py --folder "$folder" --image tests/data/torso_ct/ct.nii.gz --bundle "$scratch/m.mnxa" --bin "$bin" --scratch "$scratch"
