@@ -35,6 +35,27 @@ fn all_protocols_give_the_same_values() {
 }
 
 #[test]
+fn lines_of_text_are_read_as_python_reads_them() {
+    // Left what CPython 3's pickle.loads is given, right what it gives (a lone surrogate apart, which Rust's text cannot hold).
+    let cases: [(&[u8], &str); 11] = [
+        (b"Vstem.wei\xf0ght\n.", "stem.wei\u{f0}ght"),
+        (b"V\xc3\xa9\n.", "\u{c3}\u{a9}"),
+        (b"V\\u0041\\U0001f600\n.", "A\u{1f600}"),
+        (b"V\\\\u0041\n.", "\\\\u0041"),
+        (b"V\\\\\\u0041\n.", "\\\\A"),
+        (b"V\\q\\n\\x41\n.", "\\q\\n\\x41"),
+        (b"Va\\\n.", "a\\"),
+        (b"Va\r\n.", "a\r"),
+        (b"V\\ud800x\n.", "\u{fffd}x"),
+        (b"S'a\\x41\\n\\'\\\\'\n.", "aA\n'\\"),
+        (b"S\"\xc3\xa9\"\n.", "\u{e9}"),
+    ];
+    for (bytes, want) in cases {
+        assert_eq!(json_of(bytes), Ok(json!(want)), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn numbers_of_every_width() {
     assert_eq!(json_of(b"\x80\x02\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00."), Ok(json!(18_446_744_073_709_551_615.0)));
     assert_eq!(json_of(b"\x80\x02\x8a\x02\x00\xff."), Ok(json!(-256)));
@@ -117,8 +138,12 @@ fn broken_pickles_end_in_an_error() {
         (b"I12x\n.", "integer \"12x\""),
         (b"F--\n.", "float"),
         (b"Sabc\n.", "without quotes"),
-        (b"V\\ud800\n.", "no character"),
-        (b"V\\q\n.", "unknown escape"),
+        (b"V\\U00110000\n.", "110000 in a text is no character"),
+        (b"V\\u12\n.", "cut short, 4 hexadecimal digits expected"),
+        (b"S'\\q'\n.", "unknown escape"),
+        (b"S'\\x4'\n.", "cut short, 2 hexadecimal digits expected"),
+        (b"S'a\"\n.", "without quotes"),
+        (b"S'\n.", "without quotes"),
         (b"X\xff\xff\xff\xffab", "more bytes asked for"),
         (b"X\xff\xff\x00\x00ab", "the file ends here"),
         (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffab", "more bytes asked for"),
@@ -173,6 +198,23 @@ fn tensors_stay_within_their_storage() {
     for bytes in [tensor(6, 1, &[2, 3], &[3, 1]), tensor(6, 0, &[2, 3], &[4, 1]), tensor(6, 6, &[], &[]), tensor(0, 0, &[1], &[1])] {
         assert!(error(&bytes).contains("leaves its storage"), "{}", error(&bytes));
     }
+    // A number that no tensor has is shown: an offset, an extent, a storage's size.
+    let replaced = |from: &[u8], to: &[u8]| {
+        let bytes = tensor(6, 7, &[2, 3], &[3, 1]);
+        let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+        error(&[&bytes[..at], to, &bytes[at + from.len()..]].concat())
+    };
+    let expected = "a whole number from 0 below 2^63 expected";
+    let e = replaced(b"K\x07", b"J\xfc\xff\xff\xff");
+    assert!(e.contains(&format!("a tensor's offset is -4, {expected}")), "{e}");
+    let e = replaced(b"K\x07", b"\x8a\x09\0\0\0\0\0\0\0\0\x01");
+    assert!(e.contains(&format!("a tensor's offset is 18446744073709551616, {expected}")), "{e}");
+    let e = replaced(b"K\x07", b"N");
+    assert!(e.contains("a tensor's offset is None"), "{e}");
+    let e = replaced(b"(K\x02K\x03", b"(K\x02J\xff\xff\xff\xff");
+    assert!(e.contains(&format!("a tensor's size[1] is -1, {expected}")), "{e}");
+    let e = replaced(b"K\x06", b"J\xff\xff\xff\xff");
+    assert!(e.contains(&format!("a storage's size is -1, {expected}")), "{e}");
     assert!(error(&tensor(6, 0, &[2, 3], &[1])).contains("2 extents and 1 strides"));
     assert!(error(&tensor(6, 0, &[1; 17], &[1; 17])).contains("17 axes"));
 }

@@ -262,16 +262,23 @@ fn encode(heap: &mut Heap, args: &[Value]) -> Result<Box<[u8]>, String> {
     Ok(bytes.into())
 }
 
+/// A whole number from 0.
+fn natural(heap: &Heap, value: Value, what: &str) -> Result<u64, String> {
+    let found = match (value, heap.of(value)) {
+        (Value::Int(n), _) if n >= 0 => return Ok(n.unsigned_abs()),
+        (Value::Int(n), _) => n.to_string(),
+        (_, Some(Node::Big(n))) => n.to_string(),
+        (other, _) => heap.kind(other).to_owned(),
+    };
+    Err(format!("{what} is {found}, a whole number from 0 below 2^63 expected"))
+}
+
 fn naturals(heap: &Heap, value: Value, what: &str) -> Result<Vec<u64>, String> {
     let list = heap.sequence(value).ok_or_else(|| format!("a tensor's {what} is {}, a tuple expected", heap.kind(value)))?;
     if list.len() > limits::AXES {
         return Err(format!("a tensor of {} axes, at most {} expected", list.len(), limits::AXES));
     }
-    let natural = |v: &Value| match v {
-        Value::Int(n) => u64::try_from(*n).map_err(|_| format!("a tensor's {what} holds {n}")),
-        other => Err(format!("a tensor's {what} holds {}", heap.kind(*other))),
-    };
-    list.iter().map(natural).collect()
+    list.iter().enumerate().map(|(i, v)| natural(heap, *v, &format!("a tensor's {what}[{i}]"))).collect()
 }
 
 /// A tensor, all of whose elements must lie in its storage.
@@ -285,10 +292,7 @@ fn tensor(heap: &Heap, storage: Value, element: Option<Element>, offset: Value, 
     if shape.len() != strides.len() {
         return Err(format!("a tensor with {} extents and {} strides", shape.len(), strides.len()));
     }
-    let offset = match offset {
-        Value::Int(n) if n >= 0 => n.unsigned_abs(),
-        other => return Err(format!("a tensor's offset is {}", heap.kind(other))),
-    };
+    let offset = natural(heap, offset, "a tensor's offset")?;
     let element = element.unwrap_or(block.element);
     let there = block.elements.saturating_mul(block.element.bytes()) / element.bytes();
     let count = shape.iter().try_fold(1u64, |n, &e| n.checked_mul(e));
@@ -315,10 +319,7 @@ pub(super) fn persistent(heap: &Heap, pid: Value) -> Result<Node, String> {
         Some(Node::Global(Global { meaning: Meaning::Storage(e), .. })) => *e,
         _ => return Err(format!("a storage whose type is {}", heap.kind(kind))),
     };
-    let elements = match count {
-        Value::Int(n) if n >= 0 => n.unsigned_abs(),
-        other => return Err(format!("a storage whose size is {}", heap.kind(other))),
-    };
+    let elements = natural(heap, count, "a storage's size")?;
     let key = heap.str(key).ok_or_else(|| format!("a storage whose key is {}", heap.kind(key)))?;
     // The key becomes part of an entry's name: letters and digits, nothing that could be a path.
     let plain = !key.is_empty() && key.len() <= 64 && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');

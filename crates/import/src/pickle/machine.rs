@@ -6,6 +6,7 @@ use std::io::BufRead;
 use super::globals::{self, Made};
 use super::heap::{Heap, Node, NodeId, Value};
 use super::source::{PickleError, Source};
+use super::text;
 use crate::limits;
 
 /// A pickle, read.
@@ -155,20 +156,16 @@ impl Machine {
                 self.python2(bytes)?;
             }
             b'V' => {
-                let line = s.line()?;
-                let text = unescape(&String::from_utf8(line).map_err(|_| "text that is not UTF-8")?)?;
+                let text = text::raw_unicode_escape(&s.line()?)?;
                 self.push(Node::Str(text.into()))?;
             }
             b'S' => {
-                let line = text_line(s)?;
-                let quoted =
-                    line.len() >= 2 && (line.starts_with('\'') && line.ends_with('\'') || line.starts_with('"') && line.ends_with('"'));
-                if !quoted {
-                    return Err(format!("string {} without quotes", short(&line)).into());
-                }
-                let text = unescape(&line[1..line.len() - 1])?;
-                let bytes = super::numpy::latin1(&text).ok_or("a string beyond bytes")?;
-                self.python2(bytes)?;
+                let line = s.line()?;
+                let inner = match line.trim_ascii_end() {
+                    [q @ (b'\'' | b'"'), inner @ .., end] if q == end => text::string_escape(inner)?,
+                    _ => return Err(format!("string {} without quotes", short(&String::from_utf8_lossy(&line))).into()),
+                };
+                self.python2(inner)?;
             }
             b'c' => {
                 let (module, name) = (text_line(s)?, text_line(s)?);
@@ -451,45 +448,10 @@ fn length<R: BufRead>(code: u8, s: &mut Source<R>) -> Result<u64, Stop> {
 }
 
 fn text_line<R: BufRead>(s: &mut Source<R>) -> Result<String, Stop> {
-    String::from_utf8(s.line()?).map_err(|_| "text that is not UTF-8".into())
-}
-
-/// Backslash escapes of protocol 0.
-fn unescape(text: &str) -> Result<String, Stop> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        let digits = match chars.next() {
-            Some('n') => {
-                out.push('\n');
-                continue;
-            }
-            Some('r') => {
-                out.push('\r');
-                continue;
-            }
-            Some('t') => {
-                out.push('\t');
-                continue;
-            }
-            Some(q @ ('\\' | '\'' | '"')) => {
-                out.push(q);
-                continue;
-            }
-            Some('x') => 2,
-            Some('u') => 4,
-            Some('U') => 8,
-            _ => return Err("an unknown escape in a string".into()),
-        };
-        let hex: String = chars.by_ref().take(digits).collect();
-        let point = u32::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == digits).and_then(char::from_u32);
-        out.push(point.ok_or("an escape in a string that is no character")?);
-    }
-    Ok(out)
+    let mut line = s.line()?;
+    // A stream that went through a text mode.
+    line.pop_if(|b| *b == b'\r');
+    String::from_utf8(line).map_err(|_| "text that is not UTF-8".into())
 }
 
 /// Text for a message: escaped, not long.

@@ -7,6 +7,7 @@ mod json;
 mod machine;
 mod numpy;
 mod source;
+mod text;
 
 pub use globals::{Element, Global};
 pub use heap::{Heap, Node, NodeId, Storage, TensorView, Value};

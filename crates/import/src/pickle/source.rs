@@ -94,9 +94,6 @@ impl<R: BufRead> Source<R> {
             Ok(got) if out.last() == Some(&b'\n') => {
                 self.at += got as u64;
                 out.pop();
-                if out.last() == Some(&b'\r') {
-                    out.pop();
-                }
                 Ok(out)
             }
             _ => self.fail("a line without an end"),
