@@ -90,7 +90,15 @@ impl Case {
     /// # Panics
     /// If a fixture is missing.
     pub fn checkpoint(&self, fold: &str) -> Vec<u8> {
-        let (tensors, storages) = state_dict(&self.weights(fold));
+        self.checkpoint_of(fold, &self.weights(fold))
+    }
+
+    /// The same with other tensors.
+    ///
+    /// # Panics
+    /// If a fixture is missing.
+    pub fn checkpoint_of(&self, fold: &str, weights: &Checkpoint) -> Vec<u8> {
+        let (tensors, storages) = state_dict(weights);
         let id = self.folds.iter().find(|(name, _)| *name == fold).expect("a fold of the case").1;
         if self.is_v1() {
             let root = Py::dict(vec![

@@ -100,8 +100,11 @@ fn containers_and_prefixes() {
         assert_same(&got, &want, name);
         assert_eq!(told(&i.config), told(&net), "{name}");
         // What the tensors cannot tell is announced.
+        let announced = |text: &str| i.notes.iter().any(|n| n.contains(text));
         assert!(
-            i.notes.iter().any(|n| n.contains("norm") && n.contains("group")) && i.notes.iter().any(|n| n.contains("--do-res")),
+            i.notes.iter().any(|n| n.contains("norm") && n.contains("group"))
+                && announced("--do-res")
+                && announced("compiled for 64x64x64"),
             "{:?}",
             i.notes
         );

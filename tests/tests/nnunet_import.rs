@@ -233,12 +233,138 @@ fn other_plans_become_other_rules() {
 }
 
 #[test]
+fn heads_are_kept_if_every_fold_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = Case::named("v2_ct_aniso_tta");
+    let root = case.rebuild(dir.path());
+    let file = |fold: &str| root.join(format!("fold_{fold}/checkpoint_final.pth"));
+    let bare = |fold: &str| -> Checkpoint {
+        case.weights(fold)
+            .iter()
+            .filter(|(k, _)| !k.starts_with("out_") || k.starts_with("out_0."))
+            .map(|(k, t)| (k.to_owned(), t.clone()))
+            .collect()
+    };
+    let both = |lacking: &str, count: usize| {
+        let i = Import::open(&root, &Options::default()).unwrap();
+        assert!(!i.config.deep_supervision);
+        let note = format!("{count} tensors of deep-supervision heads are dropped in all folds: the set is not complete in fold {lacking}");
+        assert!(i.notes.contains(&note), "{:?}", i.notes);
+        for (fold, name) in i.folds.iter().zip(["0", "1"]) {
+            assert_exact(&i.read(fold).unwrap(), &bare(name), name);
+        }
+    };
+    assert!(Import::open(&root, &Options::default()).unwrap().config.deep_supervision);
+    for lacking in ["0", "1"] {
+        std::fs::write(file(lacking), case.checkpoint_of(lacking, &bare(lacking))).unwrap();
+        both(lacking, 8);
+        // A fold with the heads keeps them if it is alone, and one without has nothing to drop.
+        let alone = |fold: &str| Import::open(&root, &Options { folds: Some(vec![fold.into()]), ..Options::default() }).unwrap();
+        assert!(!alone(lacking).config.deep_supervision && alone(if lacking == "0" { "1" } else { "0" }).config.deep_supervision);
+        assert!(alone(lacking).notes.iter().all(|n| !n.contains("heads")));
+        std::fs::write(file(lacking), case.checkpoint(lacking)).unwrap();
+    }
+    let mut partial = case.weights("1");
+    partial.remove("out_4.conv_out.bias");
+    std::fs::write(file("1"), case.checkpoint_of("1", &partial)).unwrap();
+    both("1", 15);
+}
+
+/// Writes a pickle of plain values with one of them changed.
+fn edit_pickle(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let file = mnx_import::torch::TorchFile::open(path).unwrap();
+    let mut json = mnx_import::pickle::to_json(file.heap(), file.root()).unwrap();
+    change(&mut json);
+    std::fs::write(path, pickle(&Py::json(&json))).unwrap();
+}
+
+#[test]
+fn a_value_that_cannot_be_is_reported_where_it_stands() {
+    use serde_json::json;
+    let dir = tempfile::tempdir().unwrap();
+    let error = |path: &Path| Import::open(path, &Options::default()).unwrap_err().to_string();
+    let root = Case::named("v2_ct_iso").rebuild(dir.path());
+    let plans = root.join("plans.json");
+    let good = std::fs::read(&plans).unwrap();
+    let spacing = "expected a list of three positive numbers [z, y, x] in mm";
+    let patch = "expected 2 or 3 extents from 1 to 1048575";
+    for (key, value, expected) in [
+        ("spacing", json!([0, 1, 1]), spacing),
+        ("spacing", json!([1, -1.5, 1]), spacing),
+        ("spacing", json!([1.5, 1.5]), spacing),
+        ("patch_size", json!([1e9, 64, 64]), patch),
+        ("patch_size", json!([64, 0, 64]), patch),
+        ("patch_size", json!([64]), patch),
+    ] {
+        edit(&plans, |p| p["configurations"]["3d_fullres"][key] = value.clone());
+        let want = format!("{}: configurations.3d_fullres: {key} is {value}, {expected}", plans.display());
+        assert_eq!(error(&root), want);
+        std::fs::write(&plans, &good).unwrap();
+    }
+    edit(&plans, |p| p["foreground_intensity_properties_per_channel"]["0"]["std"] = json!(0));
+    let e = error(&root);
+    assert!(e.starts_with(&format!("{}: ", plans.display())) && e.ends_with("0.std is 0, expected a number above 0"), "{e}");
+    std::fs::write(&plans, &good).unwrap();
+    // Whatever no reader looks at is still found, with the plans' name before it and no line of a file that is not there.
+    edit(&plans, |p| p["configurations"]["3d_fullres"]["normalization_schemes"] = json!(["NoNormalization", "NoNormalization"]));
+    let e = error(&root);
+    assert!(
+        e.starts_with(&format!("{}: ", plans.display())) && e.contains("key `preprocess.normalization` is") && !e.contains("toml"),
+        "{e}"
+    );
+
+    // Version 1: in a folder plans.pkl, for a single checkpoint the pickle beside it.
+    let root = Case::named("v1_ct").rebuild(dir.path());
+    let (plans, model) = (root.join("plans.pkl"), root.join("fold_0/model_final_checkpoint.model"));
+    let beside = root.join("fold_0/model_final_checkpoint.model.pkl");
+    let stage = |p: &serde_json::Value| p["plans_per_stage"].as_object().unwrap().keys().next_back().unwrap().clone();
+    for (key, value, expected) in [("current_spacing", json!([0, 1, 1]), spacing), ("patch_size", json!([1_000_000_000, 64, 64]), patch)] {
+        let mut chosen = String::new();
+        for (path, input) in [(&plans, &root), (&beside, &model)] {
+            let good = std::fs::read(path).unwrap();
+            edit_pickle(path, |p| {
+                let p = if input == &model { &mut p["plans"] } else { p };
+                chosen = stage(p);
+                p["plans_per_stage"][&chosen][key] = value.clone();
+            });
+            assert_eq!(error(input), format!("{}: plans_per_stage.{chosen}.{key} is {value}, {expected}", path.display()));
+            std::fs::write(path, good).unwrap();
+        }
+    }
+}
+
+#[test]
+fn names_outside_a_task_s_folder_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Case::named("v1_ct").rebuild(dir.path());
+    let elsewhere = dir.path().join("nnUNetTrainerV2_MedNeXt_S_kernel3__nnUNetPlansv2.1_trgSp_1x1x1");
+    std::fs::rename(root, &elsewhere).unwrap();
+    let want = "nnUNetTrainerV2_MedNeXt_S_kernel3__nnUNetPlansv2.1_trgSp_1x1x1 MedNeXt-S k3";
+    let name = |path: &Path| Import::open(path, &Options::default()).unwrap().config.name;
+    assert_eq!(name(&elsewhere), want);
+    assert_eq!(name(&elsewhere.join("fold_0/model_final_checkpoint.model")), want);
+    let other = dir.path().join("torso.v1");
+    std::fs::rename(&elsewhere, &other).unwrap();
+    assert_eq!(name(&other), "torso.v1 MedNeXt-S k3");
+
+    // Without its pickle a checkpoint is a state dict, and what was looked for is said.
+    let (model, beside) = (other.join("fold_0/model_final_checkpoint.model"), other.join("fold_0/model_final_checkpoint.model.pkl"));
+    std::fs::remove_file(&beside).unwrap();
+    let i = Import::open(&model, &Options::default()).unwrap();
+    let note = format!("{}, where nnU-Net v1 keeps the plans, was looked for and is not there", beside.display());
+    assert!(i.what == "a state dict" && i.notes.contains(&note), "{:?}", i.notes);
+    assert!(i.notes.iter().any(|n| n.starts_with("no patch: ") && n.contains("64x64x64") && n.contains("--patch")), "{:?}", i.notes);
+    let empty = Options { name: Some(" ".into()), ..Options::default() };
+    assert!(Import::open(&model, &empty).unwrap_err().to_string().contains("--name is empty"));
+}
+
+#[test]
 fn plans_of_another_network_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let root = Case::named("v2_ct_iso").rebuild(dir.path());
     std::fs::copy(mnx_tests::nnunet::fixtures(&Case::named("v2_ct_aniso_tta")).join("dataset.json"), root.join("dataset.json")).unwrap();
     let error = Import::open(&root, &Options::default()).unwrap_err().to_string();
-    assert!(error.contains("gives 4 classes, plans and data set have 3"), "{error}");
+    assert!(error.contains("gives 4 classes, plans and data set have 3") && error.contains("plans.json"), "{error}");
 }
 
 /// Import, compile, inspect; then every fold of the bundle runs with its own weights over one set of code.

@@ -18,12 +18,18 @@ impl<'j> Field<'j> {
         Self { value, path: String::new() }
     }
 
+    /// A document by itself that has a name.
+    pub fn named(value: &'j Json, name: &str) -> Self {
+        Self { value, path: name.to_owned() }
+    }
+
     /// The value itself.
     pub fn json(&self) -> &'j Json {
         self.value
     }
 
-    fn wrong(&self, expected: &str) -> Wrong {
+    /// The complaint that it is something else.
+    pub fn wrong(&self, expected: &str) -> Wrong {
         let shown: String = self.value.to_string().chars().take(80).collect();
         format!("{} is {shown}, expected {expected}", if self.path.is_empty() { "the document" } else { &self.path })
     }
@@ -92,6 +98,18 @@ impl<'j> Field<'j> {
     /// A list of whole numbers.
     pub fn counts(&self) -> Result<Vec<usize>, Wrong> {
         self.items()?.iter().map(|f| f.count().map(|n| n as usize)).collect()
+    }
+
+    /// A patch's extents; the bound is the config's.
+    pub fn patch(&self) -> Result<Vec<usize>, Wrong> {
+        let extents = self.counts().ok().filter(|e| matches!(e.len(), 2 | 3) && e.iter().all(|n| (1..1 << 20).contains(n)));
+        extents.ok_or_else(|| self.wrong(&format!("2 or 3 extents from 1 to {}", (1 << 20) - 1)))
+    }
+
+    /// Distances of voxels for a patch of so many axes; a 2-D network's plans may tell the distance of slices as well.
+    pub fn spacing(&self, axes: usize) -> Result<Vec<f64>, Wrong> {
+        let numbers = self.numbers().ok().filter(|s| (s.len() == 3 || s.len() == axes) && s.iter().all(|x| *x > 0.0));
+        numbers.ok_or_else(|| self.wrong("a list of three positive numbers [z, y, x] in mm"))
     }
 
     /// A label, or a list of them.

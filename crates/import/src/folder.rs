@@ -81,21 +81,30 @@ fn file(path: &Path, options: &Options) -> Result<Found, ImportError> {
         let about = pickle(&beside)?;
         return Ok(single(v1_rules(&beside, None, Some(&about), path)?, "an nnU-Net v1 checkpoint"));
     }
+    let mut rules = Rules { source: path.to_owned(), ..Rules::default() };
+    if path.extension().is_some_and(|e| e == "model") {
+        // nnU-Net v1 writes the two together, so one alone was probably copied without the other.
+        rules.notes.push(format!("{}, where nnU-Net v1 keeps the plans, was looked for and is not there", beside.display()));
+    }
     if !crate::state::is_safetensors(path) {
         let file = TorchFile::open(path)?;
         if let Some(v2) = CheckpointNotes::read(&file)? {
-            let named = |e: String| ImportError::format(path.display(), format!("init_args: {e}"));
+            let named = |e: String| {
+                let within = if e.starts_with(nnunet_v2::MIRRORING) { "" } else { "init_args: " };
+                ImportError::format(path.display(), format!("{within}{e}"))
+            };
             let arg = |key: &str| v2.init.get(key).filter(|v| !v.is_null());
             if let (Some(plans), Some(dataset)) = (arg("plans"), arg("dataset_json")) {
                 let configuration = options.configuration.as_deref().or_else(|| arg("configuration")?.as_str());
                 let configuration =
                     configuration.ok_or_else(|| named("configuration is missing; name it with --configuration".to_owned()))?;
-                let rules = nnunet_v2::rules(plans, dataset, configuration, v2.trainer(), v2.mirror.as_ref()).map_err(named)?;
+                let mut rules = nnunet_v2::rules(plans, dataset, configuration, v2.trainer(), v2.mirror.as_ref()).map_err(named)?;
+                rules.source = path.to_owned();
                 return Ok(single(rules, "an nnU-Net v2 checkpoint"));
             }
         }
     }
-    Ok(single(Rules::default(), "a state dict"))
+    Ok(single(rules, "a state dict"))
 }
 
 /// What an nnU-Net v2 checkpoint says beside its weights.
@@ -114,7 +123,7 @@ impl CheckpointNotes {
         let bad = |key: &str, e: String| ImportError::format(file.path().display(), format!("{key}: {e}"));
         let json = |key: &str| heap.get(root, key).map(|v| to_json(heap, v).map_err(|e| bad(key, e))).transpose();
         let trainer = heap.get(root, "trainer_name").and_then(|v| heap.str(v)).map(str::to_owned);
-        Ok(Some(Self { trainer, mirror: json("inference_allowed_mirroring_axes")?, init: json("init_args")?.unwrap_or(Json::Null) }))
+        Ok(Some(Self { trainer, mirror: json(nnunet_v2::MIRRORING)?, init: json("init_args")?.unwrap_or(Json::Null) }))
     }
 
     fn trainer(&self) -> &str {
@@ -226,8 +235,12 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     })?;
     let trainer = notes.as_ref().and_then(|n| n.trainer.clone()).or_else(|| parts.first().cloned()).unwrap_or_default();
     let mirror = notes.as_ref().and_then(|n| n.mirror.as_ref());
-    let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror)
-        .map_err(|e| ImportError::format(if e.starts_with("dataset.json: ") { path.display() } else { plans_path.display() }, e))?;
+    let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror).map_err(|e| match () {
+        () if e.starts_with("dataset.json: ") => ImportError::format(path.display(), e),
+        () if e.starts_with(nnunet_v2::MIRRORING) => ImportError::format(folds[0].1.display(), e),
+        () => ImportError::format(plans_path.display(), e),
+    })?;
+    rules.source = plans_path;
     rules.notes.extend(found);
     postprocessing(path, options, &mut rules, &["postprocessing.pkl"])?;
     if options.postprocessing.is_none()
@@ -279,7 +292,10 @@ fn v1_rules(at: &Path, plans: Option<Json>, about: Option<&Json>, model: &Path) 
     // init: plans_file, fold, output_folder, dataset_directory, batch_dice, stage, ...
     let stage = about.and_then(|a| a.get("init")).and_then(|i| i.get(5)).and_then(Json::as_u64);
     let mut rules = nnunet_v1::rules(&plans, &trainer, stage).map_err(bad)?;
-    rules.title = folder.and_then(Path::parent).map(last).filter(|n| n.starts_with("Task"));
+    rules.source = at.to_owned();
+    // Without a task above it, the result folder names trainer and plans, whose version has a dot.
+    let task = folder.and_then(Path::parent).map(last).filter(|n| n.starts_with("Task"));
+    rules.title = task.or_else(|| folder.map(last).filter(|n| n.contains("Trainer")));
     Ok(rules)
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mnx_model::{Config, Dim, Flavour, NormType};
+use mnx_model::{Config, DEFAULT_EXTENT, Dim, Flavour, NormType};
 use mnx_weights::Checkpoint;
 
 use crate::config_text::config_text;
 use crate::error::ImportError;
 use crate::folder::{self, Found};
-use crate::network::{Facts, fit};
+use crate::network::{Facts, fit, heads};
 use crate::options::Options;
 use crate::rules::Rules;
 use crate::state::{StateDict, is_safetensors};
@@ -48,7 +48,9 @@ impl Import {
         let state = state(&folds[0].1)?;
         let mut notes = std::mem::take(&mut rules.notes);
         notes.extend(state.notes.iter().cloned());
-        let facts = Facts::read(&state, options.heads, &mut notes)?;
+        let mut facts = Facts::read(&state, &mut notes)?;
+        let others = folds[1..].iter().map(|(name, path)| Ok((name.as_str(), self::state(path)?)));
+        facts.deep_supervision = heads((&folds[0].0, &state), others, &facts, options.heads, &mut notes)?;
         let do_res = do_res(&facts, &rules, options, &mut notes);
         let norm = norm(&rules, options, &mut notes);
         agree(&facts, &rules, &state, &mut notes)?;
@@ -58,13 +60,36 @@ impl Import {
                     .to_owned(),
             );
         }
+        if rules.patch.is_none() {
+            let axes = facts.dim.axes();
+            let (extents, names) = (vec![DEFAULT_EXTENT.to_string(); axes], ["z", "y", "x"]);
+            notes.push(format!(
+                "no patch: the network will be compiled for {}, and the segmentation depends on it; the size that it was trained at is \
+                 better: patch = [{}] in config.toml, or mnxc compile --patch {}",
+                extents.join("x"),
+                names[3 - axes..].join(", "),
+                names[3 - axes..].join(",").to_uppercase(),
+            ));
+        }
+        if options.name.as_ref().is_some_and(|n| n.trim().is_empty()) {
+            return Err(ImportError::Option("--name is empty, a name expected".to_owned()));
+        }
         let name = options.name.clone().unwrap_or_else(|| title(&facts, &rules, path));
-        let toml = config_text(&name, &facts, do_res, norm, &rules, what);
-        let config = Config::from_toml(&toml, "config.toml").map_err(|problems| ImportError::Several {
-            path: state.path().to_owned(),
-            what: "what the files say makes no network that is known".to_owned(),
-            problems: problems.iter().map(ToString::to_string).collect(),
-        })?;
+        let config = |rules: &Rules, path: &str, what_not: &str| {
+            let toml = config_text(&name, &facts, do_res, norm, rules, what);
+            // The text is ours and nowhere yet: a line of it says nothing, the key and its value do.
+            match Config::from_toml(&toml, "config.toml") {
+                Ok(config) => Ok((config, toml)),
+                Err(problems) => {
+                    let problems = problems.into_iter().map(|p| p.message).collect();
+                    Err(ImportError::Several { path: path.to_owned(), what: what_not.to_owned(), problems })
+                }
+            }
+        };
+        // The network alone first: whatever is wrong afterwards, the plans say.
+        config(&Rules::default(), state.path(), "what the tensors say makes no network that is known")?;
+        let source = rules.source.display().to_string();
+        let (config, toml) = config(&rules, &source, "what the plans say makes no rules that are known")?;
         let folds = folds.into_iter().map(|(name, path)| Fold { name, path }).collect();
         Ok(Self { config, toml, folds, what, notes })
     }
@@ -174,7 +199,7 @@ fn agree(facts: &Facts, rules: &Rules, state: &StateDict, notes: &mut Vec<String
         problems.push(format!("the network is {dims}-D, the plans' patch is {p:?}"));
     }
     if !problems.is_empty() {
-        let what = "the network is not the one that the plans describe".to_owned();
+        let what = format!("the network is not the one that the plans describe ({})", rules.source.display());
         return Err(ImportError::Several { path: state.path().to_owned(), what, problems });
     }
     // `nnUNetTrainerV2_MedNeXt_S_kernel3`: the tensors have the last word.
@@ -201,7 +226,9 @@ fn shape_name(facts: &Facts) -> String {
 fn title(facts: &Facts, rules: &Rules, path: &Path) -> String {
     let of = rules.title.clone().unwrap_or_else(|| {
         let name = folder::last(path);
-        name.rsplit_once('.').map_or(name.clone(), |(stem, _)| stem.to_owned())
+        // A folder's name has no ending.
+        let stem = name.rsplit_once('.').filter(|_| !path.is_dir()).map(|(stem, _)| stem.to_owned());
+        stem.unwrap_or(name)
     });
     format!("{of} {}", shape_name(facts)).trim().to_owned()
 }

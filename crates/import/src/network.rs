@@ -19,6 +19,7 @@ pub(crate) struct Facts {
     pub block_counts: [usize; 9],
     pub enc_kernel_size: usize,
     pub dec_kernel_size: usize,
+    /// Whether training heads are kept, which [`heads`] decides.
     pub deep_supervision: bool,
     pub do_res_up_down: bool,
     pub grn: bool,
@@ -33,8 +34,8 @@ fn extra_head(name: &str) -> bool {
 }
 
 impl Facts {
-    /// Reads names and shapes; `notes` gets what became of heads and the dummy.
-    pub fn read(state: &StateDict, heads: Heads, notes: &mut Vec<String>) -> Result<Self, ImportError> {
+    /// Reads names and shapes; `notes` hears of a dummy that is missing.
+    pub fn read(state: &StateDict, notes: &mut Vec<String>) -> Result<Self, ImportError> {
         let fail = |reason: String| ImportError::format(state.path(), reason);
         let stem = state.shape("stem.weight").ok_or_else(|| {
             let names: Vec<&str> = state.shapes().map(|(k, _)| k).take(3).collect();
@@ -93,19 +94,6 @@ impl Facts {
             () if grn && has("down_0.grn_gamma") => Flavour::V2,
             () => Flavour::Official,
         };
-        let complete = (1..5).all(|i| {
-            let shape = |part: &str| state.shape(&format!("out_{i}.conv_out.{part}"));
-            let wide = n_channels.checked_shl(i).unwrap_or(0);
-            shape("weight").is_some_and(|s| s.len() == stem.len() && s[..2] == [wide, n_classes]) && shape("bias") == Some(&[n_classes])
-        });
-        let some = state.shapes().filter(|(k, _)| extra_head(k)).count();
-        let deep_supervision = complete && heads == Heads::All;
-        if some > 0 && !deep_supervision {
-            notes.push(format!(
-                "{some} tensors of deep-supervision heads are dropped{}",
-                if complete { "" } else { ": the set is not complete" }
-            ));
-        }
         if flavour == Flavour::Official && !has("dummy_tensor") {
             notes.push("\"dummy_tensor\" is not in the file; it is 1, as always".to_owned());
         }
@@ -119,7 +107,7 @@ impl Facts {
             block_counts,
             enc_kernel_size,
             dec_kernel_size,
-            deep_supervision,
+            deep_supervision: false,
             do_res_up_down: has("down_0.res_conv.weight"),
             grn,
         })
@@ -131,6 +119,48 @@ impl Facts {
         let same = |v: &Variant| v.exp_r() == self.exp_r && v.block_counts() == self.block_counts;
         Variant::ALL.into_iter().filter(|_| residual && self.grn == (self.flavour == Flavour::V2)).find(same)
     }
+}
+
+/// Whether training heads are kept: if all folds have all four, as one network serves every fold. `notes` hears of heads that are dropped.
+pub(crate) fn heads<'f>(
+    first: (&'f str, &StateDict),
+    others: impl Iterator<Item = Result<(&'f str, StateDict), ImportError>>,
+    facts: &Facts,
+    wanted: Heads,
+    notes: &mut Vec<String>,
+) -> Result<bool, ImportError> {
+    let axes = facts.dim.axes() + 2;
+    let complete = |state: &StateDict| {
+        (1..5).all(|i| {
+            let shape = |part: &str| state.shape(&format!("out_{i}.conv_out.{part}"));
+            let wide = facts.n_channels.checked_shl(i).unwrap_or(0);
+            shape("weight").is_some_and(|s| s.len() == axes && s[..2] == [wide, facts.n_classes])
+                && shape("bias") == Some(&[facts.n_classes])
+        })
+    };
+    let count = |state: &StateDict| state.shapes().filter(|(k, _)| extra_head(k)).count();
+    let (mut there, mut folds) = (count(first.1), 1);
+    let mut lacking = Vec::from_iter((!complete(first.1)).then_some(first.0));
+    // What is dropped in any case needs no look at the other files.
+    if wanted == Heads::All {
+        for fold in others {
+            let (name, state) = fold?;
+            (there, folds) = (there + count(&state), folds + 1);
+            lacking.extend((!complete(&state)).then_some(name));
+        }
+    }
+    let kept = lacking.is_empty() && wanted == Heads::All;
+    if there > 0 && !kept {
+        notes.push(format!(
+            "{there} tensors of deep-supervision heads are dropped{}",
+            match (lacking.as_slice(), folds) {
+                ([], _) => String::new(),
+                (_, 1) => ": the set is not complete".to_owned(),
+                (names, _) => format!(" in all folds: the set is not complete in fold {}", names.join(", ")),
+            }
+        ));
+    }
+    Ok(kept)
 }
 
 /// A name as the file's flavour has it.

@@ -7,7 +7,7 @@ use mnx_artifact::{
 use serde_json::Value as Json;
 
 use crate::fields::{Field, Wrong};
-use crate::rules::Rules;
+use crate::rules::{Rules, ct};
 
 /// What plans and trainer tell. `stage` is the plans' stage that the network was trained at; none takes the last.
 pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<Rules, Wrong> {
@@ -20,9 +20,9 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
         None => stages.iter().max_by_key(number),
     };
     let (_, stage) = chosen.ok_or_else(|| format!("plans_per_stage has no stage {}", stage.map_or_else(String::new, |n| n.to_string())))?;
-    let patch = stage.get("patch_size")?.counts()?;
+    let patch = stage.get("patch_size")?.patch()?;
     let dims = patch.len();
-    let mut spacing = stage.get("current_spacing")?.numbers()?;
+    let mut spacing = stage.get("current_spacing")?.spacing(dims)?;
     if dims == 2 && spacing.len() == 3 {
         // Slices keep their distance.
         spacing.remove(0);
@@ -41,14 +41,7 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
         match field.text()? {
             "CT" => {
                 let p = plans.get("dataset_properties")?.get("intensityproperties")?.get(&i.to_string())?;
-                let value = |key: &str| p.get(key)?.number();
-                Ok(Normalization::Ct {
-                    low: value("percentile_00_5")?,
-                    high: value("percentile_99_5")?,
-                    mean: value("mean")?,
-                    std: value("sd")?,
-                    masked: masked(i)?,
-                })
+                ct(&p, "sd", masked(i)?)
             }
             "noNorm" => Ok(Normalization::None),
             "CT2" => Err("normalization scheme CT2 is not known here; CT, nonCT and noNorm are".to_owned()),
@@ -132,8 +125,14 @@ pub(crate) fn postprocessing(json: &Json) -> Result<Vec<Postprocess>, Wrong> {
         Some(f) if f.json().is_string() => sizes(f.text()?)?,
         Some(f) => f.entries()?.into_iter().map(|(k, v)| Ok((class_key(k)?, v.number()?))).collect::<Result<_, Wrong>>()?,
     };
+    if let Some((class, size)) = sizes.iter().find(|(_, s)| !s.is_finite() || *s < 0.0) {
+        return Err(format!("min_valid_object_sizes has {size} for {class:?}, expected a size in mm3 from 0"));
+    }
     let one = |f: &Field<'_>| {
         let labels = f.labels()?;
+        if labels.is_empty() || labels.contains(&0) {
+            return Err(f.wrong("classes from 1"));
+        }
         let min_size = sizes.iter().find(|(k, _)| *k == labels).map(|(_, s)| *s);
         Ok(Postprocess { labels, connectivity: Connectivity::Faces, min_size })
     };

@@ -8,10 +8,13 @@ use mnx_model::NormType;
 use serde_json::{Map, Value as Json};
 
 use crate::fields::{Field, Wrong};
-use crate::rules::Rules;
+use crate::rules::{Rules, ct};
 
 /// Deepest chain of `inherits_from`.
 const INHERITANCE: usize = 16;
+
+/// A checkpoint's key for the axes that prediction may mirror.
+pub(crate) const MIRRORING: &str = "inference_allowed_mirroring_axes";
 
 /// What plans, data set and checkpoint tell of a configuration. `mirror` is the checkpoint's `inference_allowed_mirroring_axes`.
 pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: &str, mirror: Option<&Json>) -> Result<Rules, Wrong> {
@@ -19,7 +22,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     let merged = Json::Object(inherit(plans, configuration)?);
     let (plans, c) = (Field::root(plans), Field::root(&merged));
     let named = |e: Wrong| format!("configurations.{configuration}: {e}");
-    let patch = c.get("patch_size").and_then(|f| f.counts()).map_err(named)?;
+    let patch = c.get("patch_size").and_then(|f| f.patch()).map_err(named)?;
     let dims = patch.len();
     let schemes = c.get("normalization_schemes").and_then(|f| f.items()).map_err(named)?;
     let masks = c.find("use_mask_for_norm").map(|f| f.items()).transpose().map_err(named)?.unwrap_or_default();
@@ -29,7 +32,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     });
     let resampling = |which: &str, default: Resampling| resampling(&c, which, default);
     let preprocess = Preprocess {
-        spacing: Some(c.get("spacing").and_then(|f| f.numbers()).map_err(named)?),
+        spacing: Some(c.get("spacing").and_then(|f| f.spacing(dims)).map_err(named)?),
         orientation: None,
         transpose: plans.get("transpose_forward")?.transpose()?,
         normalization: normalization.collect::<Result<_, Wrong>>().map_err(named)?,
@@ -49,7 +52,11 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     // No entry, or None: nnU-Net then does not mirror.
     let mirror_axes = match mirror.filter(|m| !m.is_null()) {
         None => Vec::new(),
-        Some(m) => Field::root(m).counts().map_err(|e| format!("inference_allowed_mirroring_axes: {e}"))?,
+        Some(m) => {
+            let field = Field::named(m, MIRRORING);
+            let axes = field.counts().ok().filter(|l| l.iter().enumerate().all(|(i, a)| *a < dims && !l[..i].contains(a)));
+            axes.ok_or_else(|| field.wrong(&format!("different axes from 0 to {}", dims - 1)))?
+        }
     };
     let l = labels(dataset).map_err(|e| format!("dataset.json: {e}"))?;
     let inference = Inference {
@@ -84,6 +91,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
         do_res,
         norm,
         notes,
+        ..Rules::default()
     })
 }
 
@@ -114,14 +122,7 @@ fn normalization(plans: &Field<'_>, scheme: &str, channel: usize, masked: bool) 
             // The first releases of v2 named it otherwise.
             let all = plans.find("foreground_intensity_properties_by_modality");
             let p = plans.get("foreground_intensity_properties_per_channel").or_else(|e| all.ok_or(e))?.get(&channel.to_string())?;
-            let value = |key: &str| p.get(key)?.number();
-            Normalization::Ct {
-                low: value("percentile_00_5")?,
-                high: value("percentile_99_5")?,
-                mean: value("mean")?,
-                std: value("std")?,
-                masked: false,
-            }
+            ct(&p, "std", false)?
         }
         "ZScoreNormalization" if masked => Normalization::ZScoreMasked,
         "ZScoreNormalization" => Normalization::ZScore,
@@ -158,7 +159,12 @@ fn resampling(c: &Field<'_>, which: &str, default: Resampling) -> Result<Resampl
             "order_z" => out.order_z = order()?,
             "force_separate_z" if f.json().is_null() => out.separate_z = SeparateZ::Auto,
             "force_separate_z" => out.separate_z = if f.truth()? { SeparateZ::Always } else { SeparateZ::Never },
-            "separate_z_anisotropy_threshold" => out.anisotropy = f.number()?,
+            "separate_z_anisotropy_threshold" => {
+                out.anisotropy = f.number()?;
+                if out.anisotropy < 1.0 {
+                    return Err(f.wrong("a number from 1"));
+                }
+            }
             "is_seg" => {}
             other => return Err(format!("{name}_kwargs.{other} is not known")),
         }
@@ -256,6 +262,9 @@ pub(crate) fn postprocessing(json: &Json) -> Result<Vec<Postprocess>, Wrong> {
         labels.retain(|l| *l != 0);
         labels.sort_unstable();
         labels.dedup();
+        if labels.is_empty() {
+            return Err(args.get("labels_or_regions")?.wrong("a label from 1"));
+        }
         out.push(Postprocess { labels, connectivity: Connectivity::Corners, min_size: None });
     }
     Ok(out)

@@ -7,7 +7,7 @@ use mnx_model::NormType;
 /// Options of an import.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Folds by name (`0`, `all`); none takes all that are there.
+    /// Folds by name (`0`; `all` is `fold_all`); none takes every numbered one that is there, `fold_all` where there is no other.
     pub folds: Option<Vec<String>>,
     /// Which of a fold's checkpoints.
     pub checkpoint: Which,
@@ -48,7 +48,7 @@ impl Which {
 /// What becomes of deep-supervision heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Heads {
-    /// Kept if all four are there (training may go on from them).
+    /// Kept if all four are there in every fold (training may go on from them).
     #[default]
     All,
     /// Dropped: prediction needs the full resolution's alone.

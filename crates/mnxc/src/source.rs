@@ -64,7 +64,7 @@ impl Source {
         }
         let origin = Origin::read(&file, &read_text(path)?)?;
         let axes = origin.config.dim.axes();
-        let patch = shape.patch.clone().or_else(|| origin.config.patch.clone()).unwrap_or_else(|| vec![64; axes]);
+        let patch = shape.patch.clone().or_else(|| origin.config.patch.clone()).unwrap_or_else(|| vec![mnx_model::DEFAULT_EXTENT; axes]);
         let mut graph = mnx_model::build(&origin.config, shape.batch.unwrap_or(1), &patch)?;
         classify(&mut graph, shape)?;
         Ok(Self { file, origin: Some(origin), graph })

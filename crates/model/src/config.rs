@@ -4,6 +4,9 @@ use mnx_artifact::{Inference, Preprocess};
 use mnx_ir::GrnReduce;
 use serde::{Serialize, Serializer};
 
+/// Extent of every axis of the patch where neither a config nor a command names one.
+pub const DEFAULT_EXTENT: usize = 64;
+
 /// A published size. All have 32 channels, residuals everywhere, group norm, no GRN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Variant {

@@ -19,7 +19,7 @@ pub mod summary;
 mod topology;
 
 pub use build::build;
-pub use config::{Config, Dim, Flavour, NormType, Variant};
+pub use config::{Config, DEFAULT_EXTENT, Dim, Flavour, NormType, Variant};
 pub use keys::{map_keys, to_monai, to_official};
 pub use mnx_artifact::{Inference, Normalization, Preprocess};
 pub use signature::signature;

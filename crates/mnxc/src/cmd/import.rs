@@ -23,14 +23,15 @@ Then:
 The folder gets config.toml and weights.safetensors, or weights_fold_N.safetensors for several folds. Size, channels, kernels, ratios,
 classes, GRN and dimensions are read off the tensors; what these do not tell comes from plans and trainer, else from an option, else
 from a default that is announced. Tensors that are missing, misshapen or surplus are listed and nothing is written; deep-supervision
-heads are kept if all are there. Pickles are read as data: nothing in them is run.")]
+heads are kept if every fold has all of them. Pickles are read as data: nothing in them is run.")]
 pub struct Args {
     /// An nnU-Net result folder (v1: plans.pkl, v2: plans.json), a .model, .pth, .pt or .safetensors file
     path: PathBuf,
     /// The folder to make
     #[arg(long, short = 'o', value_name = "DIR")]
     out: PathBuf,
-    /// Folds, such as 0,1 or all [default: every fold there is]
+    /// Folds by name: 0,1 takes two of them; all is not every fold but nnU-Net's fold_all, whose network trained on every case
+    /// [default: every numbered fold there is, fold_all where there is no other]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     folds: Option<Vec<String>>,
     /// Which of a fold's checkpoints
