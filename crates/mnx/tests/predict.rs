@@ -263,12 +263,16 @@ fn a_folder_is_segmented_case_by_case() {
     let images = folder(&case, &["a_0000.nii.gz", "b_1_0000.nii.gz", "c_0000.nii.gz", "d_0001.nii.gz", "other.nii.gz"]);
     std::fs::write(images.join("broken_0000.nii"), "not a volume").unwrap();
     std::fs::write(images.join("notes.txt"), "no image").unwrap();
+    // What a Mac and an interrupted copy leave.
+    std::fs::write(images.join("._a_0000.nii.gz"), "no image").unwrap();
+    std::fs::write(images.join(".e_0000.nii.gz"), "half an image").unwrap();
     let output = predict_folder(&case, &images, &["--json"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("2 of 5 cases failed") && said.contains("broken: ") && said.contains("not a NIfTI file"), "{said}");
     assert!(said.contains("d: channel 0000 is missing") && said.contains("1 NIfTI files without a channel"), "{said}");
-    assert!(said.contains("4 of 4 cases"), "{said}");
+    // Progress counts the cases that the report at the end counts.
+    assert!(said.contains("1 of 5 cases: d failed\n") && said.contains("5 of 5 cases: c done") && !said.contains("of 4"), "{said}");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<&str> = json["cases"].as_array().unwrap().iter().map(|c| c["case"].as_str().unwrap()).collect();
     assert_eq!((names, json["failed"].as_array().unwrap().len()), (vec!["a", "b_1", "c"], 2));
@@ -291,8 +295,11 @@ fn a_folder_is_segmented_case_by_case() {
     std::fs::remove_file(out.join("c.nii.gz")).unwrap();
     std::fs::remove_file(images.join("broken_0000.nii")).unwrap();
     std::fs::remove_file(images.join("d_0001.nii.gz")).unwrap();
-    let said = ok(&predict_folder(&case, &images, &["--continue"]));
+    let output = predict_folder(&case, &images, &["--continue"]);
+    let said = ok(&output);
     assert!(said.contains("2 there already") && said.contains("1 cases"), "{said}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("2 of 3 cases: 2 there already\n") && said.contains("3 of 3 cases: c done"), "{said}");
     assert_eq!(std::fs::read(out.join("a.nii.gz")).unwrap(), b"mine");
     assert!(std::fs::read(out.join("c.nii.gz")).unwrap() == alone);
     // With probabilities asked for, a case without them is not done.

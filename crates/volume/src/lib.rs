@@ -18,6 +18,7 @@ mod error;
 mod grid;
 mod header;
 pub mod metrics;
+mod nifti1;
 mod nifti2;
 mod normalize;
 pub mod npz;

@@ -30,7 +30,7 @@ pub fn write_npz(
     shape: &[usize],
     part: &mut dyn FnMut(usize) -> Result<Vec<f32>, VolumeError>,
 ) -> Result<(), VolumeError> {
-    let temporary = temporary_beside(path, ".npz")?;
+    let temporary = temporary_beside(path)?;
     let failed = |e: std::io::Error| VolumeError::io(path, e);
     let (width, descr) = match element {
         Element::F32 => (4, "<f4"),
@@ -167,7 +167,7 @@ pub fn write_pickle(path: &Path, item: &Item) -> Result<(), VolumeError> {
     let mut bytes = vec![0x80, 2];
     item.pickle(&mut bytes);
     bytes.push(b'.');
-    let mut temporary = temporary_beside(path, ".pkl")?;
+    let mut temporary = temporary_beside(path)?;
     temporary.write_all(&bytes).map_err(|e| VolumeError::io(path, e))?;
     temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
     Ok(())
@@ -199,6 +199,16 @@ mod tests {
                 assert_eq!(v, i as f32 / 8.0);
             }
         }
+        // Half written, the file is hidden and ends like nobody's: what a killed process leaves is no case's.
+        let mut seen = Vec::new();
+        let mut list = |_| {
+            seen = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            Ok(vec![0.0; 3])
+        };
+        write_npz(&dir.path().join("q.npz"), "softmax", Element::F32, &[1, 3], &mut list).unwrap();
+        seen.retain(|name| name != "p.npz");
+        assert!(seen.len() == 1 && seen[0].starts_with(".mnx-") && !seen[0][1..].contains('.'), "{seen:?}");
+        std::fs::remove_file(dir.path().join("q.npz")).unwrap();
         // A slice of another length leaves the old file as it was.
         let before = std::fs::read(&path).unwrap();
         assert!(write_npz(&path, "softmax", Element::F32, &[2, 3], &mut |_| Ok(vec![0.0; 2])).is_err());

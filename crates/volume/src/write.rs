@@ -5,13 +5,12 @@ use std::path::Path;
 
 use bytemuck::Pod;
 use flate2::{Compression, write::GzEncoder};
-use ndarray::{ArrayView, Dimension, RemoveAxis};
-use nifti::writer::WriterOptions;
-use nifti::{DataElement, Extender, Extension, ExtensionSequence, NiftiHeader};
+use nifti::NiftiHeader;
 use tempfile::NamedTempFile;
 
 use crate::error::VolumeError;
 use crate::header::{Fields, Header};
+use crate::nifti1;
 use crate::nifti2::{Nifti2Header, field};
 
 /// Fast levels lose little on label maps and keep float volumes from taking tens of seconds.
@@ -58,54 +57,39 @@ fn wrong_length(path: &Path, found: usize, shape: &[usize]) -> VolumeError {
     VolumeError::Setting(format!("{}: {found} voxels to write, expected {shape:?} = {}", path.display(), shape.iter().product::<usize>()))
 }
 
-/// What an output stores: its axes (slowest first), NIfTI datatype code and whether it holds labels.
+/// What an output stores: its axes (slowest first), NIfTI datatype code, bytes of a voxel and whether it holds labels.
 struct Content<'a> {
     shape: &'a [usize],
     datatype: i16,
+    width: usize,
     labels: bool,
 }
 
-fn write<T: DataElement + Pod>(
-    path: &Path,
-    data: &[T],
-    shape: &[usize],
-    reference: &Header,
-    datatype: i16,
-    labels: bool,
-) -> Result<(), VolumeError> {
+fn write<T: Pod>(path: &Path, data: &[T], shape: &[usize], reference: &Header, datatype: i16, labels: bool) -> Result<(), VolumeError> {
     let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let suffix = if name.ends_with(".nii.gz") {
-        ".nii.gz"
-    } else if name.ends_with(".nii") {
-        ".nii"
-    } else {
+    let compressed = name.ends_with(".nii.gz");
+    if !compressed && !name.ends_with(".nii") {
         return Err(VolumeError::Setting(format!("{}: the name of a volume ends in .nii or .nii.gz", path.display())));
-    };
-    let temporary = temporary_beside(path, suffix)?;
-    let content = Content { shape, datatype, labels };
-    match &reference.fields {
-        Fields::One(fields) => {
-            let header = patched_one(fields, &content);
-            write_one(path, temporary.path(), &header, &reference.extensions, data, shape)?;
-        }
-        Fields::Two(fields) => {
-            let header = patched_two(fields, &content, size_of::<T>(), &reference.extensions);
-            let result = write_two(&temporary, suffix, &header, &reference.extensions, data);
-            result.map_err(|e| VolumeError::io(path, e))?;
-        }
     }
+    let content = Content { shape, datatype, width: size_of::<T>(), labels };
+    let header = match &reference.fields {
+        Fields::One(fields) => nifti1::bytes(&patched_one(fields, &content, &reference.extensions, path)?).to_vec(),
+        Fields::Two(fields) => patched_two(fields, &content, &reference.extensions).bytes().to_vec(),
+    };
+    let temporary = temporary_beside(path)?;
+    stream(&temporary, compressed, &header, &reference.extensions, data).map_err(|e| VolumeError::io(path, e))?;
     temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
     Ok(())
 }
 
-/// A new file in the same directory. Its stem has no dot: the `nifti` writer rebuilds names from it.
-pub(crate) fn temporary_beside(path: &Path, suffix: &str) -> Result<NamedTempFile, VolumeError> {
+/// A new file in the same directory. Should the process be killed, what stays behind is hidden and ends like no case's file.
+pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, VolumeError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix("mnx-").suffix(suffix);
+    builder.prefix(".mnx-");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -115,8 +99,18 @@ pub(crate) fn temporary_beside(path: &Path, suffix: &str) -> Result<NamedTempFil
     builder.tempfile_in(directory).map_err(|e| VolumeError::io(path, e))
 }
 
+/// Bytes of header extensions: length, code and content each.
+fn extension_bytes(extensions: &[(i32, Vec<u8>)]) -> usize {
+    extensions.iter().map(|(_, d)| 8 + d.len()).sum()
+}
+
 /// Units, codes and transforms stay; display range, intent and what describes the old values go.
-fn patched_one(fields: &NiftiHeader, content: &Content) -> NiftiHeader {
+fn patched_one(
+    fields: &NiftiHeader,
+    content: &Content<'_>,
+    extensions: &[(i32, Vec<u8>)],
+    path: &Path,
+) -> Result<NiftiHeader, VolumeError> {
     let mut h = fields.clone();
     (h.cal_min, h.cal_max) = (0.0, 0.0);
     (h.glmin, h.glmax) = (0, 0);
@@ -125,55 +119,28 @@ fn patched_one(fields: &NiftiHeader, content: &Content) -> NiftiHeader {
         h.intent_name = [0; 16];
         (h.intent_p1, h.intent_p2, h.intent_p3) = (0.0, 0.0, 0.0);
     }
+    h.dim = [1; 8];
+    h.dim[0] = content.shape.len() as u16;
+    for (slot, &n) in h.dim[1..].iter_mut().zip(content.shape.iter().rev()) {
+        // The format's 16 bits are signed.
+        let fits = i16::try_from(n).map(i16::unsigned_abs);
+        *slot = fits.map_err(|_| VolumeError::Setting(format!("{}: an axis of {n}, NIfTI-1 has at most 32767", path.display())))?;
+    }
+    (h.sizeof_hdr, h.magic) = (nifti1::SIZE as i32, *b"n+1\0");
+    (h.datatype, h.bitpix) = (content.datatype, 8 * content.width as i16);
+    h.vox_offset = (nifti1::SIZE + 4 + extension_bytes(extensions)) as f32;
+    (h.scl_slope, h.scl_inter) = (1.0, 0.0);
     // Axes after the third are ours alone: classes have no length in millimetres or seconds.
     for size in &mut h.pixdim[4..] {
         *size = 1.0;
     }
-    h
+    Ok(h)
 }
 
-fn write_one<T: DataElement + Pod>(
-    path: &Path,
-    temporary: &Path,
-    header: &NiftiHeader,
-    extensions: &[(i32, Vec<u8>)],
-    data: &[T],
-    shape: &[usize],
-) -> Result<(), VolumeError> {
-    let mut options = WriterOptions::new(temporary).reference_header(header);
-    if temporary.extension().is_some_and(|e| e == "gz") {
-        options = options.compression_level(LEVEL);
-    }
-    if !extensions.is_empty() {
-        let list = extensions.iter().map(|(code, d)| Extension::new(*code, d.clone())).collect();
-        let present = Extender::from([1, 0, 0, 0]);
-        options = options.with_extensions(ExtensionSequence::new(present, list));
-    }
-    let wrong = |_| wrong_length(path, data.len(), shape);
-    let written = match *shape {
-        [z, y, x] => transposed(ArrayView::from_shape((z, y, x), data).map_err(wrong)?, &options),
-        [c, z, y, x] => transposed(ArrayView::from_shape((c, z, y, x), data).map_err(wrong)?, &options),
-        _ => return Err(wrong_length(path, data.len(), shape)),
-    };
-    written.map_err(|e| match e {
-        nifti::NiftiError::Io(io) => VolumeError::io(path, io),
-        other => VolumeError::Setting(format!("{}: {other}", path.display())),
-    })
-}
-
-/// The `nifti` crate wants x first; reversing the axes of our view moves no data.
-fn transposed<T: DataElement + Pod, D: Dimension + RemoveAxis>(
-    view: ArrayView<'_, T, D>,
-    options: &WriterOptions<'_>,
-) -> nifti::Result<()> {
-    options.write_nifti(&view.reversed_axes())
-}
-
-fn patched_two(fields: &Nifti2Header, content: &Content, width: usize, extensions: &[(i32, Vec<u8>)]) -> Nifti2Header {
+fn patched_two(fields: &Nifti2Header, content: &Content<'_>, extensions: &[(i32, Vec<u8>)]) -> Nifti2Header {
     let mut h = fields.clone();
-    let extension_bytes: usize = extensions.iter().map(|(_, d)| 8 + d.len()).sum();
     h.set(field::DATATYPE, &content.datatype.to_le_bytes());
-    h.set(field::BITPIX, &(8 * width as i16).to_le_bytes());
+    h.set(field::BITPIX, &(8 * content.width as i16).to_le_bytes());
     let mut dim = [1i64; 8];
     dim[0] = content.shape.len() as i64;
     for (slot, &n) in dim[1..].iter_mut().zip(content.shape.iter().rev()) {
@@ -185,7 +152,7 @@ fn patched_two(fields: &Nifti2Header, content: &Content, width: usize, extension
     for i in 4..8 {
         h.set(field::PIXDIM + 8 * i, &1f64.to_le_bytes());
     }
-    h.set(field::VOX_OFFSET, &(544 + extension_bytes as i64).to_le_bytes());
+    h.set(field::VOX_OFFSET, &(544 + extension_bytes(extensions) as i64).to_le_bytes());
     h.set(field::SCL_SLOPE, &1f64.to_le_bytes());
     h.set(field::SCL_INTER, &0f64.to_le_bytes());
     h.set(field::CAL, &[0; 16]);
@@ -197,27 +164,19 @@ fn patched_two(fields: &Nifti2Header, content: &Content, width: usize, extension
     h
 }
 
-fn write_two<T: Pod>(
-    file: &NamedTempFile,
-    suffix: &str,
-    header: &Nifti2Header,
-    extensions: &[(i32, Vec<u8>)],
-    data: &[T],
-) -> std::io::Result<()> {
-    let out = BufWriter::with_capacity(1 << 16, file.as_file());
-    if suffix == ".nii.gz" {
+fn stream<T: Pod>(file: &NamedTempFile, compressed: bool, header: &[u8], extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, file.as_file());
+    if compressed {
         let mut gz = GzEncoder::new(out, LEVEL);
-        stream_two(&mut gz, header, extensions, data)?;
-        gz.finish()?.flush()
-    } else {
-        let mut out = out;
-        stream_two(&mut out, header, extensions, data)?;
-        out.flush()
+        fill(&mut gz, header, extensions, data)?;
+        return gz.finish()?.flush();
     }
+    fill(&mut out, header, extensions, data)?;
+    out.flush()
 }
 
-fn stream_two<T: Pod>(out: &mut impl Write, header: &Nifti2Header, extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
-    out.write_all(header.bytes())?;
+fn fill<T: Pod>(out: &mut impl Write, header: &[u8], extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
+    out.write_all(header)?;
     out.write_all(&[u8::from(!extensions.is_empty()), 0, 0, 0])?;
     for (code, content) in extensions {
         out.write_all(&(8 + content.len() as i32).to_le_bytes())?;
@@ -233,4 +192,30 @@ fn stream_two<T: Pod>(out: &mut impl Write, header: &Nifti2Header, extensions: &
         out.write_all(&bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_is_no_case_s() {
+        let dir = tempfile::tempdir().unwrap();
+        for target in ["a.nii.gz", "a.nii", "a.npz", "a.pkl", "a.png"] {
+            let file = temporary_beside(&dir.path().join(target)).unwrap();
+            let name = file.path().file_name().unwrap().to_str().unwrap().to_owned();
+            assert!(file.path().parent() == Some(dir.path()) && name.starts_with(".mnx-") && !name[1..].contains('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_axis_beyond_the_format_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = Header::new([1, 1, 1], [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
+        let e = write_f32(&dir.path().join("a.nii"), &vec![0.0; 40_000], 40_000, &header.unwrap()).unwrap_err().to_string();
+        assert!(e.contains("a.nii: an axis of 40000, NIfTI-1 has at most 32767"), "{e}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

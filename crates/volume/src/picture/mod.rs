@@ -75,7 +75,7 @@ pub fn montage(volume: &Volume, labels: &[u16], names: &[String], path: &Path) -
         window: grey_window(&volume.data[..voxels], labels),
     };
     let canvas = compose(&scene, names);
-    let temporary = temporary_beside(path, ".png")?;
+    let temporary = temporary_beside(path)?;
     canvas.encode(temporary.as_file()).map_err(|e| VolumeError::io(path, e))?;
     temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
     Ok(())

@@ -21,7 +21,8 @@ use crate::failure::Failure;
 /// Cases that cannot be tried, each with its reason.
 type Refused = Vec<(String, String)>;
 
-/// The cases of a folder: files `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, ..., one per channel.
+/// The cases of a folder: files `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, ..., one per channel; hidden files (`._CASE_0000.nii.gz` of a Mac)
+/// are passed over.
 fn cases(folder: &Path, output: &Path, channels: usize, save: bool) -> Result<(Vec<Job>, Refused, usize), Failure> {
     let io = |e: std::io::Error| Failure::user(format!("{}: {e}", folder.display()));
     let mut found: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
@@ -29,7 +30,8 @@ fn cases(folder: &Path, output: &Path, channels: usize, save: bool) -> Result<(V
     let mut unnamed = 0;
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if !is_nifti(&path) || path.is_dir() {
+        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        if hidden || !is_nifti(&path) || path.is_dir() {
             continue;
         }
         let Some((case, channel)) = case_of(&path) else {
@@ -104,7 +106,9 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
     let sessions = open_sessions(bundle, &args.place)?;
     let place = Place::of(&sessions);
     let mut patches = Patches::new(sessions, args.check)?;
-    let progress = Cases::new(jobs.len(), quiet);
+    let mut progress = Cases::new(found, quiet);
+    failed.iter().for_each(|(name, _)| progress.untried(name));
+    progress.there(there);
     let stop = AtomicBool::new(false);
     let mut done: Vec<(&Job, Stored)> = Vec::new();
     // One case is prepared while another is in the network and a third is written: no queue holds more.
@@ -122,10 +126,10 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
         });
         let writer = scope.spawn(move || scored.into_iter().map(|(job, s)| (job, case::store(model, job, s))).collect::<Vec<_>>());
         let mut ended = Ok(());
-        for (i, (job, ready)) in prepared.into_iter().enumerate() {
-            progress.begin(i, &job.name);
-            let result = ready.and_then(|ready| case::segment(model, &mut patches, job, ready, &mut |n, all| progress.patches(i, n, all)));
-            progress.end(i + 1, &job.name, result.is_err());
+        for (job, ready) in prepared {
+            progress.begin(&job.name);
+            let result = ready.and_then(|ready| case::segment(model, &mut patches, job, ready, &mut |n, all| progress.patches(n, all)));
+            progress.end(&job.name, result.is_err());
             // A case that stopped half way leaves patches in the queue; a device that is lost fails the next case too, with its reason.
             if result.is_err() {
                 let _ = patches.clear();

@@ -60,10 +60,15 @@ impl Patches {
 /// Ticks of the bar per case.
 const TICKS: usize = 1000;
 
-/// Cases of a folder: a bar that moves with the patches, or a line per case.
+/// Cases of a folder: a bar that moves with the patches, or a line per case. All that were found count, so that the numbers are those of
+/// the report at the end.
 pub struct Cases {
     bar: Option<ProgressBar>,
     all: usize,
+    /// Cases that have ended, however.
+    ended: usize,
+    /// Those of them that took no time: refused by their names, or there already.
+    free: usize,
     start: Instant,
     quiet: bool,
 }
@@ -73,35 +78,53 @@ impl Cases {
     pub fn new(all: usize, quiet: bool) -> Self {
         let template = "{bar:32} {msg}, {elapsed} gone, {eta} to go";
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| bar(all * TICKS, template));
-        Self { bar, all, start: Instant::now(), quiet }
+        Self { bar, all, ended: 0, free: 0, start: Instant::now(), quiet }
     }
 
-    /// A case begins; `before` are through the network.
-    pub fn begin(&self, before: usize, name: &str) {
+    /// A line where there is no bar.
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_position((self.ended * TICKS) as u64),
+            None if self.quiet => {}
+            None => eprintln!("{} of {} cases: {text}", self.ended, self.all),
+        }
+    }
+
+    /// A case cannot be tried.
+    pub fn untried(&mut self, name: &str) {
+        (self.ended, self.free) = (self.ended + 1, self.free + 1);
+        self.line(&format!("{name} failed"));
+    }
+
+    /// So many cases were there before.
+    pub fn there(&mut self, cases: usize) {
+        (self.ended, self.free) = (self.ended + cases, self.free + cases);
+        if cases > 0 {
+            self.line(&format!("{cases} there already"));
+        }
+    }
+
+    /// A case begins.
+    pub fn begin(&self, name: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("case {} of {}: {name}", before + 1, self.all));
+            bar.set_message(format!("case {} of {}: {name}", self.ended + 1, self.all));
         }
     }
 
     /// Patches of the case at hand.
-    pub fn patches(&self, before: usize, done: usize, tiles: usize) {
+    pub fn patches(&self, done: usize, tiles: usize) {
         if let Some(bar) = &self.bar {
-            bar.set_position((before * TICKS + done * TICKS / tiles.max(1)) as u64);
+            bar.set_position((self.ended * TICKS + done * TICKS / tiles.max(1)) as u64);
         }
     }
 
     /// A case is through, or has failed.
-    pub fn end(&self, through: usize, name: &str, failed: bool) {
+    pub fn end(&mut self, name: &str, failed: bool) {
+        self.ended += 1;
         let word = if failed { "failed" } else { "done" };
-        match &self.bar {
-            Some(bar) => bar.set_position((through * TICKS) as u64),
-            None if self.quiet => {}
-            None => {
-                let gone = self.start.elapsed().as_secs_f64();
-                let left = gone / through.max(1) as f64 * (self.all - through.min(self.all)) as f64;
-                eprintln!("{through} of {} cases: {name} {word}, {gone:.0} s gone, about {left:.0} s to go", self.all);
-            }
-        }
+        let gone = self.start.elapsed().as_secs_f64();
+        let left = gone / (self.ended - self.free).max(1) as f64 * (self.all - self.ended.min(self.all)) as f64;
+        self.line(&format!("{name} {word}, {gone:.0} s gone, about {left:.0} s to go"));
     }
 
     /// Clears the bar.
