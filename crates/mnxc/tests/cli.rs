@@ -25,6 +25,12 @@ fn checkpoint(s: &Scratch, config: &str, out: &str) {
 }
 
 #[test]
+fn help_says_that_fold_all_is_one_fold() {
+    let help = Scratch::new().good("import --help").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("all is not every fold but nnU-Net's fold_all"), "{help}");
+}
+
+#[test]
 fn every_command_has_help_with_examples() {
     let s = Scratch::new();
     let all = s.good("--help").out;
