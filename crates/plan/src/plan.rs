@@ -150,10 +150,13 @@ pub fn plan_as(g: &Graph, target: &'static Target, precision: Storage, edited: O
 /// Results of convolutions that are read where they are normalised, and nowhere else.
 fn within_blocks<'a>(g: &Graph, steps: impl Iterator<Item = &'a Step> + Clone) -> HashSet<ValueId> {
     let uses = |of: ValueId| {
-        let in_step = move |step: &'a Step| step.operands.iter().filter(move |(_, o)| *o == Operand::Value(of)).map(move |(name, _)| (&step.kernel, *name));
+        let in_step = move |step: &'a Step| {
+            step.operands.iter().filter(move |(_, o)| *o == Operand::Value(of)).map(move |(name, _)| (&step.kernel, *name))
+        };
         steps.clone().flat_map(in_step)
     };
-    let read = |kernel: &Kernel, name: &str| matches!(kernel, Kernel::Mlp(k) if name == "x" && k.source == MlpSource::Tensor { norm: true });
+    let read =
+        |kernel: &Kernel, name: &str| matches!(kernel, Kernel::Mlp(k) if name == "x" && k.source == MlpSource::Tensor { norm: true });
     let written = |kernel: &Kernel, name: &str| matches!(kernel, Kernel::Depthwise(_)) && name == "y";
     let results = steps.clone().filter(|s| matches!(s.kernel, Kernel::Depthwise(_))).flat_map(|s| &s.operands);
     results

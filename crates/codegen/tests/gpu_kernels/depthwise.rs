@@ -62,7 +62,12 @@ impl Case {
 
     fn with(&self, tile: [usize; 6]) -> Depthwise {
         let [channels, depth, height, width, run, stages] = tile;
-        Depthwise { conv: self.conv(), storage: self.storage, result: self.storage, tile: Tile { channels, depth, height, width, run, stages } }
+        Depthwise {
+            conv: self.conv(),
+            storage: self.storage,
+            result: self.storage,
+            tile: Tile { channels, depth, height, width, run, stages },
+        }
     }
 }
 

@@ -69,7 +69,9 @@ fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKer
                     }));
                 }
             } else {
-                all.extend(ends(grid, channels).into_iter().filter(|e| e.head.is_none()).map(|e| gemm(hidden, out_channels, None, false, e)));
+                all.extend(
+                    ends(grid, channels).into_iter().filter(|e| e.head.is_none()).map(|e| gemm(hidden, out_channels, None, false, e)),
+                );
             }
             all.push(gemm(channels, out_channels, None, false, Epilogue::STORE));
             all.push(gemm(channels, hidden, Some(gelu), false, Epilogue::STORE));

@@ -217,7 +217,10 @@ impl Lowering<'_> {
                 let (conv, mut operands) = self.conv(conv)?;
                 operands.push(("y", y.clone()));
                 let all = conv.batch * voxels(conv.output);
-                self.push(GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result: storage, tile: Default::default() }), operands);
+                self.push(
+                    GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result: storage, tile: Default::default() }),
+                    operands,
+                );
                 let norm = LayerNorm { voxels: all, channels: real, eps, storage };
                 self.push(GpuKernel::LayerNorm(norm), vec![("y", y.clone())]);
                 (y, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
@@ -326,8 +329,12 @@ impl Lowering<'_> {
                 stream: self.storage,
                 tile: Default::default(),
             };
-            let operands =
-                vec![("x", self.operand("x")?), ("w", self.stored("w", self.storage, out, channels)?), ("b", bias), ("out", self.operand("y")?)];
+            let operands = vec![
+                ("x", self.operand("x")?),
+                ("w", self.stored("w", self.storage, out, channels)?),
+                ("b", bias),
+                ("out", self.operand("y")?),
+            ];
             self.push(GpuKernel::Gemm(gemm), operands);
             return Ok(());
         }
