@@ -3,11 +3,15 @@
 # Every step is attempted; what failed is said at the end, and in the exit code.
 #
 #   run.sh RESULTS [verify|sanitize|record|bench|pytorch ...]       default: all of them
+#
+# DEVICE=ptx-sim rehearses verify and record, and the table, where there is no GPU; CASES='tiny_2d tiny_k3' leaves out the others.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?where do the results go?}
 shift
-steps=${*:-verify sanitize record bench pytorch}
+device=${DEVICE:-cuda}
+if [ "$device" = cuda ]; then all='verify sanitize record bench pytorch'; else all='verify record'; fi
+steps=${*:-$all}
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -30,8 +34,9 @@ for step in $steps; do
       : >"$out/verify.jsonl"
       for hollow in "$here"/bundles/verify-*.mnxa; do
         name=$(basename "$hollow" .mnxa)
+        case " ${CASES:-$(case_of "$hollow")} " in *" $(case_of "$hollow") "*) ;; *) continue ;; esac
         full=$(fill "$hollow" "$(case_of "$hollow")") || { failed+=("$name: refit"); continue; }
-        if "$mnx" verify "$full" --device cuda --json >"$work/one.json" 2>"$work/err"; then echo "ok   $name"; else
+        if "$mnx" verify "$full" --device "$device" --json >"$work/one.json" 2>"$work/err"; then echo "ok   $name"; else
           echo "FAIL $name: $(tail -n 1 "$work/err")"
           failed+=("$name: verify")
         fi
@@ -44,7 +49,7 @@ for step in $steps; do
       for case in tiny_k3 tiny_2d tiny_grn tiny_layernorm; do
         full=$(fill "$here/bundles/verify-$case-bf16.mnxa" "$case") || continue
         for tool in memcheck racecheck initcheck synccheck; do
-          if compute-sanitizer --tool $tool --error-exitcode 9 "$mnx" verify "$full" --device cuda >"$out/sanitizer-$case-$tool.txt" 2>&1; then echo "ok   $case $tool"; else
+          if compute-sanitizer --tool $tool --error-exitcode 9 "$mnx" verify "$full" --device "$device" >"$out/sanitizer-$case-$tool.txt" 2>&1; then echo "ok   $case $tool"; else
             echo "FAIL $case $tool: $(grep -m 1 '=========' "$out/sanitizer-$case-$tool.txt")"
             failed+=("$case: $tool")
           fi
@@ -54,13 +59,13 @@ for step in $steps; do
     record)
       # Inputs and outputs of every launch of one small network: what the PTX interpreter is held against ever after.
       full=$(fill "$here/bundles/verify-tiny_2d-bf16.mnxa" tiny_2d) &&
-        "$mnx" record "$full" --device cuda -o "$out/tiny_2d-bf16.safetensors" || failed+=("record")
+        "$mnx" record "$full" --device "$device" -o "$out/tiny_2d-bf16.safetensors" || failed+=("record")
       ;;
     bench)
       for hollow in "$here"/bundles/bench-*.mnxa; do
         name=$(basename "$hollow" .mnxa)
         full=$(fill "$hollow" bench) || { failed+=("$name: refit"); continue; }
-        "$mnx" bench "$full" --device cuda --runs 50 --per-dispatch --json "$out/$name.json" || failed+=("$name: bench")
+        "$mnx" bench "$full" --device "$device" --runs 50 --per-dispatch --json "$out/$name.json" || failed+=("$name: bench")
         rm -f "$full"
       done
       ;;
@@ -76,7 +81,7 @@ for step in $steps; do
   esac
 done
 
-python3 "$here/table.py" "$out" "$here/bundles" >"$out/gpu.md" && cat "$out/gpu.md"
+{ python3 "$here/table.py" "$out" "$here/bundles" >"$out/gpu.md" && cat "$out/gpu.md"; } || failed+=("table")
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1

@@ -234,6 +234,18 @@ fn refusals_name_the_reason_and_write_nothing() {
     assert!(plain.seg.exists());
 }
 
+#[test]
+fn scores_that_are_not_finite_are_no_segmentation() {
+    let mut case = case(&model(), "wild");
+    // Voxels further than one standard deviation from the mean leave float32.
+    case.bundle = sample::bundle(&case.root, &model(), [f32::MAX, 1.0], B);
+    let output = predict(&case, &case.image, &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("scores of a patch are not finite"), "{said}");
+    assert!(!case.seg.exists());
+}
+
 /// A folder with the case's image under several names.
 fn folder(case: &Case, names: &[&str]) -> PathBuf {
     let folder = case.root.join("images");

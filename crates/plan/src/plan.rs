@@ -1,14 +1,16 @@
 //! From a dispatch graph to launches with tiles, buffers and offsets.
 
+use std::collections::HashSet;
+
 use mnx_artifact::{BufferRef, Cost, Space};
 use mnx_ir::{Diagnostic, Graph, Stage, ValueId};
 use mnx_weights::Recipe;
 
-use crate::args::Arg;
+use crate::args::{Arg, Element};
 use crate::cost::cost;
 use crate::gpu::{GpuKernel, Storage};
 use crate::in_place::{Places, settle};
-use crate::kernel::{Gelu, Kernel};
+use crate::kernel::{Gelu, Kernel, MlpSource};
 use crate::knobs::{check, choose, set_knob};
 use crate::memory::{Interval, place};
 use crate::strategy::{Operand, Step, steps};
@@ -127,10 +129,11 @@ pub fn plan_as(g: &Graph, target: &'static Target, precision: Storage, edited: O
     if !errors.is_empty() {
         return Err(errors);
     }
+    let within = within_blocks(g, planned.iter().flat_map(|(_, steps)| steps));
     let places = settle(g, planned.iter_mut().flat_map(|(_, steps)| steps));
     if target.gpu.is_some() {
         for (name, steps) in &mut planned {
-            if let Err(why) = lower_all(steps, precision) {
+            if let Err(why) = lower_all(steps, precision, &within) {
                 errors.push(Diagnostic::new("plan-0201", format!("@{name}"), format!("dispatch @{name}: {why}")));
             }
         }
@@ -144,11 +147,32 @@ pub fn plan_as(g: &Graph, target: &'static Target, precision: Storage, edited: O
     bind(g, target, precision, planned, &places).map_err(|e| vec![e])
 }
 
+/// Results of convolutions that are read where they are normalised, and nowhere else.
+fn within_blocks<'a>(g: &Graph, steps: impl Iterator<Item = &'a Step> + Clone) -> HashSet<ValueId> {
+    let uses = |of: ValueId| {
+        let in_step = move |step: &'a Step| {
+            step.operands.iter().filter(move |(_, o)| *o == Operand::Value(of)).map(move |(name, _)| (&step.kernel, *name))
+        };
+        steps.clone().flat_map(in_step)
+    };
+    let read =
+        |kernel: &Kernel, name: &str| matches!(kernel, Kernel::Mlp(k) if name == "x" && k.source == MlpSource::Tensor { norm: true });
+    let written = |kernel: &Kernel, name: &str| matches!(kernel, Kernel::Depthwise(_)) && name == "y";
+    let results = steps.clone().filter(|s| matches!(s.kernel, Kernel::Depthwise(_))).flat_map(|s| &s.operands);
+    results
+        .filter_map(|(name, o)| match o {
+            Operand::Value(v) if *name == "y" && !g.is_output(*v) => Some(*v),
+            _ => None,
+        })
+        .filter(|v| uses(*v).all(|(kernel, name)| read(kernel, name) || written(kernel, name)))
+        .collect()
+}
+
 /// Replaces the steps of a box by a GPU's.
-fn lower_all(steps: &mut Vec<Step>, precision: Storage) -> Result<(), String> {
+fn lower_all(steps: &mut Vec<Step>, precision: Storage, within: &HashSet<ValueId>) -> Result<(), String> {
     let mut out = Vec::new();
     for (i, step) in std::mem::take(steps).into_iter().enumerate() {
-        let mut lowered = crate::gpu::lower(step, precision)?;
+        let mut lowered = crate::gpu::lower(step, precision, within)?;
         // Temporaries are numbered within a step; here they become the box's.
         for (_, operand) in lowered.iter_mut().flat_map(|s| &mut s.operands) {
             if let Operand::Temp(n) = operand {
@@ -226,6 +250,7 @@ fn bind(
     places: &Places,
 ) -> Result<ModulePlan, Diagnostic> {
     let mut buffers: Vec<(Buffer, Interval)> = Vec::new();
+    let mut elements: Vec<(Buffer, Element)> = Vec::new();
     let launches = planned.iter().map(|(_, s)| s.len()).sum::<usize>();
     // Ports: inputs live from the start, outputs to the end.
     for (_, v) in g.inputs() {
@@ -250,6 +275,14 @@ fn bind(
                 {
                     let message = format!("{} holds {} bytes, {} wants {}", g.ty(v), g.ty(v).bytes(), arg.name, arg.bytes());
                     return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
+                }
+                match elements.iter().find(|(b, _)| *b == buffer) {
+                    Some((_, e)) if *e != arg.element => {
+                        let message = format!("a buffer of {e:?} is bound to {}, which is {:?}", arg.name, arg.element);
+                        return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
+                    }
+                    Some(_) => {}
+                    None => elements.push((buffer, arg.element)),
                 }
                 match buffers.iter_mut().find(|(b, _)| *b == buffer) {
                     Some((_, i)) if i.bytes != arg.bytes() as u64 => {

@@ -11,7 +11,7 @@ pub(super) const STEP: usize = 16;
 
 /// A lane's part of a factor over one step.
 ///
-/// Tensor cores: registers of two values. float32: every k of the lane's first row or column, then of its second.
+/// Tensor cores: registers of two values. float32: every k of the lane's first row or column, then of its second; any number of them.
 pub(super) type Fragment<'c> = Vec<Val<'c>>;
 
 /// A lane's part of a block of 16 by 8 sums: columns `2t`, `2t + 1` of row `g`, then of row `g + 8`.
@@ -50,6 +50,16 @@ pub(super) struct Warp<'a, 'c> {
 impl<'a, 'c> Warp<'a, 'c> {
     pub(super) fn new(b: &'a Builder<'c>, storage: Storage, lane: Val<'c>) -> Self {
         Self { b, storage, lane, row: b.div(lane, 4usize), quad: b.rem(lane, 4usize) }
+    }
+
+    /// The same lane where factors are of another element type.
+    pub(super) fn of(&self, scalar: Scalar) -> Self {
+        let storage = match scalar {
+            Scalar::Bf16 => Storage::Bf16,
+            Scalar::F16 => Storage::F16,
+            _ => Storage::F32,
+        };
+        Self { storage, ..*self }
     }
 
     /// Element type in memory.
@@ -122,6 +132,54 @@ impl<'a, 'c> Warp<'a, 'c> {
         }
     }
 
+    /// How far along k factors are read from global memory at once, where `left` is left: tensor-core steps in pairs, so that a lane reads 16 bytes of a row.
+    pub(super) fn reach(&self, left: usize) -> usize {
+        match self.kind() {
+            Some(_) if left >= 2 * STEP => 2 * STEP,
+            Some(_) => STEP,
+            // A piece of 16 bytes: every lane holds all of it.
+            None => STEP / 4,
+        }
+    }
+
+    /// Left factors, by step, over the next `reach` of k, of rows in global memory: row g starts at `rows[0]`, row g + 8 at `rows[1]`. The order of k within
+    /// them is that of [`Warp::right_stored`] alone.
+    pub(super) fn left_stored(&self, from: Buffer<'c>, rows: [Val<'c>; 2], reach: usize) -> Vec<Fragment<'c>> {
+        let [upper, lower] = rows.map(|row| self.share(from, row, reach));
+        let steps = upper.len();
+        match self.kind() {
+            Some(_) => (0..steps / 2).map(|s| vec![upper[2 * s], lower[2 * s], upper[2 * s + 1], lower[2 * s + 1]]).collect(),
+            None => vec![[upper, lower].concat()],
+        }
+    }
+
+    /// Right factors likewise; the rows of this lane's columns ([`Warp::columns`]) start at `columns`.
+    pub(super) fn right_stored(&self, from: Buffer<'c>, columns: &[Val<'c>], reach: usize) -> Vec<Fragment<'c>> {
+        let shares: Vec<Val<'c>> = columns.iter().flat_map(|&column| self.share(from, column, reach)).collect();
+        match self.kind() {
+            Some(_) => shares.chunks(2).map(<[_]>::to_vec).collect(),
+            None => vec![shares],
+        }
+    }
+
+    /// What this lane holds of a row: its quarter as pairs of values; in float32 all of it.
+    fn share(&self, from: Buffer<'c>, row: Val<'c>, reach: usize) -> Vec<Val<'c>> {
+        let b = self.b;
+        match self.kind() {
+            Some(_) => b.words(b.load_whole(from, b.at(row, self.quad, reach / 4), reach / 4)),
+            None => b.unpack(b.load_whole(from, row, reach)),
+        }
+    }
+
+    /// Whose right factors this lane holds of a first block of eight columns, of columns dealt out `own` to a lane; in block j they are `2 j` further on.
+    pub(super) fn columns(&self, own: usize) -> Vec<Val<'c>> {
+        let b = self.b;
+        match self.kind() {
+            Some(_) => vec![b.at(b.rem(self.row, 2usize), b.div(self.row, 2usize), own)],
+            None => [0usize, 1].map(|i| b.add(b.mul(self.quad, own), i)).to_vec(),
+        }
+    }
+
     /// One row's values over a step.
     fn run(&self, rows: Rows<'c>, at: Val<'c>) -> Vec<Val<'c>> {
         let b = self.b;
@@ -138,9 +196,10 @@ impl<'a, 'c> Warp<'a, 'c> {
             }
             None => {
                 let [mut p, mut q, mut r, mut s] = sums;
-                for k in 0..STEP {
-                    let (upper, lower) = (left[k], left[STEP + k]);
-                    let (first, second) = (right[k], right[STEP + k]);
+                let depth = left.len() / 2;
+                for k in 0..depth {
+                    let (upper, lower) = (left[k], left[depth + k]);
+                    let (first, second) = (right[k], right[depth + k]);
                     (p, q) = (b.fma(upper, first, p), b.fma(upper, second, q));
                     (r, s) = (b.fma(lower, first, r), b.fma(lower, second, s));
                 }

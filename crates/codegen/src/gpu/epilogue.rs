@@ -58,7 +58,8 @@ pub(super) struct End<'k, 'a, 'c> {
     groups: Vec<Group>,
     sample: Val<'c>,
     residual: Option<Buffer<'c>>,
-    stem: Option<Buffer<'c>>,
+    /// The residual's, where it is a convolution.
+    weight: Option<Buffer<'c>>,
     skip: Option<Buffer<'c>>,
     head: Option<[Buffer<'c>; 3]>,
     out: Option<Buffer<'c>>,
@@ -98,12 +99,12 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         args: &mut Args<'_, 'c>,
     ) -> Self {
         let replaced = epilogue.store && epilogue.in_place;
-        let (mut residual, mut stem) = (None, None);
+        let (mut residual, mut weight) = (None, None);
         match epilogue.residual {
             Residual::None => {}
             Residual::Identity if replaced && !epilogue.skip => {}
             Residual::Identity | Residual::Scattered { .. } => residual = Some(args.next()),
-            Residual::Stem { .. } => (residual, stem) = (Some(args.next()), Some(args.next())),
+            Residual::Stem { .. } | Residual::Strided { .. } => (residual, weight) = (Some(args.next()), Some(args.next())),
         }
         let mut skip = (epilogue.skip && !replaced).then(|| args.next());
         let head = epilogue.head.map(|_| [args.next(), args.next(), args.next()]);
@@ -114,7 +115,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
             residual = out;
         }
         let (sample, first_column) = (share.sample, share.first_column);
-        Self { warp, epilogue, grid, channels, first_column, groups: Group::all(share.columns), sample, residual, stem, skip, head, out }
+        Self { warp, epilogue, grid, channels, first_column, groups: Group::all(share.columns), sample, residual, weight, skip, head, out }
     }
 
     fn output(&self) -> Extent {
@@ -165,6 +166,8 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         let rows = self.rows(first, sums.len(), ragged);
         if let Residual::Stem { channels } = self.epilogue.residual {
             sums = self.add_stem(channels, &rows, sums);
+        } else if let Residual::Strided { from, channels, stride } = self.epilogue.residual {
+            sums = self.add_strided(channels, &rows, sums, &|at| self.flat(from, [0, 1, 2].map(|a| self.warp.b.mul(at[a], stride[a]))));
         } else if let Some(from) = self.residual {
             self.add_stored(from, &rows, &mut sums, &|row| self.residual_voxel(row));
         }
@@ -198,11 +201,13 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         let all = voxels(self.grid);
         let pad = self.epilogue.pad_front;
         let padded = pad != [0; 3];
-        let located = padded || matches!(self.epilogue.residual, Residual::Scattered { .. });
+        let read = matches!(self.epilogue.residual, Residual::Strided { .. });
         let half = |(block, half): (usize, usize)| {
             let own = b.add(b.add(first, self.warp.row), 16 * block + 8 * half);
             let voxel = b.at(own, self.sample, all);
-            let at = located.then(|| {
+            let at = self.epilogue.located().then(|| {
+                // What rows off the grid read is not used, but must be there.
+                let own = if ragged && read { b.min(own, all - 1) } else { own };
                 let (line, x) = split(b, own, self.grid[2]);
                 let (z, y) = split(b, line, self.grid[1]);
                 [z, y, x]
@@ -289,7 +294,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
     /// Adds the stem, recomputed from the input port. Its weight is row-major `[c, image]`.
     fn add_stem(&self, image: usize, rows: &[Row<'c>], sums: Tile<'c>) -> Tile<'c> {
         let b = self.warp.b;
-        let (Some(input), Some(weight)) = (self.residual, self.stem) else { return sums };
+        let (Some(input), Some(weight)) = (self.residual, self.weight) else { return sums };
         let all = voxels(self.grid);
         let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
         let blocks = sums[0].len();
@@ -323,6 +328,47 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
             sums.iter().flatten().flatten().copied().collect()
         });
         unflatten(&after, blocks)
+    }
+
+    /// Adds a pointwise convolution of what lies at `place` of each row's coordinates; weight row-major `[c, channels]`. Both factors come from memory as they are: few
+    /// voxels, and each value is read once.
+    fn add_strided(&self, channels: usize, rows: &[Row<'c>], sums: Tile<'c>, place: &dyn Fn([Val<'c>; 3]) -> Val<'c>) -> Tile<'c> {
+        let b = self.warp.b;
+        let (Some(from), Some(weight)) = (self.residual, self.weight) else { return sums };
+        let warp = self.warp.of(from.scalar());
+        let starts: Vec<Val<'c>> = rows.iter().filter_map(|row| row.at).map(|at| b.opaque(b.mul(place(at), channels))).collect();
+        let columns: Vec<Vec<Val<'c>>> = self
+            .groups
+            .iter()
+            .map(|group| {
+                let first = b.add(self.first_column, group.column);
+                warp.columns(group.own()).into_iter().map(|c| b.opaque(b.mul(b.add(first, c), channels))).collect()
+            })
+            .collect();
+        let step = |at: Val<'c>, reach: usize, mut sums: Tile<'c>| {
+            let lefts: Vec<_> = starts.chunks(2).map(|s| warp.left_stored(from, [b.add(s[0], at), b.add(s[1], at)], reach)).collect();
+            for (group, columns) in self.groups.iter().zip(&columns) {
+                for block in 0..group.blocks {
+                    let own: Vec<Val<'c>> = columns.iter().map(|&c| b.add(b.add(c, at), 2 * block * channels)).collect();
+                    for (i, right) in warp.right_stored(weight, &own, reach).iter().enumerate() {
+                        for (row, left) in sums.iter_mut().zip(&lefts) {
+                            let sum = &mut row[group.column / 8 + block];
+                            *sum = warp.multiply(&left[i], right, *sum);
+                        }
+                    }
+                }
+            }
+            sums
+        };
+        let (reach, blocks) = (warp.reach(channels), sums[0].len());
+        let whole = channels / reach * reach;
+        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
+        let after = b.carry(0usize, whole, reach, &flat, |at, flat| {
+            let sums = step(at, reach, unflatten(flat, blocks));
+            sums.iter().flatten().flatten().copied().collect()
+        });
+        let sums = unflatten(&after, blocks);
+        if whole < channels { step(whole.into(), channels - whole, sums) } else { sums }
     }
 
     /// Logits: each lane sums over its columns, the quad over its lanes; then lane t of a quad writes row t of every four.

@@ -233,7 +233,12 @@ impl<'c> Builder<'c> {
     /// Two 16-bit floats as one 32-bit register, the first in the low half.
     pub fn pair_bits(&self, pair: Val<'c>) -> Val<'c> {
         debug_assert_eq!((pair.lanes(), pair.ty().scalar.bytes()), (2, 2));
-        let word = self.one("vector.bitcast", &[pair], Ty::vec(Scalar::I32, 1), &[]);
-        self.extract(word, 0)
+        self.words(pair)[0]
+    }
+
+    /// A vector of 16-bit floats as 32-bit registers of two, the first in the low half.
+    pub fn words(&self, vector: Val<'c>) -> Vec<Val<'c>> {
+        debug_assert_eq!((vector.lanes() % 2, vector.ty().scalar.bytes()), (0, 2));
+        self.unpack(self.one("vector.bitcast", &[vector], Ty::vec(Scalar::I32, vector.lanes() / 2), &[]))
     }
 }

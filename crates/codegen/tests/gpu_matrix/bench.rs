@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 use mnx_plan::args::{Arg, Element};
-use mnx_plan::gpu::{GpuKernel, Storage};
-use mnx_plan::kernel::Kernel;
+use mnx_plan::gpu::{GpuKernel, Residual, Storage};
+use mnx_plan::kernel::{Extent, Kernel};
 use mnx_plan::target::{GPU_TARGETS, Target};
 use mnx_ptx_sim::{Launch, Memory, Module, Options, launch};
 
@@ -69,7 +69,7 @@ impl Buffers {
     pub fn random(kernel: &GpuKernel, rng: &mut Random) -> Self {
         let one = |arg: Arg| {
             let scale = match arg.name {
-                "w" | "w2" | "w3" => 0.3,
+                "w" | "w2" | "w3" | "res_w" => 0.3,
                 _ => 1.0,
             };
             let len = if arg.read { arg.len } else { 0 };
@@ -130,6 +130,21 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
         assert!(a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()), "{} depends on the order of warps: {kernel:?}", arg.name);
     }
     first
+}
+
+/// What a block's end may store beside factors of this type.
+pub fn stream(rng: &mut Random, storage: Storage) -> Storage {
+    match storage {
+        Storage::F16 => rng.pick(&[Storage::Bf16, Storage::F16]),
+        other => other,
+    }
+}
+
+/// The residual of a down block whose result has this grid.
+pub fn strided(rng: &mut Random, grid: Extent) -> Residual {
+    let stride = rng.pick(&[[2, 2, 2], [1, 2, 2], [2, 1, 1]]);
+    let from = [0, 1, 2].map(|a| (grid[a] - 1) * stride[a] + rng.between(1, stride[a]));
+    Residual::Strided { from, channels: rng.pick(&[16, 32, 48, 80, 160]), stride }
 }
 
 /// A target for a round of a test, each in turn.

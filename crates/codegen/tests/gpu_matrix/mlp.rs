@@ -26,6 +26,7 @@ fn plain(rng: &mut Random, storage: Storage) -> Mlp {
         gelu: Gelu::Accurate,
         epilogue: Epilogue::STORE,
         storage,
+        stream: bench::stream(rng, storage),
         tile: Tile { warps: rng.between(1, 3), m_tiles: rng.between(1, 2), chunk, stages, tiles: rng.between(1, 4) },
     }
 }
@@ -50,7 +51,7 @@ fn verify(k: &Mlp, seed: u64, round: usize) {
     let (out, logits) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &reference::mlp(k, &named), &named);
     let what = format!("{k:?}");
     // 2e-4 for every hidden value, times weights that are 0.3 at most.
-    let part = tolerance(k.storage) + if k.gelu == Gelu::Fast { 2e-4 * 0.3 * k.hidden as f64 } else { 0.0 };
+    let part = tolerance(k.storage).max(tolerance(k.stream)) + if k.gelu == Gelu::Fast { 2e-4 * 0.3 * k.hidden as f64 } else { 0.0 };
     if k.epilogue.store {
         close(&what, left.get("out"), &out, part);
     }
@@ -112,6 +113,11 @@ fn front_pad_and_scattered_residual() {
         k.epilogue.skip = round % 2 == 0;
         k.epilogue.in_place = round == 4;
     });
+}
+
+#[test]
+fn strided_residual() {
+    on_every_storage(70, &|_, rng, k| k.epilogue.residual = bench::strided(rng, k.grid));
 }
 
 #[test]

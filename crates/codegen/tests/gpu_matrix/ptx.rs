@@ -6,13 +6,14 @@ use mnx_plan::kernel::{Gelu, Kernel};
 use mnx_plan::knobs::choose;
 use mnx_plan::target::{GPU_TARGETS, Target};
 
-/// Ends of blocks: plain, first, last, up, up in place.
-fn ends(grid: [usize; 3]) -> Vec<Epilogue> {
+/// Ends of blocks: plain, first, last, down, up, up in place.
+fn ends(grid: [usize; 3], channels: usize) -> Vec<Epilogue> {
     let plain = Epilogue { residual: Residual::Identity, ..Epilogue::STORE };
     let from = grid.map(|e| e.div_ceil(2));
     let up = Epilogue { residual: Residual::Scattered { from, stride: [2; 3] }, pad_front: [1; 3], skip: true, ..Epilogue::STORE };
     vec![
         plain.clone(),
+        Epilogue { residual: Residual::Strided { from: grid.map(|e| 2 * e), channels, stride: [2; 3] }, ..Epilogue::STORE },
         Epilogue { residual: Residual::Stem { channels: 4 }, ..Epilogue::STORE },
         Epilogue { head: Some(14), store: false, ..plain },
         Epilogue { in_place: true, ..up.clone() },
@@ -21,7 +22,8 @@ fn ends(grid: [usize; 3]) -> Vec<Epilogue> {
 }
 
 /// The products of a network of `n` channels at ratio `ratio`, patch `patch`, with every end that may follow.
-fn products(n: usize, ratio: usize, patch: usize, storage: Storage) -> Vec<GpuKernel> {
+fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKernel> {
+    let storage = stream.within_block();
     let mut all = Vec::new();
     for level in 0..5 {
         let (c, extent) = (n << level, (patch >> level).max(1));
@@ -29,7 +31,8 @@ fn products(n: usize, ratio: usize, patch: usize, storage: Storage) -> Vec<GpuKe
             let (channels, hidden, out_channels) = (padded(c), padded(ratio * c), padded(out));
             let (grid, folded, gelu) = ([extent; 3], true, Gelu::Accurate);
             let gemm = |channels, out_channels, gelu: Option<Gelu>, squares, epilogue| {
-                let (from, stride) = (grid.map(|e| 2 * e), if gelu.is_none() { [2; 3] } else { [1; 3] });
+                let read_apart = gelu.is_none() && epilogue == Epilogue::STORE;
+                let (from, stride) = if read_apart { (grid.map(|e| 2 * e), [2; 3]) } else { (grid, [1; 3]) };
                 let tile = Default::default();
                 GpuKernel::Gemm(Gemm {
                     batch: 1,
@@ -43,11 +46,12 @@ fn products(n: usize, ratio: usize, patch: usize, storage: Storage) -> Vec<GpuKe
                     squares,
                     epilogue,
                     storage,
+                    stream,
                     tile,
                 })
             };
             if out_channels <= 128 && channels <= 256 {
-                for epilogue in ends(grid) {
+                for epilogue in ends(grid, channels) {
                     let (grn_folded, tile) = (false, Default::default());
                     all.push(GpuKernel::Mlp(Mlp {
                         batch: 1,
@@ -60,12 +64,16 @@ fn products(n: usize, ratio: usize, patch: usize, storage: Storage) -> Vec<GpuKe
                         gelu,
                         epilogue,
                         storage,
+                        stream,
                         tile,
                     }));
                 }
             } else {
-                all.extend(ends(grid).into_iter().filter(|e| e.head.is_none()).map(|e| gemm(hidden, out_channels, None, false, e)));
+                all.extend(
+                    ends(grid, channels).into_iter().filter(|e| e.head.is_none()).map(|e| gemm(hidden, out_channels, None, false, e)),
+                );
             }
+            all.push(gemm(channels, out_channels, None, false, Epilogue::STORE));
             all.push(gemm(channels, hidden, Some(gelu), false, Epilogue::STORE));
             all.push(gemm(channels, hidden, Some(gelu), true, Epilogue::STORE));
         }

@@ -89,6 +89,10 @@ pub fn end(e: &Epilogue, batch: usize, grid: Extent, channels: usize, values: &[
                     let value = |j: usize| given.get("stem_w")[c * image + j] * given.get("input")[(n * image + j) * m + i % m];
                     (0..image).map(value).sum()
                 }
+                Residual::Strided { from, channels: own, stride } => {
+                    let x = &given.get("res")[flat(from, n, [0, 1, 2].map(|a| at[a] * stride[a])) * own..][..own];
+                    x.iter().zip(&given.get("res_w")[c * own..]).map(|(x, w)| x * w).sum()
+                }
                 Residual::Scattered { from, stride } => {
                     if (0..3).all(|a| at[a] % stride[a] == 0) {
                         given.get("res")[flat(from, n, [0, 1, 2].map(|a| at[a] / stride[a])) * channels + c]

@@ -20,7 +20,11 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     check_output(&args.output, &[&args.bundle])?;
     let bundle = Bundle::open(&args.bundle)?;
     let mut session = open_session(&bundle, &args.place)?;
-    let (chosen, left_out) = choose(&session.program().commands, args.limit);
+    let target = session.program().target.clone();
+    let program = bundle.manifest().programs.iter().position(|p| p.target == target);
+    let code = program.map(|i| bundle.code(i)).unwrap_or_default();
+    let entries = Entries::of(code);
+    let (chosen, left_out) = choose(&session.program().commands, &entries, args.limit);
     if chosen.is_empty() {
         let shown = args.bundle.display();
         return Err(Failure::user(format!(
@@ -34,7 +38,7 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
     let mut metadata = BTreeMap::from([
         ("device".to_owned(), session.device()),
-        ("target".to_owned(), session.program().target.clone()),
+        ("target".to_owned(), target),
         ("precision".to_owned(), session.program().precision.clone()),
         ("model".to_owned(), bundle.manifest().model.name.clone()),
         ("source_digest".to_owned(), bundle.manifest().source_digest.clone()),
@@ -51,9 +55,8 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
         Ok(())
     })?;
     // The very code that ran, so that the recording outlives changes of the compiler.
-    let target = &session.program().target;
-    let program = bundle.manifest().programs.iter().position(|p| p.target == *target);
-    tensors.push(("code".to_owned(), program.map(|i| bundle.code(i).to_vec()).unwrap_or_default()));
+    let kernels: BTreeSet<&str> = chosen.iter().filter_map(|&i| kernel_of(&session.program().commands[i])).collect();
+    tensors.push(("code".to_owned(), entries.only(&kernels).unwrap_or_else(|| code.to_vec())));
     let shapes: Vec<[usize; 1]> = tensors.iter().map(|(_, bytes)| [bytes.len()]).collect();
     let entries: Vec<Entry<'_>> =
         tensors.iter().zip(&shapes).map(|((name, bytes), shape)| Entry { name, dtype: Dtype::U8, shape, bytes }).collect();
@@ -65,8 +68,50 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     text::print(&format!("{}: {} launches on {}{note}\n", args.output.display(), chosen.len(), machine(&session)))
 }
 
+/// The entries of a PTX text, as LLVM writes them, and what declarations stand around them.
+struct Entries<'a> {
+    around: Vec<&'a str>,
+    each: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Entries<'a> {
+    const START: &'static str = ".visible .entry ";
+    const END: &'static str = "\n}\n";
+
+    /// Of code that is no PTX there are none.
+    fn of(code: &'a [u8]) -> Self {
+        let mut rest = std::str::from_utf8(code).unwrap_or_default();
+        let (mut around, mut each) = (Vec::new(), Vec::new());
+        while let Some((start, length)) = rest.find(Self::START).and_then(|at| Some((at, rest[at..].find(Self::END)? + Self::END.len()))) {
+            around.push(&rest[..start]);
+            let own = &rest[start..start + length];
+            each.push((own[Self::START.len()..].split('(').next().unwrap_or_default().trim(), own));
+            rest = &rest[start + length..];
+        }
+        around.push(rest);
+        Self { around, each }
+    }
+
+    fn bytes(&self, kernel: &str) -> u64 {
+        self.each.iter().find(|(name, _)| *name == kernel).map_or(0, |(_, own)| own.len() as u64)
+    }
+
+    /// A text with these kernels alone; none if one of them is not there.
+    fn only(&self, kernels: &BTreeSet<&str>) -> Option<Vec<u8>> {
+        let kept: Vec<&str> = self.each.iter().filter(|(name, _)| kernels.contains(name)).map(|(_, own)| *own).collect();
+        (kept.len() == kernels.len()).then(|| [self.around.as_slice(), kept.as_slice()].concat().concat().into_bytes())
+    }
+}
+
+fn kernel_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Launch { kernel, .. } => Some(kernel),
+        _ => None,
+    }
+}
+
 /// The commands to record: of each kernel its first launch, smallest first while they fit; and how many kernels do not.
-fn choose(commands: &[Command], limit: u64) -> (BTreeSet<usize>, usize) {
+fn choose(commands: &[Command], entries: &Entries<'_>, limit: u64) -> (BTreeSet<usize>, usize) {
     let mut seen = BTreeSet::new();
     let mut sizes: Vec<(u64, usize)> = Vec::new();
     for (index, command) in commands.iter().enumerate() {
@@ -74,7 +119,7 @@ fn choose(commands: &[Command], limit: u64) -> (BTreeSet<usize>, usize) {
             && seen.insert(kernel)
         {
             let written = writes.iter().filter_map(|w| args.get(w.arg));
-            sizes.push((HEADER + args.iter().chain(written).map(|b| b.bytes).sum::<u64>(), index));
+            sizes.push((HEADER + entries.bytes(kernel) + args.iter().chain(written).map(|b| b.bytes).sum::<u64>(), index));
         }
     }
     sizes.sort_unstable();

@@ -19,17 +19,19 @@ use crate::target::Gpu;
 pub use layout::{Layout, PIECE};
 pub use sweep::{Read, Use, Walk};
 
-/// `conv` (its channels padded, its host tile unused), with the result in `storage` and its statistics of the unrounded values.
+/// `conv` (its channels padded, its host tile unused), with the result in `result` and its statistics of the unrounded values.
 ///
 /// Args: `x` storage `[n, input, c]`, or with stem the port f32 `[n, ci, input]`, `stem_w` f32 `[c, ci]`, `stem_b` f32 `[c]`; `w` f32 `[taps, c]`, with bias `b` f32
-/// `[c]`; `y` storage `[n, output, c]`; with stats `partials` f32 `[n, parts, 3, c]`: per part and channel the count of voxels, their mean, and the sum of
+/// `[c]`; `y` result `[n, output, c]`; with stats `partials` f32 `[n, parts, 3, c]`: per part and channel the count of voxels, their mean, and the sum of
 /// squared differences from that mean.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Depthwise {
     /// The convolution.
     pub conv: Conv,
-    /// Element type of x and y.
+    /// Element type of x.
     pub storage: Storage,
+    /// Element type of y, of as many bytes.
+    pub result: Storage,
     /// The schedule.
     pub tile: Tile,
 }
@@ -84,7 +86,7 @@ impl Family for Depthwise {
         if let (None, Some(x)) = (k.stem, args.first_mut()) {
             x.element = element;
         }
-        args.push(Arg::write("y", k.batch * voxels(k.output) * k.channels).of(element));
+        args.push(Arg::write("y", k.batch * voxels(k.output) * k.channels).of(self.result.element()));
         if k.stats {
             args.push(Arg::write("partials", k.batch * self.parts() * 3 * k.channels));
         }

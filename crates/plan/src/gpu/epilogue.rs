@@ -34,6 +34,15 @@ pub enum Residual {
         /// Image channels.
         channels: usize,
     },
+    /// A pointwise convolution with stride (a down block's; its bias is within the other bias).
+    Strided {
+        /// Extent of what it reads.
+        from: Extent,
+        /// Channels of that, padded.
+        channels: usize,
+        /// Stride per axis.
+        stride: Extent,
+    },
     /// A low-resolution tensor added where every coordinate along a strided axis is even.
     Scattered {
         /// Its extent.
@@ -52,7 +61,7 @@ impl Epilogue {
         [0, 1, 2].map(|a| grid[a] + self.pad_front[a])
     }
 
-    /// Its buffers: `res` storage `[n, grid, c]` (or `input` f32 `[n, ci, grid]` and `stem_w` f32 `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
+    /// Its buffers: `res` storage `[n, grid, c]` (or `input` f32 `[n, ci, grid]` and `stem_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
     /// `head_w` f32 `[classes, c]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`, `out` storage `[n, output, c]`.
     pub(crate) fn args(&self, batch: usize, grid: Extent, channels: usize, storage: Storage) -> Vec<Arg> {
         let element = storage.element();
@@ -66,6 +75,10 @@ impl Epilogue {
             Residual::Stem { channels: image } => {
                 args.push(Arg::read("input", batch * voxels(grid) * image));
                 args.push(Arg::read("stem_w", channels * image));
+            }
+            Residual::Strided { from, channels: own, .. } => {
+                args.push(Arg::read("res", batch * voxels(from) * own).of(element));
+                args.push(Arg::read("res_w", channels * own).of(element));
             }
             Residual::Scattered { from, .. } => args.push(Arg::read("res", batch * voxels(from) * channels).of(element)),
         }
@@ -87,7 +100,7 @@ impl Epilogue {
 
     /// Whether something depends on a voxel's coordinates.
     pub fn located(&self) -> bool {
-        self.pad_front != [0; 3] || matches!(self.residual, Residual::Scattered { .. })
+        self.pad_front != [0; 3] || matches!(self.residual, Residual::Scattered { .. } | Residual::Strided { .. })
     }
 
     /// Registers that a tensor added to `columns` columns of `m_tiles` row blocks takes in a thread, with its places: one row at a time where rows
@@ -95,15 +108,17 @@ impl Epilogue {
     pub(crate) fn registers(&self, m_tiles: usize, columns: usize, storage: Storage) -> usize {
         let stored = self.skip || matches!(self.residual, Residual::Identity | Residual::Scattered { .. });
         let row = if stored { columns * storage.bytes() / 16 } else { 0 };
-        2 * m_tiles * row + if self.located() { 16 * m_tiles } else { 4 * m_tiles }
+        let product = if matches!(self.residual, Residual::Strided { .. }) { 32 + 16 * m_tiles } else { 0 };
+        2 * m_tiles * row + product + if self.located() { 16 * m_tiles } else { 4 * m_tiles }
     }
 
     /// Floating-point operations on `m` voxels of `channels`.
     pub(crate) fn flops(&self, m: usize, channels: usize) -> u64 {
-        let stem = match self.residual {
+        let own = match self.residual {
             Residual::Stem { channels: image } => image,
+            Residual::Strided { channels, .. } => channels,
             Residual::None | Residual::Identity | Residual::Scattered { .. } => 0,
         };
-        2 * (m * channels * (stem + self.head.unwrap_or(0))) as u64
+        2 * (m * channels * (own + self.head.unwrap_or(0))) as u64
     }
 }

@@ -34,8 +34,10 @@ pub struct Gemm {
     pub squares: bool,
     /// The block's end (no head).
     pub epilogue: Epilogue,
-    /// Element type of activations and weights.
+    /// Element type of both factors.
     pub storage: Storage,
+    /// Element type of what the block's end reads and writes, of as many bytes.
+    pub stream: Storage,
     /// The schedule.
     pub tile: Tile,
 }
@@ -142,7 +144,7 @@ impl Family for Gemm {
         if self.squares {
             args.push(Arg::write("partials", self.batch * self.parts() * self.out_channels));
         } else {
-            args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.storage));
+            args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.stream));
         }
         args
     }
@@ -211,7 +213,8 @@ impl Family for Gemm {
             ));
         }
         // Seen with ptxas 13.0 on several targets, whatever registers it is left.
-        if self.gelu.is_some() && t.depth <= 32 && t.m_tiles * t.columns > 96 {
+        let most = if self.squares { 48 } else { 96 };
+        if self.gelu.is_some() && t.depth <= 32 && t.m_tiles * t.columns > most {
             return Err(format!("GELUs of {} sums per thread beside pieces of {} channels spill", t.m_tiles * t.columns / 2, t.depth));
         }
         let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));

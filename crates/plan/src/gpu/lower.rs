@@ -1,5 +1,8 @@
 //! From the kernels that a box needs, whatever the target, to the launches of a GPU.
 
+use std::collections::HashSet;
+
+use mnx_ir::ValueId;
 use mnx_weights::{Half, Recipe};
 
 use super::small::Folded;
@@ -16,12 +19,12 @@ const FUSED_OUT: usize = 128;
 /// Input channels up to which a tile of voxels is held whole in shared memory.
 const FUSED_IN: usize = 256;
 
-/// The launches of one step. Tiles are chosen later.
+/// The launches of one step, where `within` are the values that never leave a block. Tiles are chosen later.
 ///
 /// # Errors
 /// A weight that is not in the form strategies give it.
-pub(crate) fn lower(step: Step, storage: Storage) -> Result<Vec<Step>, String> {
-    let mut to = Lowering { storage, out: Vec::new(), temps: 0, operands: step.operands };
+pub(crate) fn lower(step: Step, storage: Storage, within: &HashSet<ValueId>) -> Result<Vec<Step>, String> {
+    let mut to = Lowering { storage, within, out: Vec::new(), temps: 0, operands: step.operands };
     match step.kernel {
         Kernel::Depthwise(k) => to.depthwise(k)?,
         Kernel::MergeStats(k) => {
@@ -51,14 +54,16 @@ pub(crate) fn lower(step: Step, storage: Storage) -> Result<Vec<Step>, String> {
     Ok(to.out)
 }
 
-struct Lowering {
+struct Lowering<'a> {
+    /// Element type of what flows from block to block.
     storage: Storage,
+    within: &'a HashSet<ValueId>,
     out: Vec<Step>,
     temps: usize,
     operands: Operands,
 }
 
-impl Lowering {
+impl Lowering<'_> {
     fn push(&mut self, kernel: GpuKernel, operands: Operands) {
         self.out.push(Step { kernel: Kernel::Gpu(kernel), operands });
     }
@@ -84,10 +89,18 @@ impl Lowering {
         }
     }
 
-    /// The same in the storage type.
-    fn stored(&self, name: &str, rows: usize, columns: usize) -> Result<Operand, String> {
+    /// Element type of an operand that is no port.
+    fn element(&self, operand: &Operand) -> Storage {
+        match operand {
+            Operand::Value(v) if self.within.contains(v) => self.storage.within_block(),
+            _ => self.storage,
+        }
+    }
+
+    /// The same in a storage type.
+    fn stored(&self, name: &str, storage: Storage, rows: usize, columns: usize) -> Result<Operand, String> {
         let weight = self.matrix(name, rows, columns)?;
-        let to = match self.storage {
+        let to = match storage {
             Storage::F32 => return Ok(Operand::Weight(weight)),
             Storage::Bf16 => Half::Bf16,
             Storage::F16 => Half::F16,
@@ -105,11 +118,13 @@ impl Lowering {
 
     fn depthwise(&mut self, k: kernel::Depthwise) -> Result<(), String> {
         let (conv, mut operands) = self.conv(k)?;
-        operands.push(("y", self.operand("y")?));
+        let y = self.operand("y")?;
+        let result = self.element(&y);
+        operands.push(("y", y));
         if conv.stats {
             operands.push(("partials", self.operand("partials")?));
         }
-        self.push(GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, tile: Default::default() }), operands);
+        self.push(GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result, tile: Default::default() }), operands);
         Ok(())
     }
 
@@ -146,28 +161,10 @@ impl Lowering {
                 Residual::Stem { channels }
             }
             kernel::Residual::Strided { from, channels, stride } => {
-                // Its own GEMM: few voxels, and then an addition like any other. Its bias is within b3.
-                let temp = self.temp();
                 let channels = padded(channels);
-                let gemm = Gemm {
-                    batch: k.batch,
-                    grid: k.grid,
-                    from,
-                    stride,
-                    channels,
-                    out_channels: out,
-                    folded: false,
-                    gelu: None,
-                    squares: false,
-                    epilogue: Epilogue::STORE,
-                    storage: self.storage,
-                    tile: Default::default(),
-                };
-                let zeros = Operand::Weight(Recipe::Zeros { shape: vec![out] });
-                let weight = self.stored("res_w", out, channels)?;
-                self.push(GpuKernel::Gemm(gemm), vec![("x", self.operand("res")?), ("w", weight), ("b", zeros), ("out", temp.clone())]);
-                operands.push(("res", temp));
-                Residual::Identity
+                operands.push(("res", self.operand("res")?));
+                operands.push(("res_w", self.stored("res_w", self.storage, out, channels)?));
+                Residual::Strided { from, channels, stride }
             }
             kernel::Residual::Scattered { from, stride } => {
                 operands.push(("res", self.operand("res")?));
@@ -191,11 +188,15 @@ impl Lowering {
 
     fn mlp(&mut self, k: kernel::Mlp) -> Result<(), String> {
         let (channels, hidden, out) = (padded(k.channels), padded(k.hidden), padded(k.out_channels));
-        let storage = self.storage;
+        // The type of both products' factors.
+        let storage = match k.source {
+            MlpSource::Tensor { .. } => self.element(&self.operand("x")?),
+            MlpSource::ConvLayerNorm { .. } => self.storage.within_block(),
+        };
         // The input, and the expansion's weight with the normalisation folded in.
         let (x, w2, b2, folded) = match k.source.clone() {
             MlpSource::Tensor { norm: false } => {
-                (self.operand("x")?, self.stored("w2", hidden, channels)?, self.padded_last("b2", hidden)?, false)
+                (self.operand("x")?, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
             }
             MlpSource::Tensor { norm: true } => {
                 let (wf, bf) = (self.temp(), self.temp());
@@ -216,10 +217,13 @@ impl Lowering {
                 let (conv, mut operands) = self.conv(conv)?;
                 operands.push(("y", y.clone()));
                 let all = conv.batch * voxels(conv.output);
-                self.push(GpuKernel::Depthwise(Depthwise { conv, storage, tile: Default::default() }), operands);
+                self.push(
+                    GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result: storage, tile: Default::default() }),
+                    operands,
+                );
                 let norm = LayerNorm { voxels: all, channels: real, eps, storage };
                 self.push(GpuKernel::LayerNorm(norm), vec![("y", y.clone())]);
-                (y, self.stored("w2", hidden, channels)?, self.padded_last("b2", hidden)?, false)
+                (y, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
             }
         };
         let expand = Gemm {
@@ -234,6 +238,7 @@ impl Lowering {
             squares: k.grn == Grn::Partials,
             epilogue: Epilogue { store: k.grn != Grn::Partials, ..Epilogue::STORE },
             storage,
+            stream: storage,
             tile: Default::default(),
         };
         if k.grn == Grn::Partials {
@@ -257,7 +262,7 @@ impl Lowering {
             self.push(GpuKernel::Fold(fold), operands);
             (wf, bf)
         } else {
-            (self.stored("w3", out, hidden)?, self.padded_last("b3", out)?)
+            (self.stored("w3", storage, out, hidden)?, self.padded_last("b3", out)?)
         };
         let (epilogue, tail) = self.epilogue(&k)?;
         // A fused head needs all output channels in one workgroup.
@@ -273,6 +278,7 @@ impl Lowering {
                 gelu: k.gelu,
                 epilogue,
                 storage,
+                stream: self.storage,
                 tile: Default::default(),
             };
             let mut operands = vec![("x", x), ("w2", w2), ("b2", b2), ("w3", w3), ("b3", b3)];
@@ -294,6 +300,7 @@ impl Lowering {
             squares: false,
             epilogue,
             storage,
+            stream: self.storage,
             tile: Default::default(),
         };
         let mut operands = vec![("x", h), ("w", w3), ("b", b3)];
@@ -319,10 +326,15 @@ impl Lowering {
                 squares: false,
                 epilogue: Epilogue::STORE,
                 storage: self.storage,
+                stream: self.storage,
                 tile: Default::default(),
             };
-            let operands =
-                vec![("x", self.operand("x")?), ("w", self.stored("w", out, channels)?), ("b", bias), ("out", self.operand("y")?)];
+            let operands = vec![
+                ("x", self.operand("x")?),
+                ("w", self.stored("w", self.storage, out, channels)?),
+                ("b", bias),
+                ("out", self.operand("y")?),
+            ];
             self.push(GpuKernel::Gemm(gemm), operands);
             return Ok(());
         }

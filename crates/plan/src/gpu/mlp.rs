@@ -34,8 +34,10 @@ pub struct Mlp {
     pub gelu: Gelu,
     /// The block's end.
     pub epilogue: Epilogue,
-    /// Element type of activations and weights.
+    /// Element type of both factors.
     pub storage: Storage,
+    /// Element type of what the block's end reads and writes, of as many bytes.
+    pub stream: Storage,
     /// The schedule.
     pub tile: Tile,
 }
@@ -183,7 +185,7 @@ impl Family for Mlp {
             Arg::read("w3", n3 * self.out_channels * self.hidden).of(element),
             Arg::read("b3", n3 * self.out_channels),
         ];
-        args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.storage));
+        args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.stream));
         args
     }
 

@@ -135,8 +135,9 @@ static int drain(Stream *s) {
     return sticky;
 }
 
+/* Of the GPU at hand: another may well be at work while this one's things go. */
 static void busy_check(const char *what) {
-    for (Stream *s = streams; s; s = s->next) if (s->first) die(what);
+    for (Stream *s = streams; s; s = s->next) if (s->first && s->context == current) die(what);
 }
 
 static int put(Stream *s, Op op) {

@@ -173,6 +173,19 @@ pub fn store(model: &Model, job: &Job, case: Scored) -> Result<Stored, Failure> 
     Ok(Stored { counts, voxel_mm3, tiles, times })
 }
 
+/// Refuses a patch's scores if any of them is not finite: averaged and compared, they would end as labels like any other.
+fn all_finite(scores: &[f32]) -> Result<(), Failure> {
+    let odd = scores.iter().filter(|v| !v.is_finite()).count();
+    if odd == 0 {
+        return Ok(());
+    }
+    Err(Failure::user(format!(
+        "{odd} of {} scores of a patch are not finite: the network, or its 16-bit storage on a GPU, does not stand this input \
+         (compile with --precision f32, or look for values far outside what it was trained on)",
+        scores.len()
+    )))
+}
+
 /// The patch queue with the folds' scores averaged, or side by side where they are averaged after the tiles.
 struct Network<'a> {
     patches: &'a mut Patches,
@@ -194,12 +207,14 @@ impl Queue<Failure> for Network<'_> {
         let folds = self.patches.folds();
         if self.model.window.members > 1 || folds == 1 {
             self.patches.pop(scores)?;
+            all_finite(scores)?;
             let n = scores.len() / folds;
             scores.chunks_exact_mut(n).for_each(|member| self.model.activate_first(member));
             return Ok(());
         }
         self.values.resize(folds * scores.len(), 0.0);
         self.patches.pop(&mut self.values)?;
+        all_finite(&self.values)?;
         for (fold, member) in self.values.chunks_exact_mut(scores.len()).enumerate() {
             self.model.activate_first(member);
             let add = |(s, m): (&mut f32, &f32)| *s = if fold == 0 { *m } else { *s + m };

@@ -47,7 +47,7 @@ fn default_tiles_are_legal_everywhere() {
             for (patch, channels, levels) in [(128, 32, 5), (128, 16, 8)] {
                 for conv in network(patch, channels, levels, taps) {
                     for storage in [Storage::F32, Storage::Bf16] {
-                        let mut k = GpuKernel::Depthwise(Depthwise { conv: conv.clone(), storage, tile: Tile::default() });
+                        let mut k = GpuKernel::Depthwise(Depthwise { conv: conv.clone(), storage, result: storage, tile: Tile::default() });
                         k.choose(target);
                         if let Err(e) = k.legal(target) {
                             panic!("{} {conv:?} {storage:?}: {e}", target.name);
@@ -91,7 +91,7 @@ fn a_walk_uses_every_tap_once_per_output() {
     for (transposed, stride) in [(false, 1), (false, 2), (true, 2)] {
         for taps in [1, 3, 5, 7, 9] {
             let tile = Tile { channels: 16, depth: 2, height: 4, width: 8, run: 4, stages: 2 };
-            let k = Depthwise { conv: conv(16, 16, taps, stride, transposed), storage: Storage::Bf16, tile };
+            let k = Depthwise { conv: conv(16, 16, taps, stride, transposed), storage: Storage::Bf16, result: Storage::F16, tile };
             let walk = k.walk();
             // Over all steps, an output plane of each phase meets all of its taps.
             let phases = k.conv.axis(0).out_step();
@@ -112,7 +112,7 @@ fn a_walk_uses_every_tap_once_per_output() {
 fn impossible_tiles_are_refused() {
     let gpu = GPU_TARGETS[0].gpu.unwrap();
     let good = Tile { channels: 32, depth: 8, height: 4, width: 8, run: 4, stages: 2 };
-    let k = |tile| Depthwise { conv: conv(64, 16, 3, 1, false), storage: Storage::F16, tile };
+    let k = |tile| Depthwise { conv: conv(64, 16, 3, 1, false), storage: Storage::F16, result: Storage::F16, tile };
     assert_eq!(k(good).legal(&gpu), Ok(()));
     for tile in [
         Tile { channels: 24, ..good },
@@ -126,6 +126,6 @@ fn impossible_tiles_are_refused() {
     ] {
         assert!(k(tile).legal(&gpu).is_err(), "{tile:?}");
     }
-    let up = Depthwise { conv: conv(64, 16, 3, 2, true), storage: Storage::F16, tile: Tile { height: 3, ..good } };
+    let up = Depthwise { conv: conv(64, 16, 3, 2, true), storage: Storage::F16, result: Storage::F16, tile: Tile { height: 3, ..good } };
     assert!(up.legal(&gpu).is_err());
 }
