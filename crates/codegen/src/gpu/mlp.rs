@@ -6,8 +6,8 @@
 use super::atom::{Fragment, Rows, STEP, Sums, Warp};
 use super::epilogue::{End, Share, Tile, unflatten};
 use super::gemm::{multiply, over_depth};
-use super::stage::{Crew, Source, Target, column_at};
-use super::{Args, warp_and_lane};
+use super::stage::{Crew, PIECE, Source, Target, column_at};
+use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
 use mnx_plan::gpu::Mlp;
@@ -15,7 +15,9 @@ use mnx_plan::kernel::voxels;
 
 pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
     let mut args = Args::new(buffers);
-    let [x, w2, b2, w3, b3] = [0; 5].map(|_| args.next());
+    let x = args.next();
+    let stats = k.norm.then(|| args.next());
+    let [w2, b2, w3, b3] = [0; 4].map(|_| args.next());
     let crew = Crew { thread: b.thread(), threads: 32 * k.tile.warps };
     let (own, lane) = warp_and_lane(b, crew.thread);
     let warp = Warp::new(b, k.storage, lane);
@@ -37,6 +39,7 @@ pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
         own,
         sample,
         x,
+        stats: stats.map(|s| b.shifted(s, b.mul(sample, 2 * k.channels))),
         w2: b.shifted(w2, of_sample(k.folded, k.hidden * k.channels)),
         b2: b.shifted(b2, of_sample(k.folded, k.hidden)),
         w3: b.shifted(w3, of_sample(k.grn_folded, k.hidden * k.out_channels)),
@@ -65,6 +68,8 @@ struct Kernel<'k, 'a, 'c> {
     own: Val<'c>,
     sample: Val<'c>,
     x: Buffer<'c>,
+    /// Mean and reciprocal deviation of this sample's channels.
+    stats: Option<Buffer<'c>>,
     /// The weights of this sample.
     w2: Buffer<'c>,
     b2: Buffer<'c>,
@@ -105,6 +110,11 @@ impl<'c> Kernel<'_, '_, 'c> {
             b.copies_done(ahead - 1);
         }
         b.barrier();
+        if let Some(stats) = self.stats {
+            b.phase("fold");
+            self.fold(stats);
+            b.barrier();
+        }
         // The slot of the next piece, and the one that will be filled next.
         let ring = [b.index_value(0), b.index_value(ahead)];
         b.carry(0usize, count, 1, &ring, |i, ring| {
@@ -210,6 +220,53 @@ impl<'c> Kernel<'_, '_, 'c> {
         let biases = b.shifted(self.biases, b.at(layout.b2 / 4, slot, layout.stage / 4));
         let b2 = Target { buffer: biases, rows: 1, length: chunk, pitch: chunk };
         self.crew.copy(b, self.b2, b2, &|_| first.into());
+    }
+
+    /// Folds the normalisation into the resident w2 and b2: `w'[o, i] = w[o, i] rstd[i]`, rounded; `b'[o] = b[o] - sum_i w'[o, i] mean[i]`. A row of weights by as many lanes as
+    /// it has pieces of 16 bytes.
+    fn fold(&self, stats: Buffer<'c>) {
+        let (k, b) = (self.k, self.b);
+        let layout = k.shared();
+        let element = k.storage.bytes();
+        let own = PIECE / element;
+        let pieces = k.channels / own;
+        let width = pieces.next_power_of_two().min(32);
+        let (lane, which) = (b.rem(self.lane, width), b.div(self.lane, width));
+        let zero = b.f32(0.0);
+        // What stays the same in all rows: this lane's channels.
+        let turns: Vec<_> = (0..pieces.div_ceil(width))
+            .map(|turn| {
+                let piece = b.add(lane, turn * width);
+                let valid = b.lt(piece, pieces);
+                let channel = b.mul(piece, own);
+                let load = |at: Val<'c>| b.choose(valid, || vectors::load(b, stats, at, own), || vec![zero; own]);
+                (valid, channel, load(channel), load(b.add(channel, k.channels)))
+            })
+            .collect();
+        let together = 32 / width;
+        b.each(b.mul(self.own, together), k.hidden, together * k.tile.warps, |first| {
+            let row = b.add(first, which);
+            let (slot, inside) = (b.div(row, k.tile.chunk), b.rem(row, k.tile.chunk));
+            let from = b.at(b.mul(inside, k.pitch()), slot, layout.stage / element);
+            let moved = turns.iter().fold(zero, |moved, (valid, channel, mean, rstd)| {
+                let at = b.add(from, *channel);
+                let one = || {
+                    let weights = vectors::load(b, self.weights, at, own);
+                    let scaled: Vec<Val<'c>> = weights.iter().zip(rstd).map(|(&w, &r)| b.mul(w, r)).collect();
+                    // The rounded weights, so that a channel's mean cancels exactly.
+                    let used = b.narrow(b.pack(&scaled), self.warp.scalar());
+                    b.store_whole(used, self.weights, at);
+                    let sum = b.unpack(b.widen(used)).iter().zip(mean).fold(moved, |sum, (&w, &m)| b.fma(b.neg(w), m, sum));
+                    vec![sum]
+                };
+                b.choose(*valid, one, || vec![moved])[0]
+            });
+            let moved = b.sum_lanes(moved, width - 1);
+            b.when(b.eq(lane, 0usize), || {
+                let at = b.add(b.at(layout.b2 / 4, slot, layout.stage / 4), inside);
+                b.store(b.add(b.load(self.biases, at), moved), self.biases, at);
+            });
+        });
     }
 
     /// This warp's rows of x as left factors, by row block, then by step.

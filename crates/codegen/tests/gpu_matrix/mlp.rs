@@ -15,13 +15,16 @@ fn plain(rng: &mut Random, storage: Storage) -> Mlp {
     let chunk = if hidden.is_multiple_of(chunk) { chunk } else { 16 };
     let pieces = hidden / chunk;
     let stages = if rng.flip() { pieces } else { rng.between(2, 4).min(pieces) };
+    let (channels, out_channels) = (rng.pick(&CHANNELS), rng.pick(&CHANNELS));
+    let norm = stages == pieces && Mlp::may_norm(channels, hidden, out_channels, storage) && rng.flip();
     Mlp {
         batch: rng.between(1, 2),
         grid,
-        channels: rng.pick(&CHANNELS),
+        channels,
         hidden,
-        out_channels: rng.pick(&CHANNELS),
-        folded: rng.flip(),
+        out_channels,
+        norm,
+        folded: !norm && rng.flip(),
         grn_folded: rng.flip(),
         gelu: Gelu::Accurate,
         epilogue: Epilogue::STORE,
@@ -35,7 +38,7 @@ fn verify(k: &Mlp, seed: u64, round: usize) {
     let mut rng = Random::new(seed);
     let kernel = GpuKernel::Mlp(k.clone());
     if kernel.legal(target(round)).is_err() {
-        let tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: 2.min(k.hidden / 16), ..k.tile };
+        let tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: if k.norm { k.hidden / 16 } else { 2.min(k.hidden / 16) }, ..k.tile };
         assert_ne!(tile, k.tile);
         return verify(&Mlp { tile, ..k.clone() }, seed, round);
     }
@@ -116,6 +119,18 @@ fn front_pad_and_scattered_residual() {
 }
 
 #[test]
+fn normalisation_folded_in_by_the_workgroup() {
+    on_every_storage(65, &|round, rng, k| {
+        k.channels = [16, 48, 80, 144, 160, 256][round];
+        (k.hidden, k.out_channels) = (rng.pick(&[16, 32]), 16);
+        let chunk = if rng.flip() { 16 } else { k.hidden };
+        k.tile = Tile { m_tiles: 1, chunk, stages: k.hidden / chunk, ..k.tile };
+        (k.norm, k.folded) = (true, false);
+        k.epilogue.residual = Residual::Identity;
+    });
+}
+
+#[test]
 fn strided_residual() {
     on_every_storage(70, &|_, rng, k| k.epilogue.residual = bench::strided(rng, k.grid));
 }
@@ -140,6 +155,7 @@ fn streamed_weights() {
         k.out_channels = 32;
         let (m_tiles, stages) = (if k.channels == 32 { 2 } else { 1 }, rng.between(2, 4));
         k.tile = Tile { warps: rng.between(1, 2), m_tiles, chunk: 16, stages, tiles: rng.between(2, 3) };
+        k.norm = false;
         assert!(!k.resident());
     });
 }

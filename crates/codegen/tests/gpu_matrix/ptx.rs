@@ -53,13 +53,15 @@ fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKer
             if out_channels <= 128 && channels <= 256 {
                 for epilogue in ends(grid, channels) {
                     let (grn_folded, tile) = (false, Default::default());
+                    let norm = Mlp::may_norm(channels, hidden, out_channels, storage);
                     all.push(GpuKernel::Mlp(Mlp {
                         batch: 1,
                         grid,
                         channels,
                         hidden,
                         out_channels,
-                        folded,
+                        norm,
+                        folded: !norm,
                         grn_folded,
                         gelu,
                         epilogue,

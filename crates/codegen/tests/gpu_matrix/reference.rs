@@ -52,7 +52,13 @@ pub fn mlp(k: &Mlp, given: &Buffers) -> Vec<f64> {
         let n = i / m;
         let get = |name, per| part(given.get(name), per, n, k.batch);
         let x = &given.get("x")[i * k.channels..][..k.channels];
-        let hidden: Vec<f64> = affine(x, get("w2", k.folded), get("b2", k.folded)).into_iter().map(gelu).collect();
+        let x: Vec<f64> = if k.norm {
+            let (mean, rstd) = given.get("stats")[2 * n * k.channels..][..2 * k.channels].split_at(k.channels);
+            x.iter().zip(mean).zip(rstd).map(|((x, mean), rstd)| (x - mean) * rstd).collect()
+        } else {
+            x.to_vec()
+        };
+        let hidden: Vec<f64> = affine(&x, get("w2", k.folded), get("b2", k.folded)).into_iter().map(gelu).collect();
         affine(&hidden, get("w3", k.grn_folded), get("b3", k.grn_folded))
     };
     (0..k.batch * m).flat_map(one).collect()

@@ -193,12 +193,15 @@ impl Lowering<'_> {
             MlpSource::Tensor { .. } => self.element(&self.operand("x")?),
             MlpSource::ConvLayerNorm { .. } => self.storage.within_block(),
         };
+        // A fused head needs all output channels in one workgroup.
+        let fused = k.grn != Grn::Partials && ((out <= FUSED_OUT && channels <= FUSED_IN) || k.head.is_some());
+        let norm = fused && k.source == MlpSource::Tensor { norm: true } && Mlp::may_norm(channels, hidden, out, storage);
         // The input, and the expansion's weight with the normalisation folded in.
         let (x, w2, b2, folded) = match k.source.clone() {
-            MlpSource::Tensor { norm: false } => {
+            MlpSource::Tensor { norm: normalised } if norm || !normalised => {
                 (self.operand("x")?, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
             }
-            MlpSource::Tensor { norm: true } => {
+            MlpSource::Tensor { .. } => {
                 let (wf, bf) = (self.temp(), self.temp());
                 let fold = Fold { batch: k.batch, channels, rows: hidden, folded: Folded::Norm, storage };
                 let operands = vec![
@@ -265,14 +268,14 @@ impl Lowering<'_> {
             (self.stored("w3", storage, out, hidden)?, self.padded_last("b3", out)?)
         };
         let (epilogue, tail) = self.epilogue(&k)?;
-        // A fused head needs all output channels in one workgroup.
-        if (out <= FUSED_OUT && channels <= FUSED_IN) || epilogue.head.is_some() {
+        if fused {
             let mlp = Mlp {
                 batch: k.batch,
                 grid: k.grid,
                 channels,
                 hidden,
                 out_channels: out,
+                norm,
                 folded,
                 grn_folded,
                 gelu: k.gelu,
@@ -282,6 +285,9 @@ impl Lowering<'_> {
                 tile: Default::default(),
             };
             let mut operands = vec![("x", x), ("w2", w2), ("b2", b2), ("w3", w3), ("b3", b3)];
+            if norm {
+                operands.push(("stats", self.operand("stats")?));
+            }
             operands.extend(tail);
             self.push(GpuKernel::Mlp(mlp), operands);
             return Ok(());

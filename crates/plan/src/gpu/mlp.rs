@@ -10,9 +10,14 @@ use crate::target::Gpu;
 /// Registers up to which a warp keeps its rows of x.
 const HELD: usize = 32;
 
-/// `h = gelu(w2 x + b2)`, `value = w3 h + b3`, then the epilogue. Normalisation (and GRN) are folded into the weights, per sample, by an earlier launch.
+/// Bytes of weights up to which every workgroup folds the normalisation in by itself: they fit in any chip's shared memory, and folding them costs less
+/// than a launch does.
+const FOLDED_WITHIN: usize = 48 * 1024;
+
+/// `h = gelu(w2 x + b2)`, `value = w3 h + b3`, then the epilogue. Normalisation is folded into the weights: with `norm` by each workgroup before its first row tile, else,
+/// as GRN always is, by an earlier launch per sample.
 ///
-/// Args: `x` storage `[n, grid, c]`, `w2` storage `[n?, hidden, c]`, `b2` f32 `[n?, hidden]`, `w3` storage `[n?, out, hidden]`, `b3` f32 `[n?, out]`, then those of
+/// Args: `x` storage `[n, grid, c]`, with `norm` `stats` f32 `[n, 2, c]` (mean, rstd), `w2` storage `[n?, hidden, c]`, `b2` f32 `[n?, hidden]`, `w3` storage `[n?, out, hidden]`, `b3` f32 `[n?, out]`, then those of
 /// the epilogue. `n?` is there where `folded` (w2, b2) and `grn_folded` (w3, b3) say so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mlp {
@@ -26,6 +31,8 @@ pub struct Mlp {
     pub hidden: usize,
     /// Output channels, padded.
     pub out_channels: usize,
+    /// Whether x is normalised by `stats`; all weights then stay in shared memory.
+    pub norm: bool,
     /// Whether w2 and b2 are per sample.
     pub folded: bool,
     /// Whether w3 and b3 are per sample.
@@ -58,6 +65,11 @@ pub struct Tile {
 }
 
 impl Mlp {
+    /// Whether the weights are few enough for `norm`.
+    pub fn may_norm(channels: usize, hidden: usize, out_channels: usize, storage: Storage) -> bool {
+        hidden * (channels + out_channels) * storage.bytes() <= FOLDED_WITHIN
+    }
+
     /// Voxels per row tile.
     pub fn rows(&self) -> usize {
         self.tile.warps * 16 * self.tile.m_tiles
@@ -135,8 +147,10 @@ impl Mlp {
         let weights = hidden * (c + out) * e * if self.resident() { 1.0 } else { own };
         let steps = if self.resident() { 0.0 } else { own * (self.hidden / t.chunk) as f64 };
         let moved = row_blocks * 16.0 * (c + 2.0 * out) * e;
+        // A piece of 16 bytes of w2 at a time: loaded, multiplied, rounded, stored, summed.
+        let folding = if self.norm { hidden * c * e / 16.0 / 32.0 * 50.0 } else { 0.0 };
         let load = Load {
-            instructions: units * unit.0 + row_blocks * (4.0 * out + 60.0) + weights / 16.0 / 32.0 * 4.0,
+            instructions: units * unit.0 + row_blocks * (4.0 * out + 60.0) + weights / 16.0 / 32.0 * 4.0 + folding,
             shared: units * unit.1 + (weights + row_blocks * 16.0 * c * e) / 128.0,
             tensor: units * unit.2,
             cache: weights + moved,
@@ -178,13 +192,16 @@ impl Family for Mlp {
         let element = self.storage.element();
         let per = |folded: bool| if folded { self.batch } else { 1 };
         let (n2, n3) = (per(self.folded), per(self.grn_folded));
-        let mut args = vec![
-            Arg::read("x", self.batch * voxels(self.grid) * self.channels).of(element),
+        let mut args = vec![Arg::read("x", self.batch * voxels(self.grid) * self.channels).of(element)];
+        if self.norm {
+            args.push(Arg::read("stats", self.batch * 2 * self.channels));
+        }
+        args.extend([
             Arg::read("w2", n2 * self.hidden * self.channels).of(element),
             Arg::read("b2", n2 * self.hidden),
             Arg::read("w3", n3 * self.out_channels * self.hidden).of(element),
             Arg::read("b3", n3 * self.out_channels),
-        ];
+        ]);
         args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.stream));
         args
     }
@@ -217,7 +234,8 @@ impl Family for Mlp {
 
     fn choose(&mut self, gpu: &Gpu) {
         // A tile that is always legal; what follows looks for the best.
-        self.tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: 2.min(self.hidden / 16), tiles: 1 };
+        let pieces = self.hidden / 16;
+        self.tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: if self.norm { pieces } else { pieces.min(2) }, tiles: 1 };
         let whole = voxels(self.grid);
         let mut found = Vec::new();
         for chunk in (16..=128).step_by(16).filter(|c| self.hidden.is_multiple_of(*c)) {
@@ -250,6 +268,12 @@ impl Family for Mlp {
         }
         if !self.resident() && t.stages < 2 {
             return Err("streamed weights need two stages".into());
+        }
+        if self.norm && !self.resident() {
+            return Err(format!(
+                "normalisation is folded into weights that stay: chunk={} times stages={} must reach {} hidden channels",
+                t.chunk, t.stages, self.hidden
+            ));
         }
         let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
         if needed > most {

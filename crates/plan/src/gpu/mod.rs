@@ -281,6 +281,7 @@ mod matrix_tests {
                         channels,
                         hidden,
                         out_channels,
+                        norm: Mlp::may_norm(channels, hidden, out_channels, storage),
                         folded,
                         grn_folded,
                         gelu,
