@@ -7,18 +7,21 @@ use mnx_plan::knobs::choose;
 use mnx_plan::target::{GPU_TARGETS, Target};
 
 /// Ends of blocks: plain, first, last, down, up, up in place.
-fn ends(grid: [usize; 3], channels: usize) -> Vec<Epilogue> {
+fn ends(grid: [usize; 3], channels: usize, out_channels: usize) -> Vec<Epilogue> {
     let plain = Epilogue { residual: Residual::Identity, ..Epilogue::STORE };
     let from = grid.map(|e| e.div_ceil(2));
     let up = Epilogue { residual: Residual::Scattered { from, stride: [2; 3] }, pad_front: [1; 3], skip: true, ..Epilogue::STORE };
-    vec![
+    let mut all = vec![
         plain.clone(),
-        Epilogue { residual: Residual::Strided { from: grid.map(|e| 2 * e), channels, stride: [2; 3] }, ..Epilogue::STORE },
         Epilogue { residual: Residual::Stem { channels: 4 }, ..Epilogue::STORE },
         Epilogue { head: Some(14), store: false, ..plain },
         Epilogue { in_place: true, ..up.clone() },
         up,
-    ]
+    ];
+    if out_channels > channels {
+        all.push(Epilogue { residual: Residual::Strided { from: grid.map(|e| 2 * e), channels, stride: [2; 3] }, ..Epilogue::STORE });
+    }
+    all
 }
 
 /// The products of a network of `n` channels at ratio `ratio`, patch `patch`, with every end that may follow.
@@ -51,7 +54,11 @@ fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKer
                 })
             };
             if out_channels <= 128 && channels <= 256 {
-                for epilogue in ends(grid, channels) {
+                for epilogue in ends(grid, channels, out_channels) {
+                    if storage == Storage::F32 && out_channels > 64 && matches!(epilogue.residual, Residual::Strided { .. }) {
+                        all.push(gemm(hidden, out_channels, None, false, epilogue));
+                        continue;
+                    }
                     let (grn_folded, tile) = (false, Default::default());
                     let norm = Mlp::may_norm(channels, hidden, out_channels, storage);
                     all.push(GpuKernel::Mlp(Mlp {
@@ -72,7 +79,10 @@ fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKer
                 }
             } else {
                 all.extend(
-                    ends(grid, channels).into_iter().filter(|e| e.head.is_none()).map(|e| gemm(hidden, out_channels, None, false, e)),
+                    ends(grid, channels, out_channels)
+                        .into_iter()
+                        .filter(|e| e.head.is_none())
+                        .map(|e| gemm(hidden, out_channels, None, false, e)),
                 );
             }
             all.push(gemm(channels, out_channels, None, false, Epilogue::STORE));

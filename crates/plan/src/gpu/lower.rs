@@ -194,7 +194,10 @@ impl Lowering<'_> {
             MlpSource::ConvLayerNorm { .. } => self.storage.within_block(),
         };
         // A fused head needs all output channels in one workgroup.
-        let fused = k.grn != Grn::Partials && ((out <= FUSED_OUT && channels <= FUSED_IN) || k.head.is_some());
+        // float32 lacks the registers for a strided residual beside many sums.
+        let wide = storage == Storage::F32 && matches!(k.residual, kernel::Residual::Strided { .. });
+        let most = if wide { FUSED_OUT / 2 } else { FUSED_OUT };
+        let fused = k.grn != Grn::Partials && ((out <= most && channels <= FUSED_IN) || k.head.is_some());
         let norm = fused && k.source == MlpSource::Tensor { norm: true } && Mlp::may_norm(channels, hidden, out, storage);
         // The input, and the expansion's weight with the normalisation folded in.
         let (x, w2, b2, folded) = match k.source.clone() {
