@@ -42,6 +42,15 @@ macro_rules! golden {
 
 golden! { tiny_k3 tiny_k5 tiny_k7 tiny_2d tiny_grn tiny_layernorm tiny_nores tiny_enc3_dec5 }
 
+/// Of later chips LLVM uses other instructions.
+#[test]
+fn later_chips_too() {
+    check("tiny_k3", "sm_100a", "bf16");
+    check("tiny_grn", "sm_120", "bf16");
+    check("tiny_2d", "sm_120", "f16");
+    check("tiny_2d", "sm_89", "bf16");
+}
+
 #[test]
 fn f16_too() {
     check("tiny_k3", "sm_86", "f16");

@@ -40,6 +40,8 @@ pub struct Gpu {
     pub shared_sm: usize,
     /// Resident threads of a multiprocessor.
     pub threads_sm: usize,
+    /// Resident blocks of a multiprocessor (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+    pub blocks_sm: usize,
     /// The chip predicted for.
     pub chip: &'static str,
     /// Its multiprocessors.
@@ -104,6 +106,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 163 << 10,
             shared_sm: 164 << 10,
             threads_sm: 2048,
+            blocks_sm: 32,
             chip: "A100 40 GB",
             sms: 108,
             memory_rate: 1.4e12,
@@ -124,6 +127,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 99 << 10,
             shared_sm: 100 << 10,
             threads_sm: 1536,
+            blocks_sm: 16,
             chip: "RTX 3090",
             sms: 82,
             memory_rate: 0.84e12,
@@ -144,6 +148,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 99 << 10,
             shared_sm: 100 << 10,
             threads_sm: 1536,
+            blocks_sm: 24,
             chip: "RTX 4090",
             sms: 128,
             memory_rate: 0.9e12,
@@ -164,6 +169,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 227 << 10,
             shared_sm: 228 << 10,
             threads_sm: 2048,
+            blocks_sm: 32,
             chip: "H100 SXM",
             sms: 132,
             memory_rate: 3.0e12,
@@ -184,6 +190,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 227 << 10,
             shared_sm: 228 << 10,
             threads_sm: 2048,
+            blocks_sm: 32,
             chip: "B200",
             sms: 148,
             memory_rate: 7.2e12,
@@ -204,6 +211,7 @@ pub const GPU_TARGETS: &[Target] = &[
             shared_block: 99 << 10,
             shared_sm: 100 << 10,
             threads_sm: 1536,
+            blocks_sm: 24,
             chip: "RTX 5090",
             sms: 170,
             memory_rate: 1.6e12,

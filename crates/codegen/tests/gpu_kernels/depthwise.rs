@@ -226,6 +226,9 @@ fn other_kernel_sizes() {
     check(&Case { taps: [5; 3], storage: Storage::F32, ..small }.with([16, 3, 4, 8, 4, 2]), "sm_86", 21);
     check(&Case { taps: [7; 3], ..small }.with([16, 4, 4, 8, 4, 3]), "sm_120", 22);
     check(&Case { taps: [7; 3], storage: Storage::F16, ..small }.with([16, 2, 4, 8, 8, 2]), "sm_80", 23);
+    // Taps that not even shared memory holds.
+    check(&Case { taps: [11; 3], input: [5, 4, 6], ..small }.chosen("sm_86"), "sm_86", 24);
+    check(&Case { taps: [15; 3], stride: [2; 3], input: [4, 3, 5], ..small }.chosen("sm_86"), "sm_86", 25);
 }
 
 #[test]

@@ -124,8 +124,15 @@ impl Family for Depthwise {
         self.tile = self.best(gpu);
     }
 
-    fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
+    fn legal(&self, gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
+        if *t == Tile::default() {
+            let taps = self.conv.taps;
+            return Err(format!(
+                "no tile of a depthwise convolution with kernel {taps:?} fits the registers and shared memory of {}",
+                gpu.chip
+            ));
+        }
         if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || !t.width.is_multiple_of(t.run) {
             return Err(format!("tile {t:?}: width must be a multiple of run, nothing 0"));
         }

@@ -183,7 +183,7 @@ impl GpuKernel {
             Self::Depthwise(k) => {
                 let plain = !k.conv.transposed && k.conv.stride == [1; 3] && k.conv.stem.is_none() && k.storage != Storage::F32;
                 let few = crate::kernel::voxels(k.conv.taps) <= 27;
-                Some(if plain && few { k.resident_by_registers().max(1) } else { 1 })
+                Some(if plain && few { k.resident_by_registers().clamp(1, gpu.blocks_sm) } else { 1 })
             }
             _ => None,
         }

@@ -79,7 +79,7 @@ impl Block {
         }
         let registers = REGISTERS / (self.registers.next_multiple_of(8) * 32 * self.warps);
         let shared = gpu.shared_sm / (self.shared + RESERVED);
-        registers.min(shared).min(gpu.threads_sm / (32 * self.warps)).min(32)
+        registers.min(shared).min(gpu.threads_sm / (32 * self.warps)).min(gpu.blocks_sm)
     }
 
     /// Cycles of a launch of `blocks` such blocks; none where it does not fit.

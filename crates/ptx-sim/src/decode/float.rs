@@ -51,9 +51,16 @@ impl Decoder<'_> {
             return Ok(false);
         }
         let [d, inputs @ ..] = ops else { return Ok(false) };
+        // Mixed precision: all sources but the last are of the second type.
+        let narrow = match (m.base, m.types()) {
+            ("add" | "sub" | "fma", [Ty::F32, narrow @ (Ty::F16 | Ty::Bf16)]) => Some(*narrow),
+            (_, [_]) => None,
+            _ => return Ok(false),
+        };
         let mut sources = [None; 3];
-        for (slot, op) in sources.iter_mut().zip(inputs) {
-            *slot = Some(self.source(op, ty, false)?);
+        for (i, (slot, op)) in sources.iter_mut().zip(inputs).enumerate() {
+            let own = if i + 1 < inputs.len() { narrow.unwrap_or(ty) } else { ty };
+            *slot = Some(self.source(op, own, false)?);
         }
         let d = if m.base == "testp" { return Ok(false) } else { self.out(d, ty, false)? };
         let mode = FloatMode { rounding: m.rounding().unwrap_or(Rounding::Rn), ftz: m.has("ftz"), sat: m.has("sat") };
@@ -63,6 +70,9 @@ impl Decoder<'_> {
             "abs" | "neg" | "copysign" | "min" | "max" => 0,
             _ => pair,
         };
+        if let Some(narrow) = narrow {
+            return self.mixed(m, mode, narrow, d, sources);
+        }
         match ty {
             Ty::F32 => self.single(m, mode, d, sources),
             Ty::F64 => self.double_precision(m, mode.rounding, d, sources),
@@ -134,6 +144,19 @@ impl Decoder<'_> {
             "cos" => Arc::new(move |x, _, _| b(n::cos_approx(f(x), ftz))),
             "tanh" => Arc::new(move |x, _, _| b(n::tanh_approx(f(x)))),
             _ => return Ok(false),
+        };
+        self.lane(lane, d, s)
+    }
+
+    /// `add`, `sub` and `fma` of 16-bit floats and a float32 (PTX ISA, "Mixed Precision Floating Point Instructions").
+    fn mixed(&mut self, m: &Mnemonic<'_>, mode: FloatMode, narrow: Ty, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+        m.allow(&["rn", "rz", "rm", "rp", "sat"])?;
+        let FloatMode { rounding: r, sat, .. } = mode;
+        let wide = if narrow == Ty::F16 { n::f16_to_f32 } else { n::bf16_to_f32 };
+        let lane: Lane = match m.base {
+            "add" => Arc::new(move |x, y, _| b(n::add_f32(wide(x as u16), f(y), r, false, sat))),
+            "sub" => Arc::new(move |x, y, _| b(n::add_f32(wide(x as u16), -f(y), r, false, sat))),
+            _ => Arc::new(move |x, y, z| b(n::fma_f32(wide(x as u16), wide(y as u16), f(z), r, false, sat))),
         };
         self.lane(lane, d, s)
     }

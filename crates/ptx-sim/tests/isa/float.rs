@@ -1,7 +1,7 @@
 //! f32 arithmetic, its roundings and modifiers, and the approximations.
 
-use crate::rig::Kind::{F32, Near};
-use crate::rig::{Case, check, f};
+use crate::rig::Kind::{Bf16, F16, F32, Near};
+use crate::rig::{Case, check, f, w};
 use mnx_ptx_sim::numeric as n;
 use mnx_ptx_sim::numeric::Rounding::{Rm, Rn, Rp, Rz};
 
@@ -152,4 +152,27 @@ fn approximations() {
             .within(|x, y| relative(x, y, 2f64.powi(-22))),
         ],
     );
+}
+
+/// Sums of 16-bit floats and a float32, which later chips have.
+#[test]
+fn mixed_precision() {
+    fn wide(bf: bool, v: u32) -> f32 {
+        if bf { half::bf16::from_bits(v as u16).to_f32() } else { half::f16::from_bits(v as u16).to_f32() }
+    }
+    let mut cases: Vec<Case> = Vec::new();
+    for bf in [true, false] {
+        let (name, narrow) = if bf { ("bf16", Bf16) } else { ("f16", F16) };
+        for (suffix, r) in [("rn", Rn), ("rz", Rz), ("rm", Rm), ("rp", Rp)] {
+            let add = move |a: u32, b: u32| n::add_f32(wide(bf, a), f32::from_bits(b), r, false, false).to_bits();
+            let sub = move |a: u32, b: u32| n::add_f32(wide(bf, a), -f32::from_bits(b), r, false, false).to_bits();
+            let fma = move |a: u32, b: u32, c: u32| n::fma_f32(wide(bf, a), wide(bf, b), f32::from_bits(c), r, false, false).to_bits();
+            cases.push(w(&format!("add.{suffix}.f32.{name} %w9, %h0, %w1;"), [narrow, F32, F32], move |a, b, _| add(a, b)));
+            cases.push(w(&format!("sub.{suffix}.f32.{name} %w9, %h0, %w1;"), [narrow, F32, F32], move |a, b, _| sub(a, b)));
+            cases.push(w(&format!("fma.{suffix}.f32.{name} %w9, %h0, %h1, %w2;"), [narrow, narrow, F32], fma));
+        }
+    }
+    let saturated = |a: u32, b: u32| n::add_f32(wide(true, a), f32::from_bits(b), Rn, false, true).to_bits();
+    cases.push(w("add.rn.sat.f32.bf16 %w9, %h0, %w1;", [Bf16, F32, F32], move |a, b, _| saturated(a, b)));
+    check("f32-mixed", "8.6", &cases);
 }

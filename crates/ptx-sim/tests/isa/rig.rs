@@ -172,7 +172,9 @@ fn kernel(index: usize, case: &Case) -> String {
 
 /// Header and kernels of a module for `sm_90`, PTX 8.0 unless an instruction is newer.
 pub fn module(version: &str, kernels: &str) -> String {
-    format!(".version {version}\n.target sm_90\n.address_size 64\n{kernels}")
+    // What came with a later version came for later chips.
+    let target = if version < "8.6" { "sm_90" } else { "sm_100a" };
+    format!(".version {version}\n.target {target}\n.address_size 64\n{kernels}")
 }
 
 /// Runs every case on random lanes and compares; then shows the text to ptxas.

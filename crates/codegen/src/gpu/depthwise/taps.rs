@@ -1,4 +1,4 @@
-//! The taps: in registers where there are few, else in shared memory in the order in which rows of inputs meet them.
+//! The taps: in registers where there are few, in shared memory in the order in which rows of inputs meet them, or, where not even that holds them, in global memory.
 
 use super::place::Place;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
@@ -20,6 +20,8 @@ enum Kept<'c> {
     Registers(Vec<[Val<'c>; 2]>),
     /// float32, `[tap row, tap pair, pair of channels, tap of the pair, channel of the pair]`; a tap row has all planes.
     Shared(Buffer<'c>),
+    /// As they came, `[tap, channel]`; the thread's pair of channels starts here.
+    Global(Buffer<'c>, Val<'c>),
 }
 
 pub(super) struct Taps<'a, 'c> {
@@ -41,6 +43,7 @@ impl<'a, 'c> Taps<'a, 'c> {
         let [kd, kh, kw] = k.conv.taps;
         let from = |tap: Val<'c>, pair: Val<'c>| b.at(b.at(place.channel, pair, 2), tap, k.conv.channels);
         let kept = match k.layout().weights {
+            None if !k.held() => Kept::Global(w, b.opaque(b.at(place.channel, place.pair, 2))),
             None => Kept::Registers(
                 (0..kd * kh * kw)
                     .map(|tap| {
@@ -84,6 +87,10 @@ impl<'c> TapRow<'_, 'c> {
             Kept::Registers(all) => {
                 let row = self.row.constant().unwrap_or_else(|| unreachable!("taps in registers are named while building")) as usize;
                 all[(td * kh + row) * kw + tw]
+            }
+            Kept::Global(w, own) => {
+                let tap = b.add(b.mul(self.row, kw), td * kh * kw + tw);
+                b.unpack(b.load_whole(*w, b.at(*own, tap, k.conv.channels), 2)).try_into().unwrap_or_else(|_| unreachable!("two channels"))
             }
             Kept::Shared(all) => {
                 let (pairs, place) = (k.tile.channels / 2, td * kw + tw);

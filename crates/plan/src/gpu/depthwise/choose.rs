@@ -61,7 +61,7 @@ impl Depthwise {
         let mut tiles = Vec::new();
         for channels in [16, 32, 64].into_iter().filter(|c| self.conv.channels.is_multiple_of(*c)) {
             // With a single output per thread, more taps are read than multiplied.
-            let least = if self.conv.taps[1] > 3 { 2 } else { 1 };
+            let least = if (5..25).contains(&self.conv.taps[1]) { 2 } else { 1 };
             for run in [1, 2, 4, 8].into_iter().filter(|run| run % r_w == 0 && *run >= least) {
                 for segments in [1, 2, 4, 8, 16].into_iter().filter(|s| s * run < 2 * w.max(run)) {
                     for groups in [1, 2, 4, 8, 16, 32].into_iter().filter(|g| g * r_h < 2 * h.max(r_h) || *g <= 8) {
@@ -116,6 +116,7 @@ impl Depthwise {
         let resident = self
             .resident_by_registers()
             .min(gpu.threads_sm / threads)
+            .min(gpu.blocks_sm)
             .min(gpu.shared_sm / (layout.bytes + 1024))
             .clamp(1, RESIDENT)
             .min(blocks.div_ceil(gpu.sms));

@@ -10,7 +10,7 @@ pub struct Layout {
     pub plane: usize,
     /// Elements from one staged row to the next.
     pub pitch: usize,
-    /// Where the taps stand, unless they are in registers.
+    /// Where the taps stand, unless they are in registers or stay in global memory.
     pub weights: Option<usize>,
     /// Where the places in x of a plane's pieces (with a stem: voxels) stand, unless they are in registers.
     pub places: Option<usize>,
@@ -33,6 +33,12 @@ const REMEMBERED: usize = 4;
 /// Rows of taps from which on the rows of a plane are a loop.
 const LOOPED: usize = 5;
 
+/// Bytes of shared memory that the taps of the fewest channels may take, of any chip's 99 KiB.
+const TAPS: usize = 80 << 10;
+
+/// Fewest channels of a workgroup.
+const FEWEST: usize = 16;
+
 /// Registers per thread that stay free of plans.
 const MARGIN: usize = 8;
 
@@ -54,6 +60,11 @@ impl Depthwise {
     /// Whether taps stay in registers all the time; else they stand in shared memory as float32 pairs, two taps to 16 bytes.
     pub fn held(&self) -> bool {
         voxels(self.conv.taps) <= HELD_TAPS && 2 * voxels(self.sums()) <= HELD_BESIDE
+    }
+
+    /// Whether taps stay in global memory: kernels of 11 and more in three dimensions.
+    pub fn remote(&self) -> bool {
+        4 * self.row_taps() * self.conv.taps[1] * FEWEST > TAPS
     }
 
     /// Elements from one staged row to the next.
@@ -98,7 +109,7 @@ impl Depthwise {
         let plane = (rows * pitch).next_multiple_of(128);
         let planes = self.walk().planes.len() * t.stages;
         let mut end = plane * planes;
-        let weights = (!self.held()).then_some(end);
+        let weights = (!self.held() && !self.remote()).then_some(end);
         if weights.is_some() {
             end += 4 * self.row_taps() * self.conv.taps[1] * t.channels;
         }
