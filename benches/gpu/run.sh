@@ -47,7 +47,7 @@ for step in $steps; do
     sanitize)
       command -v compute-sanitizer >/dev/null || { say "no compute-sanitizer here"; failed+=("compute-sanitizer: not installed"); continue; }
       for case in tiny_k3 tiny_2d tiny_grn tiny_layernorm; do
-        full=$(fill "$here/bundles/verify-$case-bf16.mnxa" "$case") || continue
+        full=$(fill "$here/bundles/verify-$case-bf16.mnxa" "$case") || { failed+=("$case: refit"); continue; }
         for tool in memcheck racecheck initcheck synccheck; do
           if compute-sanitizer --tool $tool --error-exitcode 9 "$mnx" verify "$full" --device "$device" >"$out/sanitizer-$case-$tool.txt" 2>&1; then echo "ok   $case $tool"; else
             echo "FAIL $case $tool: $(grep -m 1 '=========' "$out/sanitizer-$case-$tool.txt")"
@@ -65,7 +65,7 @@ for step in $steps; do
       for hollow in "$here"/bundles/bench-*.mnxa; do
         name=$(basename "$hollow" .mnxa)
         full=$(fill "$hollow" bench) || { failed+=("$name: refit"); continue; }
-        "$mnx" bench "$full" --device "$device" --runs 50 --per-dispatch --json "$out/$name.json" || failed+=("$name: bench")
+        "$mnx" bench "$full" --device "$device" --runs 50 --per-dispatch --check --json "$out/$name.json" || failed+=("$name: bench")
         rm -f "$full"
       done
       ;;

@@ -29,12 +29,13 @@ names = sorted(
     key=lambda n: ("SBML".index(n[6]), n),
 )
 gpus = [g.get("name") for g in (devices or {}).get("gpus", [])]
-print("GPU: " + (", ".join(filter(None, gpus)) or "none: nothing here is measured, predictions are for the H100's data sheet"))
+print("GPU: " + (", ".join(filter(None, gpus)) or "none: nothing here is measured"))
+print("Predictions and floors are for the data sheet of the chip that the code is for (sm_80: A100, sm_90a: H100 SXM), whatever GPU is here.")
 if torch["machine"]:
     m = torch["machine"]
     print(f"PyTorch {m.get('torch')}, cuDNN {m.get('cudnn')}, copy {m.get('copy_GBps')} GB/s")
 print()
-print("| network, 128^3, batch 1, bf16 | mnx ms | predicted ms | floor ms | % of floor | arena MiB | PyTorch best ms (mode) | PyTorch / mnx |")
+print("| network, 128^3, batch 1, bf16 | mnx ms | predicted ms | floor ms | % of floor | arena MiB | PyTorch best ms of eager, cl3d, graph (mode) | PyTorch / mnx |")
 print("|---|---|---|---|---|---|---|---|")
 for name in names:
     got = load(os.path.join(results, name + ".json")) or {}
@@ -49,10 +50,8 @@ for name in names:
     floor = total.get("floor_s")
     share = f"{100 * floor / s:.0f}" if s and floor else "not yet measured"
     arena = want.get("memory", {}).get("arena_bytes")
-    print(
-        f"| {variant} k{kernel} | {ms(s)} | {ms(total.get('predicted_s')) if total else '-'} | {ms(floor) if floor else '-'} | {share} | "
-        f"{arena / 2**20:.0f} | {best['ms']:.2f} ({best['mode']}) | {best['ms'] / (1e3 * s):.1f} |"
-        if best and s and arena
-        else f"| {variant} k{kernel} | {ms(s)} | {ms(total.get('predicted_s')) if total else '-'} | {ms(floor) if floor else '-'} | {share} | "
-        f"{arena / 2**20 if arena else float('nan'):.0f} | not yet measured | not yet measured |"
-    )
+    predicted = ms(total.get("predicted_s")) if total else "-"
+    memory = f"{arena / 2**20:.0f}" if arena else "-"
+    rival = f"{best['ms']:.2f} ({best['mode']})" if best else "not yet measured"
+    ratio = f"{best['ms'] / (1e3 * s):.1f}" if best and s else "not yet measured"
+    print(f"| {variant} k{kernel} | {ms(s)} | {predicted} | {ms(floor) if floor else '-'} | {share} | {memory} | {rival} | {ratio} |")

@@ -64,9 +64,9 @@ fn nearest_even() {
             f("min.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, less(a, b))),
             f("max.NaN.f32 %w9, %w0, %w1;", k, |a, b, _| nan_or(a, b, greater(a, b))),
             // Signs are bits: of a NaN too.
-            crate::rig::w("xor.b32 %w8, %w0, 0; neg.f32 %w9, %w8;", [Near; 3], |a, _, _| a ^ 0x8000_0000),
-            crate::rig::w("abs.f32 %w9, %w0;", [Near; 3], |a, _, _| a & 0x7fff_ffff),
-            crate::rig::w("copysign.f32 %w9, %w0, %w1;", [Near; 3], |a, b, _| (a & 0x8000_0000) | (b & 0x7fff_ffff)),
+            w("xor.b32 %w8, %w0, 0; neg.f32 %w9, %w8;", [Near; 3], |a, _, _| a ^ 0x8000_0000),
+            w("abs.f32 %w9, %w0;", [Near; 3], |a, _, _| a & 0x7fff_ffff),
+            w("copysign.f32 %w9, %w0, %w1;", [Near; 3], |a, b, _| (a & 0x8000_0000) | (b & 0x7fff_ffff)),
         ],
     );
 }
