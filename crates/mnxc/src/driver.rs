@@ -212,6 +212,14 @@ fn check_request(req: &Request) -> Outcome<Option<PathBuf>> {
         let message = format!("--to binary writes the object of one target; choose it with --target ({})", names.join(" or "));
         return Err(Failure::Usage(message));
     }
+    if req.to == Phase::Asm && req.targets.len() > 1 && req.targets.iter().any(|t| t.gpu.is_some()) {
+        let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
+        let message = format!("--to asm writes one PTX module, for one target; choose it with --target ({})", names.join(" or "));
+        return Err(Failure::Usage(message));
+    }
+    if req.cubin && req.to != Phase::Bundle {
+        return Err(Failure::Usage(format!("--cubin: a bundle holds cubins, and --to {} stops before it", req.to.name())));
+    }
     if req.cubin && !req.targets.iter().any(|t| t.gpu.is_some()) {
         return Err(Failure::Usage("--cubin: no GPU among the targets".into()));
     }

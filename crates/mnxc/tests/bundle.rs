@@ -200,6 +200,10 @@ fn the_stages_behind_the_plan_are_texts_and_an_object() {
         assert!(stage != "asm" || !said.out.contains("zmm"), "AVX-512 registers in code for x86-64-v3");
     }
     s.bad("compile flat.toml --patch 32,32 --to binary", 2, &["--target"]);
+    s.bad("compile flat.toml --patch 32,32 --to asm --target sm_80,sm_90a", 2, &["--to asm", "one target", "sm_80 or sm_90a"]);
+    for stage in ["asm", "binary"] {
+        s.bad(&format!("compile flat.toml --patch 32,32 --to {stage} --target sm_90a --cubin"), 2, &["--cubin", &format!("--to {stage}")]);
+    }
     s.bad("compile flat.toml --patch 32,32 --seed 1 -o -", 2, &["goes to a file"]);
     s.good("-q compile flat.toml --patch 32,32 --target x86-64-v4 --to binary -o f.so");
     assert_eq!(&s.bytes("f.so")[..4], b"\x7fELF");

@@ -66,6 +66,24 @@ fn wrong_usage_is_two_and_names_the_fault() {
 }
 
 #[test]
+fn sixteen_bits_are_for_gpus() {
+    let s = tiny();
+    for word in ["bf16", "f16"] {
+        let line = format!("compile tiny.toml --patch 32,32,32 --to plan --precision {word}");
+        for host in ["", " --target host", " --target x86-64-v3"] {
+            s.bad(&format!("{line}{host}"), 2, &[&format!("--precision {word}"), "no GPU among the targets", "float32 alone"]);
+        }
+        let fat = s.good(&format!("{line} --target host,sm_90a")).out;
+        let host = s.good("compile tiny.toml --patch 32,32,32 --to plan").out;
+        let gpu = fat.strip_prefix(&host).expect("the host's plans are those of the host alone");
+        let single = s.good("compile tiny.toml --patch 32,32,32 --to plan --precision f32 --target sm_90a").out;
+        assert_ne!(gpu.trim(), single.trim(), "the GPU's plan is of {word}");
+    }
+    s.good("compile tiny.toml --patch 32,32,32 --to plan --precision f32");
+    s.bad("compile tiny.toml --patch 32,32,32 --to plan --target sm_90a --cubin", 2, &["--cubin", "--to plan"]);
+}
+
+#[test]
 fn a_wrong_config_lists_every_problem_with_its_place() {
     let s = Scratch::new();
     s.file("bad.toml", "in_chanels = 1\nn_channels = 8\nn_classes = 0\nkernel_size = 4\n");

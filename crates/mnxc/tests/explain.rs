@@ -152,3 +152,73 @@ fn bad_bundles_and_bad_runners_are_named() {
     s.file("fake", "#!/bin/sh\necho broken machine >&2\nexit 3\n");
     s.bad("explain t.mnxa --measure --runner ./fake", 1, &["failed", "broken machine"]);
 }
+
+/// A stand-in for ptxas: of every entry the same figures, and no cubin to speak of.
+#[cfg(unix)]
+const PTXAS: &str = r#"#!/bin/sh
+: > kernels.cubin
+grep -o '\.entry [A-Za-z0-9_]*' kernels.ptx | while read -r _ name; do
+  echo "ptxas info    : Compiling entry function '$name' for 'sm_90a'"
+  echo "ptxas info    : Function properties for $name"
+  echo "    8 bytes stack frame, 16 bytes spill stores, 20 bytes spill loads"
+  echo "ptxas info    : Used 77 registers, used 1 barriers"
+done
+"#;
+
+#[cfg(unix)]
+#[test]
+fn kernels_and_dispatches_name_each_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let s = Scratch::new();
+    s.file("tiny.toml", TINY);
+    s.good("compile tiny.toml --seed 1 --patch 32,16,16 --vectors none --target x86-64-v3,sm_90a -o g.mnxa");
+    s.file("ptxas", PTXAS);
+    std::fs::set_permissions(s.path("ptxas"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let explain = |rest: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mnxc"));
+        command.args(["explain", "g.mnxa"]).args(rest.split_whitespace()).current_dir(s.path(".")).env("MNX_PTXAS", s.path("ptxas"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = explain("--isa sm_90a --json g.json --html g.html");
+    let (v, page): (Value, String) = (serde_json::from_str(&s.text("g.json")).unwrap(), s.text("g.html"));
+    let (kernels, rows) = (v["kernels"].as_array().unwrap(), v["dispatches"].as_array().unwrap());
+    // Both directions are what the launch list says.
+    let bundle = Bundle::open(s.path("g.mnxa")).unwrap();
+    let mut launches = 0;
+    for c in &bundle.manifest().programs[1].commands {
+        let Command::Launch { dispatch, kernel, .. } = c else { continue };
+        launches += 1;
+        let row = rows.iter().find(|r| r["dispatch"] == **dispatch).unwrap();
+        assert!(row["kernels"].as_array().unwrap().contains(&json!(kernel)), "{row} lacks {kernel}");
+        let taken = kernels.iter().find(|k| k["kernel"] == **kernel).unwrap();
+        assert!(taken["dispatches"].as_array().unwrap().contains(&json!(dispatch)), "{taken} lacks {dispatch}");
+        assert_eq!((taken["registers"].as_u64(), taken["spilled_bytes"].as_u64()), (Some(77), Some(36)));
+    }
+    let named = |list: &[Value], key: &str| list.iter().map(|r| r[key].as_array().unwrap().len()).sum::<usize>();
+    assert!(launches > 0 && named(rows, "kernels") == named(kernels, "dispatches") && named(rows, "kernels") <= launches);
+
+    let table = text.split("kernels, as ptxas assembles them for sm_90a:\n").nth(1).unwrap();
+    assert!(table.lines().next().unwrap().split_whitespace().take(2).eq(["kernel", "dispatch"]), "{table}");
+    let occupied = page.split("<h2>Kernels, as ptxas assembles them for sm_90a</h2>").nth(1).unwrap();
+    for word in ["registers", "spilled B", "shared B", "occupancy %"] {
+        assert!(occupied.contains(&format!(">{word}</button>")), "no {word} in {occupied}");
+    }
+    assert_eq!(page.matches("<tr>").count(), rows.len() + 2 + kernels.len() + 1);
+    for (k, line) in kernels.iter().zip(table.lines().skip(1)) {
+        let dispatches = k["dispatches"].as_array().unwrap();
+        let (kernel, first) = (k["kernel"].as_str().unwrap(), dispatches[0].as_str().unwrap());
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[..2], [kernel, first], "{line}");
+        assert_eq!(line.contains(&format!("and {} more", dispatches.len() - 1)), dispatches.len() > 1, "{line}");
+        let row = occupied.lines().find(|l| l.contains(&format!("<tr><td data-v=\"{kernel}\""))).unwrap();
+        let cell = |value: String| row.contains(&format!(">{value}</td>"));
+        assert!(cell("77".into()) && cell("36".into()) && cell(k["threads"].to_string()) && cell(k["shared_bytes"].to_string()), "{row}");
+        assert!(dispatches.iter().all(|d| row.contains(d.as_str().unwrap())), "{row}");
+    }
+    // A CPU's kernels are named too, and have no such table.
+    let host: Value = serde_json::from_str(&explain("--isa x86-64-v3 --html h.html --json -")).unwrap();
+    assert!(host["dispatches"].as_array().unwrap().iter().all(|r| !r["kernels"].as_array().unwrap().is_empty()), "{host}");
+    assert!(host["kernels"].is_null() && !s.text("h.html").contains("ptxas"));
+}

@@ -319,6 +319,8 @@ fn the_code_is_chosen_by_what_gpu_and_driver_are() {
             assert!(error.contains(want) && error.contains("sm_80"), "{error}");
             assert_eq!(auto.device_name(), "host");
             assert!(auto.notes()[0].starts_with("running on the host: nothing of the bundle runs on Fake GPU 0"), "{:?}", auto.notes());
+            let asked = Session::open(&bundle, DeviceChoice::Auto, Some(1), Some("sm_80")).unwrap_err().to_string();
+            assert!(asked.contains("sm_80 was asked for (--isa), which needs a GPU: ") && !asked.contains("GPUs alone"), "{asked}");
         }
         _ => {
             let mut session = session.unwrap();

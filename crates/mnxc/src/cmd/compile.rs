@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
-use mnx_plan::target::{GPU_TARGETS, TARGETS, resolve};
+use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
 
 use crate::cli::Extents;
 use crate::driver::{self, Request};
@@ -50,9 +50,10 @@ pub struct Args {
     /// Code to make: host (all x86-64 levels, chosen at run time), one level, a GPU (sm_80, sm_86, sm_89, sm_90a, sm_100a, sm_120), or several joined by commas
     #[arg(long, default_value = "host", value_name = "TARGETS", value_parser = target_words)]
     target: String,
-    /// What GPU code stores activations and GEMM weights in (sums are float32): bf16, f16, or f32 for checking
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32"])]
-    precision: String,
+    /// What GPU code stores activations and GEMM weights in (sums are float32): bf16, f16, or f32 for checking; code for CPUs stores float32
+    /// [default: bf16]
+    #[arg(long, value_name = "TYPE", value_parser = ["bf16", "f16", "f32"])]
+    precision: Option<String>,
     /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
@@ -109,6 +110,22 @@ fn target_words(text: &str) -> Result<String, String> {
     }
 }
 
+/// What GPUs store, of the word that was given; a 16-bit type is for a GPU among the targets.
+fn stored(word: Option<&str>, targets: &[&'static Target]) -> Outcome<Storage> {
+    let storage = word.and_then(Storage::parse).unwrap_or_default();
+    match word {
+        Some(word) if storage != Storage::F32 && !targets.iter().any(|t| t.gpu.is_some()) => {
+            let names: Vec<&str> = targets.iter().map(|t| t.name).collect();
+            let message = format!(
+                "--precision {word}: no GPU among the targets ({}), and code for CPUs stores float32 alone; leave it out, or add a GPU to --target",
+                names.join(", ")
+            );
+            Err(Failure::Usage(message))
+        }
+        _ => Ok(storage),
+    }
+}
+
 /// The name of what a folder becomes, here.
 fn folder_output(dir: &std::path::Path, to: Phase) -> Option<PathBuf> {
     let extension = match to {
@@ -156,8 +173,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         formula: args.formula.clone(),
         hollow: args.hollow,
         cubin: args.cubin,
+        precision: stored(args.precision.as_deref(), &targets)?,
         targets,
-        precision: Storage::parse(&args.precision).unwrap_or_default(),
         plan: args.plan.clone(),
         tuned,
         gelu: if args.gelu == Gelu::Fast.as_str() { Gelu::Fast } else { Gelu::Accurate },

@@ -103,7 +103,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     };
     let occupied = occupied(&bundle, &explanation.target, voice)?;
     if let Some(path) = &args.html {
-        write(path, html::page(&explanation).as_bytes())?;
+        write(path, html::page(&explanation, &occupied).as_bytes())?;
     }
     if let Some(path) = &args.json {
         write_or_emit(Some(path), format!("{:#}\n", with_resources(table::json(&explanation), &occupied)).as_bytes())?;

@@ -1,7 +1,5 @@
 //! What a GPU program's kernels take of a multiprocessor, as ptxas says where it is at hand.
 
-use std::collections::BTreeMap;
-
 use mnx_artifact::{Command, Geometry, Program};
 use mnx_plan::target::Gpu;
 use serde_json::{Value, json};
@@ -26,6 +24,8 @@ const BLOCKS: u32 = 16;
 pub struct Occupied {
     /// Symbol.
     pub kernel: String,
+    /// The dispatches that launch it, in order of first launch.
+    pub dispatches: Vec<String>,
     /// Threads of a block.
     pub threads: u32,
     /// Registers per thread.
@@ -42,13 +42,16 @@ pub struct Occupied {
 
 /// Puts ptxas' figures and the launches together, one row per kernel, in order of first launch.
 pub fn occupied(program: &Program, gpu: &Gpu, resources: &[Resources]) -> Vec<Occupied> {
-    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
-    let mut rows = Vec::new();
+    let mut rows: Vec<Occupied> = Vec::new();
     for command in &program.commands {
-        let Command::Launch { kernel, geometry: Some(g), .. } = command else { continue };
+        let Command::Launch { dispatch, kernel, geometry: Some(g), .. } = command else { continue };
         let Some(r) = resources.iter().find(|r| r.kernel == *kernel) else { continue };
-        if seen.insert(kernel, ()).is_none() {
+        let at = rows.iter().position(|row| row.kernel == *kernel).unwrap_or_else(|| {
             rows.push(one(r, g, gpu));
+            rows.len() - 1
+        });
+        if !rows[at].dispatches.contains(dispatch) {
+            rows[at].dispatches.push(dispatch.clone());
         }
     }
     rows
@@ -63,35 +66,50 @@ fn one(r: &Resources, g: &Geometry, gpu: &Gpu) -> Occupied {
     let by_threads = gpu.threads_sm as u32 / (32 * warps);
     let blocks = by_registers.min(by_shared as u32).min(by_threads).min(BLOCKS);
     let occupancy = f64::from(blocks * 32 * warps) / gpu.threads_sm as f64;
-    Occupied { kernel: r.kernel.clone(), threads, registers: r.registers, spilled: r.spilled, shared, blocks, occupancy }
+    Occupied {
+        kernel: r.kernel.clone(),
+        dispatches: Vec::new(),
+        threads,
+        registers: r.registers,
+        spilled: r.spilled,
+        shared,
+        blocks,
+        occupancy,
+    }
+}
+
+/// Columns of the rows as [`cells`] gives them.
+pub const COLUMNS: [&str; 8] = ["kernel", "dispatch", "threads", "registers", "spilled B", "shared B", "blocks/SM", "occupancy %"];
+
+/// A row under [`COLUMNS`]; of several dispatches the first, and how many more.
+pub fn cells(r: &Occupied) -> Vec<String> {
+    let dispatch = match r.dispatches.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    };
+    vec![
+        r.kernel.clone(),
+        dispatch,
+        r.threads.to_string(),
+        r.registers.to_string(),
+        r.spilled.to_string(),
+        r.shared.to_string(),
+        r.blocks.to_string(),
+        format!("{:.0}", 100.0 * r.occupancy),
+    ]
 }
 
 /// The rows as a table.
 pub fn text(rows: &[Occupied]) -> String {
-    let header = ["kernel", "", "threads", "registers", "spilled B", "shared B", "blocks/SM", "occupancy %"];
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|r| {
-            vec![
-                r.kernel.clone(),
-                String::new(),
-                r.threads.to_string(),
-                r.registers.to_string(),
-                r.spilled.to_string(),
-                r.shared.to_string(),
-                r.blocks.to_string(),
-                format!("{:.0}", 100.0 * r.occupancy),
-            ]
-        })
-        .collect();
-    columns(&header, &cells)
+    columns(&COLUMNS, &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// The rows for programs.
 pub fn json(rows: &[Occupied]) -> Value {
     rows.iter()
         .map(|r| {
-            json!({"kernel": r.kernel, "threads": r.threads, "registers": r.registers, "spilled_bytes": r.spilled,
+            json!({"kernel": r.kernel, "dispatches": r.dispatches, "threads": r.threads, "registers": r.registers, "spilled_bytes": r.spilled,
                 "shared_bytes": r.shared, "blocks_per_sm": r.blocks, "occupancy": r.occupancy})
         })
         .collect()

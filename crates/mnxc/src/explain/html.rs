@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::gpu::{self, Occupied};
 use super::table::{machine, mib, summary};
 use super::{Explanation, Row};
 
@@ -11,8 +12,8 @@ const SCRIPT: &str = include_str!("page.js");
 const COLUMNS: [&str; 11] =
     ["dispatch", "strategy", "MFLOP", "M GELU", "MiB", "bound", "floor ms", "predicted ms", "measured ms", "% of floor", "% of time"];
 
-/// The page.
-pub fn page(e: &Explanation) -> String {
+/// The page; `kernels` are what a GPU program's kernels take, empty where that is not known.
+pub fn page(e: &Explanation, kernels: &[Occupied]) -> String {
     let title = escape(&format!("{} at {}", e.model, e.patch));
     let threads = e.threads.map_or(String::new(), |n| format!(", {n} thread{}", if n == 1 { "" } else { "s" }));
     let runs = e.runs.map_or(String::new(), |n| format!(", median of {n} runs"));
@@ -28,6 +29,7 @@ pub fn page(e: &Explanation) -> String {
     }
     bars(&mut out, e);
     table(&mut out, e);
+    occupied(&mut out, e, kernels);
     let _ = write!(out, "<script>\n{SCRIPT}</script>\n</body></html>\n");
     out
 }
@@ -87,16 +89,38 @@ fn bars(out: &mut String, e: &Explanation) {
 }
 
 fn table(out: &mut String, e: &Explanation) {
-    out.push_str("<h2>Table</h2>\n<div class=\"wide\"><table><thead><tr>");
-    for name in COLUMNS {
-        let _ = write!(out, "<th scope=\"col\"><button title=\"sort\">{name}</button></th>");
-    }
-    out.push_str("</tr></thead>\n<tbody>\n");
+    open_table(out, "Table", &COLUMNS);
     let measured: f64 = e.rows.iter().filter_map(|r| r.measured_s).sum();
     e.rows.iter().for_each(|r| row(out, r, measured));
     out.push_str("</tbody>\n<tfoot>\n");
     row(out, &e.total, e.total.measured_s.unwrap_or(0.0));
     out.push_str("</tfoot></table></div>\n");
+}
+
+/// A heading, and a table that sorts, up to its first row.
+fn open_table(out: &mut String, heading: &str, columns: &[&str]) {
+    let _ = write!(out, "<h2>{}</h2>\n<div class=\"wide\"><table><thead><tr>", escape(heading));
+    for name in columns {
+        let _ = write!(out, "<th scope=\"col\"><button title=\"sort\">{name}</button></th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+}
+
+/// Registers, shared memory, spills and occupancy per kernel; a dispatch cell's title names all dispatches.
+fn occupied(out: &mut String, e: &Explanation, kernels: &[Occupied]) {
+    if kernels.is_empty() {
+        return;
+    }
+    open_table(out, &format!("Kernels, as ptxas assembles them for {}", e.target), &gpu::COLUMNS);
+    for k in kernels {
+        let all = escape(&k.dispatches.join(", "));
+        let cell = |(column, text): (usize, String)| {
+            let title = if gpu::COLUMNS[column] == "dispatch" { format!(" title=\"{all}\"") } else { String::new() };
+            format!("<td data-v=\"{0}\"{title}>{0}</td>", escape(&text))
+        };
+        let _ = writeln!(out, "<tr>{}</tr>", gpu::cells(k).into_iter().enumerate().map(cell).collect::<String>());
+    }
+    out.push_str("</tbody></table></div>\n");
 }
 
 fn row(out: &mut String, r: &Row, measured: f64) {

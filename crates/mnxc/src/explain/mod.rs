@@ -93,6 +93,8 @@ pub struct Row {
     pub name: String,
     /// Strategies of its launches, in order.
     pub strategy: String,
+    /// Symbols of the kernels that it launches, each once, in order.
+    pub kernels: Vec<String>,
     /// Launches.
     pub launches: usize,
     /// Its cost, by the plan.
@@ -177,7 +179,12 @@ impl Explanation {
             };
             let tensor = program.precision != "f32";
             let (compute_s, memory_s) = machine.seconds(strategy, cost, gelu_instructions, tensor);
-            add(&mut rows, name, strategy, cost, (compute_s, memory_s, machine.launch_s()));
+            let row = add(&mut rows, name, strategy, cost, (compute_s, memory_s, machine.launch_s()));
+            if let Command::Launch { kernel, .. } = command
+                && !row.kernels.contains(kernel)
+            {
+                row.kernels.push(kernel.clone());
+            }
         }
         for row in &mut rows {
             one_floor(row, &machine);
@@ -214,12 +221,19 @@ impl Explanation {
     }
 }
 
-/// Adds a launch to its dispatch's row.
-fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost, (compute_s, memory_s, launch_s): (f64, f64, f64)) {
+/// Adds a launch to its dispatch's row; answers the row.
+fn add<'r>(
+    rows: &'r mut Vec<Row>,
+    name: &str,
+    strategy: &str,
+    cost: Cost,
+    (compute_s, memory_s, launch_s): (f64, f64, f64),
+) -> &'r mut Row {
     let at = rows.iter().position(|r| r.name == name).unwrap_or_else(|| {
         rows.push(Row {
             name: name.to_string(),
             strategy: String::new(),
+            kernels: Vec::new(),
             launches: 0,
             cost: Cost::default(),
             compute_s: 0.0,
@@ -245,6 +259,7 @@ fn add(rows: &mut Vec<Row>, name: &str, strategy: &str, cost: Cost, (compute_s, 
         }
         row.strategy.push_str(strategy);
     }
+    row
 }
 
 /// On a CPU a dispatch's launches share their caches, and its floor is one; a GPU's launches each have theirs.
@@ -266,6 +281,7 @@ fn total(rows: &[Row], measured_s: Option<f64>) -> Row {
     Row {
         name: "network".to_string(),
         strategy: String::new(),
+        kernels: Vec::new(),
         launches: rows.iter().map(|r| r.launches).sum(),
         cost,
         compute_s: part(Bound::Compute),

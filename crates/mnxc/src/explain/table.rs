@@ -120,6 +120,11 @@ pub fn json(e: &Explanation) -> Value {
             "floor_s": r.floor_s, "predicted_s": r.predicted_s, "measured_s": r.measured_s, "percent_of_floor": r.percent(),
         })
     };
+    let of_dispatch = |r: &Row| {
+        let mut all = row(r);
+        all["kernels"] = json!(r.kernels);
+        all
+    };
     json!({
         "model": e.model, "patch": e.patch, "target": e.target, "threads": e.threads, "runs": e.runs,
         "machine": {
@@ -133,6 +138,6 @@ pub fn json(e: &Explanation) -> Value {
         "total": row(&e.total),
         "fastest_s": e.fastest_s,
         "times_the_floor": e.total.measured_s.filter(|_| e.total.floor_s > 0.0).map(|s| s / e.total.floor_s),
-        "dispatches": e.rows.iter().map(row).collect::<Vec<_>>(),
+        "dispatches": e.rows.iter().map(of_dispatch).collect::<Vec<_>>(),
     })
 }

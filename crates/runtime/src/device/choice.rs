@@ -79,7 +79,11 @@ fn auto(bundle: &Bundle, threads: usize, isa: Option<&str>) -> Result<Opened, Ru
     }
     let why = reasons.join("; ");
     if wanted.clone().all(|p| p.gpu.is_some()) {
-        return Err(RuntimeError::NoProgram(format!("the bundle has code for GPUs alone, and {why}")));
+        let message = match isa {
+            Some(isa) => format!("{isa} was asked for (--isa), which needs a GPU: {why}"),
+            None => format!("the bundle has code for GPUs alone, and {why}"),
+        };
+        return Err(RuntimeError::NoProgram(message));
     }
     Ok((vec![host()?], Some(format!("running on the host: {why}"))))
 }
