@@ -93,7 +93,7 @@ macro_rules! targets {
             fn $name() {
                 let target = &GPU_TARGETS[$index];
                 assert_eq!(target.name, stringify!($name));
-                for k in [3, 5] {
+                for k in [3, 5, 7] {
                     assemble(&official(k), target, Storage::Bf16);
                 }
             }
