@@ -235,10 +235,15 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     })?;
     let trainer = notes.as_ref().and_then(|n| n.trainer.clone()).or_else(|| parts.first().cloned()).unwrap_or_default();
     let mirror = notes.as_ref().and_then(|n| n.mirror.as_ref());
-    let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror).map_err(|e| match () {
-        () if e.starts_with("dataset.json: ") => ImportError::format(path.display(), e),
-        () if e.starts_with(nnunet_v2::MIRRORING) => ImportError::format(folds[0].1.display(), e),
-        () => ImportError::format(plans_path.display(), e),
+    let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror).map_err(|e| {
+        let told_by = if e.starts_with("dataset.json: ") {
+            path
+        } else if e.starts_with(nnunet_v2::MIRRORING) {
+            &folds[0].1
+        } else {
+            &plans_path
+        };
+        ImportError::format(told_by.display(), e)
     })?;
     rules.source = plans_path;
     rules.notes.extend(found);

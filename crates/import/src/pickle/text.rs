@@ -2,8 +2,8 @@
 
 use std::iter::Peekable;
 
-/// A line of `UNICODE` as Python's `raw-unicode-escape` has it: bytes are Latin-1, `\uXXXX` and `\UXXXXXXXX` are characters, and any other
-/// backslash stands for itself together with what follows. Lone surrogates, which Python's text may hold, become U+FFFD as in protocol 1.
+/// A line of `UNICODE` as Python's `raw-unicode-escape` has it: bytes are Latin-1, `\u` with four hexadecimal digits and `\U` with eight are
+/// characters, and any other backslash stands for itself together with what follows. Lone surrogates, which Python's text may hold, become U+FFFD as in protocol 1.
 ///
 /// # Errors
 /// An escape that is cut short or names nothing that Unicode has.
