@@ -1,5 +1,5 @@
 //! The reference interpreter against the official PyTorch network: one test per stored case, so that they run in parallel.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use mnx_interp::{Array, Interpreter, Real};
 use mnx_model::{Config, Flavour};

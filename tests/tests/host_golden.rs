@@ -1,6 +1,6 @@
 //! Compiled code against the official PyTorch network: every stored case, every instruction set of this machine, 1 and 2 threads.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use mnx_tests::cases::{CASES, Case};
 use mnx_tests::host::Compiled;

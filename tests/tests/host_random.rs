@@ -1,6 +1,6 @@
 //! Compiled code against the reference interpreter: random networks of every kind, random weights, each instruction set of this machine.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use mnx_interp::{Array, Interpreter};
 use mnx_tests::cases::formula;

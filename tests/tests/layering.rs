@@ -9,19 +9,36 @@ use serde_json::Value;
 /// Our crates and what each may import of ours.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("mnx-ir", &[]),
-    ("mnx-artifact", &[]),
-    ("mnx-weights", &[]),
-    ("mnx-volume", &["mnx-artifact"]),
+    ("mnx-console", &[]),
+    ("mnx-files", &[]),
+    ("mnx-artifact", &["mnx-files"]),
+    ("mnx-weights", &["mnx-files"]),
+    ("mnx-volume", &["mnx-artifact", "mnx-files"]),
     ("mnx-ptx-sim", &[]),
     ("mnx-passes", &["mnx-ir", "mnx-weights"]),
     ("mnx-model", &["mnx-ir", "mnx-artifact", "mnx-weights"]),
     ("mnx-interp", &["mnx-ir", "mnx-weights"]),
-    ("mnx-import", &["mnx-model", "mnx-artifact", "mnx-weights"]),
+    ("mnx-import", &["mnx-model", "mnx-artifact", "mnx-weights", "mnx-files"]),
     ("mnx-plan", &["mnx-ir", "mnx-artifact", "mnx-weights"]),
     ("mnx-codegen", &["mnx-plan", "mnx-artifact"]),
-    ("mnxc", &["mnx-ir", "mnx-passes", "mnx-artifact", "mnx-weights", "mnx-model", "mnx-import", "mnx-interp", "mnx-plan", "mnx-codegen"]),
+    (
+        "mnxc",
+        &[
+            "mnx-ir",
+            "mnx-passes",
+            "mnx-artifact",
+            "mnx-weights",
+            "mnx-model",
+            "mnx-import",
+            "mnx-interp",
+            "mnx-plan",
+            "mnx-codegen",
+            "mnx-console",
+            "mnx-files",
+        ],
+    ),
     ("mnx-runtime", &["mnx-artifact", "mnx-weights", "mnx-ptx-sim"]),
-    ("mnx", &["mnx-artifact", "mnx-weights", "mnx-runtime", "mnx-volume"]),
+    ("mnx", &["mnx-artifact", "mnx-weights", "mnx-runtime", "mnx-volume", "mnx-console", "mnx-files"]),
 ];
 
 /// Crates that only the LLVM room may reach.

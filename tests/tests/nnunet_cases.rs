@@ -1,6 +1,6 @@
 //! nnU-Net result folders from import to segmentation, against what nnU-Net's own predictors say of the same image.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

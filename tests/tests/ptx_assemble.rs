@@ -1,6 +1,6 @@
 //! GPU code of every official network: planned, emitted, and with ptxas at hand assembled for every target without a spilled register.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::HashSet;
 

@@ -1,6 +1,8 @@
 //! Vector instructions in the loops of the two hot kernels, from the assembly: no clock, so a regression shows on a busy machine too.
 //!
 //! `cargo run --release -p mnx-benches --bin instructions` writes `benches/results/instructions.json` and `instructions.md`.
+// A tool for people who work on mnx; a closed stream may end it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;

@@ -3,6 +3,8 @@
 //! `volume resample`: 160^3 voxels to several grids. `volume memory`: a synthetic 512x512x600 CT at 0.8x0.8x1 mm, four classes, through
 //! reading, preparing (1 mm), a sliding window with a stand-in for the network, and back; the peak of the process's resident memory is
 //! compared with the volume's float32 size.
+// A tool for people who work on mnx; a closed stream may end it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 use std::time::Instant;

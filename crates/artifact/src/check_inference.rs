@@ -15,19 +15,40 @@ pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<St
     if n > 1 && n != manifest.model.in_channels {
         found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
     }
-    for scheme in &p.normalization {
-        if let Normalization::Ct { low, high, mean, std, .. } = scheme
-            && !([low, high, mean, std].iter().all(|v| v.is_finite()) && low <= high)
-        {
-            found.push(format!("preprocess: {scheme:?} is not a range with finite statistics"));
-        }
-    }
+    found.extend(p.normalization.iter().filter_map(scheme).map(|why| format!("preprocess: {why}")));
     let mut axes = p.transpose;
     axes.sort_unstable();
     if axes != [0, 1, 2] {
         found.push(format!("preprocess: transpose {:?} is not an arrangement of 0, 1, 2", p.transpose));
     }
     resampling("preprocess: resampling", &p.resampling, found);
+}
+
+/// What is wrong with the numbers of a normalisation.
+fn scheme(n: &Normalization) -> Option<String> {
+    let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
+    match *n {
+        Normalization::ZScore
+        | Normalization::ZScoreMasked
+        | Normalization::ZScoreNonzero
+        | Normalization::Rescale01
+        | Normalization::Rgb01
+        | Normalization::None => None,
+        Normalization::Ct { low, high, mean, std, .. } => (!(finite(&[low, high, mean, std]) && low <= high)).then(|| {
+            format!("CT normalisation from {low} to {high}, mean {mean}, deviation {std}: a range with finite statistics expected")
+        }),
+        Normalization::Range { low, high, to_low, to_high, .. } => {
+            (!(finite(&[low, high, to_low, to_high]) && low < high && to_low < to_high))
+                .then(|| format!("intensity range {low} to {high} becoming {to_low} to {to_high}: two ascending finite ranges expected"))
+        }
+        Normalization::Percentiles { lower, upper, to_low, to_high, .. } => {
+            (!(0.0 <= lower && lower < upper && upper <= 100.0 && finite(&[to_low, to_high]) && to_low < to_high)).then(|| {
+                format!(
+                    "percentiles {lower} to {upper} becoming {to_low} to {to_high}: ascending ranges, percentiles from 0 to 100, expected"
+                )
+            })
+        }
+    }
 }
 
 /// Problems of `[inference]`.

@@ -12,6 +12,9 @@ pub struct Preprocess {
     /// Bring volumes to this orientation first (`RAS`); none keeps the file's axes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orientation: Option<String>,
+    /// Whose reading of NIfTI headers the model was trained on; none follows the format and refuses what it leaves open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Reader>,
     /// nnU-Net's `transpose_forward`: model axis `i` is axis `transpose[i]` of the oriented file (0 = z, 1 = y, 2 = x).
     pub transpose: [usize; 3],
     /// One per channel, or one for all; empty means z-score.
@@ -31,6 +34,7 @@ impl Default for Preprocess {
         Self {
             spacing: None,
             orientation: None,
+            reader: None,
             transpose: [0, 1, 2],
             normalization: Vec::new(),
             crop_to_nonzero: false,
@@ -39,6 +43,18 @@ impl Default for Preprocess {
             resampling: Resampling::DATA,
         }
     }
+}
+
+/// A reader of NIfTI files. They differ in units of length and in files without sform and qform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reader {
+    /// SimpleITK (nnU-Net's `SimpleITKIO`): metres and micrometres become millimetres; a file without a form is LPS.
+    Simpleitk,
+    /// nibabel (nnU-Net's `NibabelIO`, MONAI's `NibabelReader`): numbers are millimetres whatever the unit; a file without a form is LAS.
+    Nibabel,
+    /// nnU-Net's `NibabelIOWithReorient`: nibabel, brought to RAS; saved probabilities lie on the RAS grid.
+    NibabelReorient,
 }
 
 /// Intensity normalisation of one channel.
@@ -71,8 +87,48 @@ pub enum Normalization {
     /// `v / 255`; voxels outside 0..255 are refused.
     #[serde(rename = "rgb-0-1")]
     Rgb01,
+    /// `(v - mean) / sd` over the channel's own non-zero voxels, which alone are changed; an sd of 0 counts as 1
+    /// (MONAI's `NormalizeIntensity(nonzero=True, channel_wise=True)`).
+    #[serde(rename = "zscore-nonzero")]
+    ZScoreNonzero,
+    /// From `[low, high]` to `[to_low, to_high]`, linearly (MONAI's `ScaleIntensityRange`: a_min, a_max, b_min, b_max).
+    Range {
+        /// Intensity that becomes `to_low`.
+        low: f64,
+        /// Intensity that becomes `to_high`.
+        high: f64,
+        /// Lower end of the result.
+        #[serde(default)]
+        to_low: f64,
+        /// Upper end of the result.
+        #[serde(default = "one")]
+        to_high: f64,
+        /// Whether results are clipped to `[to_low, to_high]`.
+        #[serde(default)]
+        clip: bool,
+    },
+    /// The same from two percentiles of the channel (MONAI's `ScaleIntensityRangePercentiles`, not relative).
+    Percentiles {
+        /// Lower percentile, 0 to 100.
+        lower: f64,
+        /// Upper percentile, above the lower one.
+        upper: f64,
+        /// Lower end of the result.
+        #[serde(default)]
+        to_low: f64,
+        /// Upper end of the result.
+        #[serde(default = "one")]
+        to_high: f64,
+        /// Whether results are clipped to `[to_low, to_high]`.
+        #[serde(default)]
+        clip: bool,
+    },
     /// Voxels as they are.
     None,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// The order of the two steps.
@@ -145,6 +201,8 @@ pub enum SeparateZ {
 pub struct Inference {
     /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
     pub step: f64,
+    /// Where tiles begin.
+    pub windows: Windows,
     /// Weights of the voxels of a tile.
     pub gaussian: Gaussian,
     /// The patch's axes (0 = first) that mirroring may turn; none allows all of them.
@@ -181,6 +239,7 @@ impl Default for Inference {
     fn default() -> Self {
         Self {
             step: 0.5,
+            windows: Windows::default(),
             gaussian: Gaussian::default(),
             mirror_axes: None,
             average: Average::default(),
@@ -195,6 +254,17 @@ impl Default for Inference {
     }
 }
 
+/// Where the tiles of an axis begin, and where padding goes if the axis is shorter than the patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Windows {
+    /// As few tiles as the step allows, spread evenly from the first voxel to the last (nnU-Net).
+    #[default]
+    Nnunet,
+    /// Every `int(patch * step)` voxels, the last tile moved back to the end (MONAI's `sliding_window_inference`).
+    Monai,
+}
+
 /// Weights over a patch: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,6 +277,8 @@ pub enum Gaussian {
     /// Peak 10 in float16, zeros replaced by the smallest positive weight. Weighted sums, their quotients, averages over folds and
     /// scores on the file's grid are float16 too: at a volume's corners, where weights are subnormal, that shows.
     NnunetV2,
+    /// MONAI's importance map: around the middle of the patch, sigma an eighth of it, never below 1e-3.
+    Monai,
     /// All voxels alike.
     None,
 }

@@ -19,8 +19,8 @@ pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
 pub use inference::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Resampling,
-    SeparateZ, Sequence,
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
+    Resampling, SeparateZ, Sequence, Windows,
 };
 pub use manifest::{Fold, Label, Manifest, ModelCard, Port, TestVectors, WeightEntry};
 pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write, storage_tolerance};

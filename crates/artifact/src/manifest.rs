@@ -38,6 +38,9 @@ pub struct Manifest {
     /// How scores become a segmentation, if the config said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inference: Option<Inference>,
+    /// Names of the image channels, in order (`CT`, `T1`); none if nobody named them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
     /// Class names, in order of value.
     #[serde(default)]
     pub labels: Vec<Label>,

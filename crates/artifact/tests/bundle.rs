@@ -71,6 +71,7 @@ fn manifest() -> Manifest {
             ..Preprocess::default()
         }),
         inference: Some(Inference { mirror_axes: Some(vec![0, 2]), ..Inference::default() }),
+        channels: vec!["CT".into()],
         labels: vec![Label { name: "bone".into(), value: 1 }],
         vectors: Some(TestVectors { input_name: "v".into(), outputs: vec![vec![(47, 0.125)]], maxima: vec![1.0 / 3.0], tolerance: 1e-4 }),
         formula: None,

@@ -1,4 +1,6 @@
 //! Prints the speed of the MLP kernel on one thread, per shape, with its tile: `mlp_speed [target] [assembly directory] [sweep] [channels=C] [shape=SIDE,C,HIDDEN] [head=CLASSES] [in_place] [up] [fast]`.
+// A tool for people who work on mnx; a closed stream may end it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};

@@ -1,8 +1,8 @@
 //! nnU-Net v1's plans (what the official MedNeXt uses): pickles made of NumPy values.
 
 use mnx_artifact::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Resampling,
-    SeparateZ, Sequence,
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
+    Resampling, SeparateZ, Sequence, Windows,
 };
 use serde_json::Value as Json;
 
@@ -49,6 +49,7 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
         }
     };
     let preprocess = Preprocess {
+        reader: Some(Reader::Simpleitk),
         spacing: Some(spacing),
         orientation: None,
         transpose: plans.get("transpose_forward")?.transpose()?,
@@ -69,6 +70,7 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
     };
     let outputs = if activation == Activation::Sigmoid { class_order.len() } else { classes + 1 };
     let inference = Inference {
+        windows: Windows::Nnunet,
         step: 0.5,
         gaussian: Gaussian::NnunetV1,
         mirror_axes: Some(mirror_axes),

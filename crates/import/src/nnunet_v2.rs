@@ -1,8 +1,8 @@
 //! nnU-Net v2's plans and data set descriptions.
 
 use mnx_artifact::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Resampling,
-    SeparateZ, Sequence,
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
+    Resampling, SeparateZ, Sequence, Windows,
 };
 use mnx_model::NormType;
 use serde_json::{Map, Value as Json};
@@ -32,6 +32,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     });
     let resampling = |which: &str, default: Resampling| resampling(&c, which, default);
     let preprocess = Preprocess {
+        reader: Some(Reader::Simpleitk),
         spacing: Some(c.get("spacing").and_then(|f| f.spacing(dims)).map_err(named)?),
         orientation: None,
         transpose: plans.get("transpose_forward")?.transpose()?,
@@ -60,6 +61,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     };
     let l = labels(dataset).map_err(|e| format!("dataset.json: {e}"))?;
     let inference = Inference {
+        windows: Windows::Nnunet,
         step: 0.5,
         gaussian: Gaussian::NnunetV2,
         mirror_axes: Some(mirror_axes),

@@ -3,6 +3,7 @@
 use std::panic;
 
 use mnx_artifact::BundleError;
+use mnx_console::{Problem, say};
 use mnx_runtime::RuntimeError;
 use mnx_volume::VolumeError;
 use mnx_weights::WeightsError;
@@ -11,35 +12,33 @@ use mnx_weights::WeightsError;
 #[derive(Debug)]
 pub enum Failure {
     /// Input, files or this machine do not allow it; the message says which and what was expected.
-    User(String),
+    User(Problem),
     /// We are wrong.
     Bug(String),
-    /// Whoever read our output has stopped reading; nothing is wrong.
-    PipeClosed,
 }
 
 impl Failure {
     /// A failure that is the input's.
-    pub fn user(message: impl Into<String>) -> Self {
-        Self::User(message.into())
+    pub fn user(code: &'static str, message: impl Into<String>) -> Self {
+        Self::User(Problem::new(code, message))
     }
 }
 
 impl From<BundleError> for Failure {
     fn from(error: BundleError) -> Self {
-        Self::User(error.to_string())
+        Self::user("bundle-0101", error.to_string())
     }
 }
 
 impl From<WeightsError> for Failure {
     fn from(error: WeightsError) -> Self {
-        Self::User(error.to_string())
+        Self::user("weights-0101", error.to_string())
     }
 }
 
 impl From<VolumeError> for Failure {
     fn from(error: VolumeError) -> Self {
-        Self::User(error.to_string())
+        Self::user("volume-0101", error.to_string())
     }
 }
 
@@ -51,7 +50,7 @@ impl From<RuntimeError> for Failure {
             | RuntimeError::NoProgram(_)
             | RuntimeError::Device { .. }
             | RuntimeError::Port(_)
-            | RuntimeError::NotFinite(_) => Self::User(error.to_string()),
+            | RuntimeError::NotFinite(_) => Self::user("runtime-0101", error.to_string()),
         }
     }
 }
@@ -60,7 +59,7 @@ impl From<RuntimeError> for Failure {
 pub fn install_hooks() {
     mnx_runtime::device::host::report_crashes(replay());
     panic::set_hook(Box::new(|info| {
-        eprintln!("mnx: internal error: {info}\n{}", replay());
+        say(&format!("mnx: internal error: {info}\n{}", replay()));
     }));
 }
 

@@ -14,6 +14,7 @@ mod text;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mnx_console::{be_quiet, say};
 
 use cli::{Cli, Command};
 use failure::Failure;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     failure::install_hooks();
     let cli = Cli::parse();
     let quiet = cli.quiet;
-    text::be_quiet(quiet);
+    be_quiet(quiet);
     let outcome = match cli.command {
         Command::Run(args) => cmd::run::run(&args, quiet),
         Command::Predict(args) => cmd::predict::run(&args, quiet),
@@ -37,13 +38,12 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::PipeClosed) => ExitCode::SUCCESS,
-        Err(Failure::User(message)) => {
-            eprintln!("mnx: {message}");
+        Err(Failure::User(problem)) => {
+            say(&problem.to_string());
             ExitCode::from(1)
         }
         Err(Failure::Bug(message)) => {
-            eprintln!("mnx: internal error: {message}\n{}", failure::replay());
+            say(&format!("mnx: internal error: {message}\n{}", failure::replay()));
             ExitCode::from(101)
         }
     }

@@ -1,34 +1,13 @@
-//! What people read: numbers with units, tables, and writing to a pipe that may close.
-
-use std::io::{ErrorKind, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+//! What people read: numbers with units, tables.
 
 use crate::failure::Failure;
 
-/// Whether `--quiet` was given.
-static QUIET: AtomicBool = AtomicBool::new(false);
-
-/// From now on no notes.
-pub fn be_quiet(quiet: bool) {
-    QUIET.store(quiet, Ordering::Relaxed);
-}
-
-/// A line on standard error for people, unless they asked for quiet.
-pub fn note(text: &str) {
-    if !QUIET.load(Ordering::Relaxed) {
-        eprintln!("note: {text}");
-    }
-}
-
-/// Writes to standard output.
+/// Writes to standard output; a reader that has gone changes nothing.
 ///
 /// # Errors
-/// `PipeClosed` if the reader has gone, `User` if the text cannot be written.
+/// `User` if the text cannot be written for another reason.
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| if e.kind() == ErrorKind::BrokenPipe { Failure::PipeClosed } else { Failure::user(format!("standard output: {e}")) })
+    mnx_console::emit(text).map_err(|e| Failure::user("mnx-0102", format!("standard output: {e}")))
 }
 
 /// Bytes with a binary unit: `1.50 GiB`.

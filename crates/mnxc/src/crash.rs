@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use mnx_console::say;
 use mnx_ir::Graph;
 
 /// The graph a pass is working on, and the passes still to run (that one first).
@@ -39,17 +40,17 @@ pub fn install() {
         let what = info.payload().downcast_ref::<&str>().map(|s| (*s).to_string());
         let what = what.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string());
         let place = info.location().map_or_else(|| "unknown place".to_string(), ToString::to_string);
-        eprintln!(
+        say(&format!(
             "internal error: {what}\n  --> {place}\n  = note: this is a bug in mnxc {}, not in your input",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
         let scene = SCENE.lock().unwrap_or_else(PoisonError::into_inner).take();
         match scene.and_then(|s| write_scene(&s, Path::new(".")).map(|p| (p, s.remaining))) {
             Some((path, remaining)) => {
-                eprintln!("  = note: the graph before the failing pass is in {}", path.display());
-                eprintln!("  = replay: mnxc opt {} --pipeline='{remaining}'", path.display());
+                say(&format!("  = note: the graph before the failing pass is in {}", path.display()));
+                say(&format!("  = replay: mnxc opt {} --pipeline='{remaining}'", path.display()));
             }
-            None => eprintln!("  = replay: {}", replay_command(std::env::args())),
+            None => say(&format!("  = replay: {}", replay_command(std::env::args()))),
         }
     }));
 }

@@ -414,6 +414,7 @@ fn assemble(
         programs,
         preprocess: config.and_then(|c| c.preprocess.clone()),
         inference: config.and_then(|c| c.inference.clone()),
+        channels: config.map(|c| c.channels.clone()).unwrap_or_default(),
         labels: config.map(bundle::labels).unwrap_or_default(),
         vectors: None,
         formula: req.formula.clone(),

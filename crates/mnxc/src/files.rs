@@ -1,7 +1,6 @@
 //! Reading whole text files and writing whole files: under a temporary name first, so that nothing partial is ever left.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use crate::report::{Failure, Outcome, emit_bytes, system_reason};
@@ -60,14 +59,7 @@ pub fn check_output(path: &Path) -> Outcome {
 /// If it cannot be written; no file is left then.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
     let io = |e: std::io::Error| Failure::user("mnxc-0002", path.display(), system_reason(&e.to_string()));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    builder.permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(directory(path)).map_err(io)?;
-    temporary.write_all(bytes).and_then(|()| temporary.flush()).map_err(io)?;
-    temporary.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    mnx_files::write(path, bytes).map_err(io)
 }
 
 /// Writes to a file, or to stdout if there is none or it is `-`.

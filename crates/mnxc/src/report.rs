@@ -1,7 +1,8 @@
 //! How mnxc speaks: failures with their exit codes, warnings, and output that ends quietly when the reader goes away.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
+use mnx_console::say;
 use mnx_ir::Diagnostic;
 use mnx_weights::WeightsError;
 
@@ -115,11 +116,6 @@ impl Voice {
     }
 }
 
-/// One line on stderr. Nobody can be told when stderr itself is gone.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
 /// Text on stdout. A closed pipe (`mnxc list ops | head`) is a normal end.
 ///
 /// # Errors
@@ -133,9 +129,5 @@ pub fn emit(text: &str) -> Outcome {
 /// # Errors
 /// As [`emit`].
 pub fn emit_bytes(bytes: &[u8]) -> Outcome {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::user("mnxc-0002", "stdout", system_reason(&e.to_string()))),
-        _ => Ok(()),
-    }
+    mnx_console::emit_bytes(bytes).map_err(|e| Failure::user("mnxc-0002", "stdout", system_reason(&e.to_string())))
 }

@@ -1,6 +1,6 @@
 //! `mnxc tune` and `mnxc compile --tuned`, end to end on a tiny network. Nothing here depends on what was faster.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod scratch;
 use std::path::Path;

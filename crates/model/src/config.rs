@@ -160,6 +160,9 @@ pub struct Config {
     /// Spatial extents that the network was trained on, and is compiled for unless told otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Vec<usize>>,
+    /// Names of the image channels, in order; empty if the config does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
     /// Class names and their labels, in order of label.
     pub labels: Vec<(String, u32)>,
     /// What the config says that has no effect, one line each.

@@ -1,6 +1,6 @@
 //! The table `[inference]`: how tiles are weighted and averaged, and how scores become a segmentation.
 
-use mnx_artifact::{Activation, Average, Connectivity, Gaussian, Inference, Postprocess, ProbabilityFile, Resampling};
+use mnx_artifact::{Activation, Average, Connectivity, Gaussian, Inference, Postprocess, ProbabilityFile, Resampling, Windows};
 use toml::de::DeValue;
 
 use crate::document::{Table, integer, number, word};
@@ -8,6 +8,7 @@ use crate::prepare::resampling;
 
 const KEYS: &[&str] = &[
     "step",
+    "windows",
     "gaussian",
     "mirror_axes",
     "average",
@@ -54,8 +55,13 @@ pub(crate) fn inference(t: &Table<'_, '_>, n_classes: Option<usize>, axes: usize
     let step =
         t.get("step", |v| number(v).filter(|s| *s > 0.0 && *s <= 1.0).ok_or_else(|| "a fraction of the patch above 0, at most 1".into()));
     let gaussian = t.get("gaussian", |v| {
-        let words =
-            [("peak10", Gaussian::Peak10), ("nnunet-v1", Gaussian::NnunetV1), ("nnunet-v2", Gaussian::NnunetV2), ("none", Gaussian::None)];
+        let words = [
+            ("peak10", Gaussian::Peak10),
+            ("nnunet-v1", Gaussian::NnunetV1),
+            ("nnunet-v2", Gaussian::NnunetV2),
+            ("monai", Gaussian::Monai),
+            ("none", Gaussian::None),
+        ];
         word(v, &words)
     });
     let mirror_axes = t.get("mirror_axes", |v| {
@@ -92,6 +98,7 @@ pub(crate) fn inference(t: &Table<'_, '_>, n_classes: Option<usize>, axes: usize
     }
     Inference {
         step: step.unwrap_or(default.step),
+        windows: t.get("windows", |v| word(v, &[("nnunet", Windows::Nnunet), ("monai", Windows::Monai)])).unwrap_or_default(),
         gaussian: gaussian.unwrap_or_default(),
         mirror_axes,
         average: average.unwrap_or_default(),

@@ -1,16 +1,23 @@
 //! The tables `[preprocess]` and `[labels]`: what a bundle must know to segment a volume.
 
-use mnx_artifact::{Deviation, Normalization, Preprocess, Resampling, SeparateZ, Sequence};
-use toml::de::DeValue;
+use mnx_artifact::{Deviation, Normalization, Preprocess, Reader, Resampling, SeparateZ, Sequence};
+use toml::de::{DeTable, DeValue};
 
 use crate::document::{Table, boolean, integer, number, word};
 
-const SCHEMES: &str = "\"zscore\", \"zscore-masked\", \"rescale-0-1\", \"rgb-0-1\", \"none\" or { scheme = \"ct\", low = .., high = .., mean = .., std = .. }";
+const SCHEMES: &str = "\"zscore\", \"zscore-masked\", \"zscore-nonzero\", \"rescale-0-1\", \"rgb-0-1\", \"none\" or a table with scheme = \"ct\", \"range\" or \"percentiles\"";
+const CT: &str = "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }";
+const RANGE: &str = "{ scheme = \"range\", low = .., high = .., to_low = 0, to_high = 1, clip = false }";
+const PERCENTILES: &str = "{ scheme = \"percentiles\", lower = .., upper = .., to_low = 0, to_high = 1, clip = false }";
+
+const READERS: &[(&str, Reader)] =
+    &[("simpleitk", Reader::Simpleitk), ("nibabel", Reader::Nibabel), ("nibabel-reorient", Reader::NibabelReorient)];
 
 /// The schemes that a word names.
 const WORDS: &[(&str, Normalization)] = &[
     ("zscore", Normalization::ZScore),
     ("zscore-masked", Normalization::ZScoreMasked),
+    ("zscore-nonzero", Normalization::ZScoreNonzero),
     ("rescale-0-1", Normalization::Rescale01),
     ("rgb-0-1", Normalization::Rgb01),
     ("none", Normalization::None),
@@ -18,42 +25,62 @@ const WORDS: &[(&str, Normalization)] = &[
 
 fn normalization(v: &DeValue<'_>) -> Result<Normalization, String> {
     if let Some(table) = v.as_table() {
-        for key in table.keys() {
-            let key: &str = key.get_ref();
-            if !["scheme", "low", "high", "mean", "std", "masked"].contains(&key) {
-                return Err(format!("{SCHEMES}, without `{key}`"));
-            }
-        }
-        let value = |key: &str| table.get(key).and_then(|v| number(v.get_ref()));
-        let scheme = table.get("scheme").and_then(|v| v.get_ref().as_str());
-        if scheme != Some("ct") {
-            return match table.get("scheme") {
-                Some(name) if table.len() == 1 => normalization(name.get_ref()),
-                Some(_) | None => Err(SCHEMES.into()),
-            };
-        }
-        let (Some(low), Some(high), Some(mean), Some(std)) = (value("low"), value("high"), value("mean"), value("std")) else {
-            return Err("finite numbers low, high, mean and std with scheme \"ct\"".into());
-        };
-        if low >= high || std <= 0.0 {
-            return Err("low below high and std above 0 with scheme \"ct\"".into());
-        }
-        let masked = match table.get("masked").map(|v| v.get_ref().as_bool()) {
-            None => false,
-            Some(Some(flag)) => flag,
-            Some(None) => return Err("masked = true or false with scheme \"ct\"".into()),
-        };
-        return Ok(Normalization::Ct { low, high, mean, std, masked });
+        return with_numbers(table);
     }
-    word(v, WORDS).map_err(|e| {
-        if v.as_str() == Some("ct") {
-            "{ scheme = \"ct\", low = .., high = .., mean = .., std = .. }: ct needs its statistics".into()
-        } else if v.as_str().is_some() {
-            e
-        } else {
-            SCHEMES.into()
-        }
+    let form = |name: &str| [("ct", CT), ("range", RANGE), ("percentiles", PERCENTILES)].into_iter().find(|(n, _)| *n == name);
+    word(v, WORDS).map_err(|e| match v.as_str().map(|name| (name, form(name))) {
+        Some((_, Some((name, form)))) => format!("{form}: {name} needs its numbers"),
+        Some((_, None)) => e,
+        None => SCHEMES.into(),
     })
+}
+
+/// A scheme that is written as a table.
+fn with_numbers(table: &DeTable<'_>) -> Result<Normalization, String> {
+    let scheme = table.get("scheme").ok_or(SCHEMES)?.get_ref();
+    let (form, keys): (&str, &[&str]) = match scheme.as_str() {
+        Some("ct") => (CT, &["scheme", "low", "high", "mean", "std", "masked"]),
+        Some("range") => (RANGE, &["scheme", "low", "high", "to_low", "to_high", "clip"]),
+        Some("percentiles") => (PERCENTILES, &["scheme", "lower", "upper", "to_low", "to_high", "clip"]),
+        Some(_) if table.len() == 1 => return normalization(scheme),
+        Some(_) | None => return Err(SCHEMES.into()),
+    };
+    if let Some(other) = table.keys().map(|k| -> &str { k.get_ref() }).find(|k| !keys.contains(k)) {
+        return Err(format!("{form}, without `{other}`"));
+    }
+    let value = |key: &str| {
+        let v = table.get(key).and_then(|v| number(v.get_ref()));
+        v.ok_or_else(|| format!("{form}: `{key}` is not a finite number"))
+    };
+    let or = |key: &str, default: f64| if table.contains_key(key) { value(key) } else { Ok(default) };
+    let flag = |key: &str| match table.get(key).map(|v| v.get_ref().as_bool()) {
+        None => Ok(false),
+        Some(Some(flag)) => Ok(flag),
+        Some(None) => Err(format!("{form}: `{key}` is not true or false")),
+    };
+    match scheme.as_str() {
+        Some("ct") => {
+            let (low, high, mean, std) = (value("low")?, value("high")?, value("mean")?, value("std")?);
+            if low >= high || std <= 0.0 {
+                return Err("low below high and std above 0 with scheme \"ct\"".into());
+            }
+            Ok(Normalization::Ct { low, high, mean, std, masked: flag("masked")? })
+        }
+        Some("range") => {
+            let (low, high, to_low, to_high) = (value("low")?, value("high")?, or("to_low", 0.0)?, or("to_high", 1.0)?);
+            if low >= high || to_low >= to_high {
+                return Err("low below high and to_low below to_high with scheme \"range\"".into());
+            }
+            Ok(Normalization::Range { low, high, to_low, to_high, clip: flag("clip")? })
+        }
+        _ => {
+            let (lower, upper, to_low, to_high) = (value("lower")?, value("upper")?, or("to_low", 0.0)?, or("to_high", 1.0)?);
+            if !(0.0 <= lower && lower < upper && upper <= 100.0 && to_low < to_high) {
+                return Err("lower below upper, both from 0 to 100, and to_low below to_high with scheme \"percentiles\"".into());
+            }
+            Ok(Normalization::Percentiles { lower, upper, to_low, to_high, clip: flag("clip")? })
+        }
+    }
 }
 
 /// Reads a rule of interpolation; what it leaves out is as in `default`.
@@ -101,7 +128,7 @@ fn orientation(v: &DeValue<'_>) -> Result<String, String> {
 
 /// Reads `[preprocess]`.
 pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: usize) -> Preprocess {
-    t.only(&["spacing", "orientation", "transpose", "normalization", "crop_to_nonzero", "sequence", "deviation", "resampling"]);
+    t.only(&["spacing", "orientation", "reader", "transpose", "normalization", "crop_to_nonzero", "sequence", "deviation", "resampling"]);
     let spacing = t.get("spacing", |v| {
         let list: Option<Vec<f64>> = v.as_array().map(|a| a.iter().map(|x| number(x.get_ref())).collect()).unwrap_or_default();
         list.filter(|l| (l.len() == 3 || l.len() == axes) && l.iter().all(|x| *x > 0.0))
@@ -122,6 +149,7 @@ pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: us
     Preprocess {
         spacing,
         orientation: t.get("orientation", orientation),
+        reader: t.get("reader", |v| word(v, READERS)),
         transpose: t.get("transpose", transpose).unwrap_or([0, 1, 2]),
         normalization: normalization.unwrap_or_default(),
         crop_to_nonzero: t.get("crop_to_nonzero", boolean).unwrap_or(false),
@@ -133,6 +161,25 @@ pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: us
         deviation: t.get("deviation", |v| word(v, &[("at-least", Deviation::AtLeast), ("plus", Deviation::Plus)])).unwrap_or_default(),
         resampling: t.get("resampling", |v| resampling(v, Resampling::DATA)).unwrap_or(Resampling::DATA),
     }
+}
+
+/// Reads `[channels]`: each name the number of its channel, from 0 on; every channel once.
+pub(crate) fn channels(t: &Table<'_, '_>, in_channels: Option<usize>) -> Vec<String> {
+    let Some(n) = in_channels else { return Vec::new() };
+    let mut out = vec![String::new(); n];
+    for key in t.entries.keys() {
+        let name: &str = key.get_ref();
+        let at = t.get(name, |v| integer(v, &(0..n)).ok_or_else(|| format!("the number of an image channel, 0 to {}", n - 1)));
+        let Some(at) = at else { continue };
+        if !out[at].is_empty() {
+            t.conflict(name, format!("channels `{}` and `{name}` are both {at}", out[at]));
+        }
+        out[at] = name.to_string();
+    }
+    if let Some(at) = out.iter().position(String::is_empty) {
+        t.missing(&format!("NAME OF CHANNEL {at}"), "a name for every image channel, such as T1 = 0");
+    }
+    out
 }
 
 /// Reads `[labels]`: each name an integer below the number of classes, none twice. Regions paint labels of their own choice (`painted`).

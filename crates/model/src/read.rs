@@ -32,6 +32,7 @@ const KEYS: &[&str] = &[
     "patch",
     "preprocess",
     "inference",
+    "channels",
     "labels",
 ];
 
@@ -260,6 +261,7 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     });
     let preprocess = table(t, "preprocess", "preprocess.", |p| prepare::preprocess(&p, in_channels, dim.axes()));
     let inference = table(t, "inference", "inference.", |i| inference::inference(&i, n_classes, dim.axes()));
+    let channels = table(t, "channels", "channels.", |c| prepare::channels(&c, in_channels));
     let painted = inference.as_ref().is_some_and(|i| !i.class_order.is_empty());
     let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes, painted));
 
@@ -285,6 +287,7 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
         preprocess,
         inference,
         patch,
+        channels: channels.unwrap_or_default(),
         labels: labels.unwrap_or_default(),
         notices,
     })

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use mnx_artifact::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Postprocess, Preprocess, ProbabilityFile, Resampling, SeparateZ,
-    Sequence,
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Postprocess, Preprocess, ProbabilityFile, Reader, Resampling,
+    SeparateZ, Sequence, Windows,
 };
 use mnx_ir::GrnReduce;
 use mnx_model::{Config, Dim, Flavour, NormType, Normalization, Variant};
@@ -177,6 +177,17 @@ fn preprocess_and_labels() {
 }
 
 #[test]
+fn channels_have_names() {
+    let two = "in_channels = 2\nn_channels = 8\nn_classes = 3\n";
+    assert_eq!(read(&format!("{two}[channels]\nT2 = 1\nT1 = 0\n")).channels, ["T1", "T2"]);
+    assert!(read(two).channels.is_empty());
+    let wrong = |lines: &str, part: &str| refused_once(&format!("{two}[channels]\n{lines}"), &["net.toml", part]);
+    wrong("T1 = 0", "`channels.NAME OF CHANNEL 1` is missing");
+    wrong("T1 = 0\nT2 = 2\nT3 = 1", "an image channel, 0 to 1");
+    wrong("T1 = 0\nT2 = 1\nT3 = 1", "channels `T2` and `T3` are both 1");
+}
+
+#[test]
 fn wrong_preprocess_and_labels() {
     let wrong = |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
     wrong("[preprocess]\nspacing = [1, 1]", "three positive numbers");
@@ -186,12 +197,22 @@ fn wrong_preprocess_and_labels() {
     wrong("[preprocess]\norientation = \"RAP\"", "three letters");
     wrong("[preprocess]\norientation = \"ras\"", "three letters");
     wrong("[preprocess]\nnormalization = \"zscor\"", "did you mean \"zscore\"?");
-    wrong("[preprocess]\nnormalization = \"ct\"", "ct needs its statistics");
-    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 1 }", "low, high, mean and std");
+    wrong("[preprocess]\nnormalization = \"ct\"", "ct needs its numbers");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 1 }", "`high` is not a finite number");
     wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 1, high = 0, mean = 0, std = 1 }", "low below high");
     wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 0 }", "std above 0");
     wrong("[preprocess]\nnormalization = { scheme = \"ct\", lo = 0 }", "without `lo`");
     wrong("[preprocess]\nnormalization = [\"none\", \"none\"]", "each of the 1 input channels");
+    let range = |numbers: &str| format!("[preprocess]\nnormalization = {{ scheme = \"range\", {numbers} }}");
+    wrong(&range("low = 1"), "`high` is not a finite number");
+    wrong(&range("low = 1, high = 1"), "low below high");
+    wrong(&range("low = 1, high = 2, to_low = 5"), "to_low below to_high");
+    wrong(&range("low = 1, high = 2, clip = 1"), "`clip` is not true or false");
+    wrong(&range("low = 1, high = 2, mean = 1"), "without `mean`");
+    wrong("[preprocess]\nnormalization = \"range\"", "range needs its numbers");
+    wrong("[preprocess]\nnormalization = { scheme = \"percentiles\", lower = 5, upper = 101 }", "from 0 to 100");
+    wrong("[preprocess]\nnormalization = { scheme = \"percentiles\", lower = 5, upper = 5 }", "lower below upper");
+    wrong("[preprocess]\nreader = \"nibabble\"", "did you mean \"nibabel\"?");
     wrong("[labels]\na = 3", "from 0 to 2");
     wrong("[labels]\na = -1", "from 0 to 2");
     wrong("[labels]\na = \"x\"", "from 0 to 2");
@@ -215,9 +236,11 @@ fn inference_reads_what_the_manifest_would_write() {
         sequence: Sequence::ResampleNormalize,
         deviation: Deviation::Plus,
         resampling: Resampling { order: 1, order_z: 3, separate_z: SeparateZ::Always, anisotropy: 2.5, clip: false },
+        reader: Some(Reader::NibabelReorient),
         ..Preprocess::default()
     };
     let inference = Inference {
+        windows: Windows::Monai,
         step: 0.25,
         gaussian: Gaussian::NnunetV1,
         mirror_axes: Some(vec![2, 0]),
@@ -246,8 +269,16 @@ fn inference_reads_what_the_manifest_would_write() {
     let c = read(&format!("{MUST}{text}"));
     assert_eq!((c.preprocess, c.inference), (Some(preprocess), Some(inference)), "{text}");
     assert_eq!(c.labels, [("tumour".to_string(), 300)]);
-    for scheme in [Normalization::ZScore, Normalization::ZScoreMasked, Normalization::Rescale01, Normalization::Rgb01, Normalization::None]
-    {
+    for scheme in [
+        Normalization::ZScore,
+        Normalization::ZScoreMasked,
+        Normalization::ZScoreNonzero,
+        Normalization::Rescale01,
+        Normalization::Rgb01,
+        Normalization::None,
+        Normalization::Range { low: -57.0, high: 164.0, to_low: 0.0, to_high: 1.0, clip: true },
+        Normalization::Percentiles { lower: 0.5, upper: 99.5, to_low: -1.0, to_high: 2.0, clip: false },
+    ] {
         let preprocess = Preprocess { normalization: vec![scheme], ..Preprocess::default() };
         let text = written(&|all| drop(all.insert("preprocess".into(), toml::Value::try_from(&preprocess).unwrap())));
         assert_eq!(read(&format!("{MUST}{text}")).preprocess, Some(preprocess), "{text}");
@@ -264,7 +295,7 @@ fn wrong_inference() {
     wrong("[preprocess]\nresampling = { order = 2 }", "`order` is not 0, 1 or 3");
     wrong("[preprocess]\nresampling = { anisotropy = 0.5 }", "1 or more");
     wrong("[preprocess]\nresampling = { ordre = 1 }", "without `ordre`");
-    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }", "masked = true or false");
+    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }", "`masked` is not true or false");
     wrong("[inference]\nstep = 0", "above 0");
     wrong("[inference]\nstep = nan", "above 0");
     wrong("[inference]\nstap = 1", "did you mean `step`?");

@@ -53,6 +53,17 @@ pub(crate) fn normalize(scheme: &Normalization, guard: Deviation, data: &mut [f3
             z_score(data, mask, guard);
             clear_outside(data, mask);
         }
+        Normalization::ZScoreNonzero => {
+            let own: Vec<bool> = data.iter().map(|v| *v != 0.0).collect();
+            let (mean, sd) = statistics(data, Some(&own));
+            let sd = if sd == 0.0 { 1.0 } else { sd };
+            each(data, |v| if v == 0.0 { v } else { (v - mean) / sd });
+        }
+        Normalization::Range { low, high, to_low, to_high, clip } => rescale(data, (low, high), (to_low, to_high), clip),
+        Normalization::Percentiles { lower, upper, to_low, to_high, clip } => {
+            let ends = percentiles(data, lower, upper);
+            rescale(data, ends, (to_low, to_high), clip);
+        }
         Normalization::Rescale01 => {
             let (low, high) = range(data);
             // The span is that of float32 differences, as NumPy takes it.
@@ -76,6 +87,27 @@ fn each(data: &mut [f32], f: impl Fn(f64) -> f64 + Sync) {
             *v = f(f64::from(*v)) as f32;
         }
     });
+}
+
+/// From one range to another, as MONAI's `ScaleIntensityRange`; a range of no width only shifts.
+fn rescale(data: &mut [f32], (low, high): (f64, f64), (to_low, to_high): (f64, f64), clip: bool) {
+    each(data, |v| {
+        let v = if high > low { (v - low) / (high - low) * (to_high - to_low) + to_low } else { v - low + to_low };
+        if clip { v.clamp(to_low, to_high) } else { v }
+    });
+}
+
+/// Two percentiles, interpolated linearly between order statistics (NumPy's default).
+fn percentiles(data: &[f32], lower: f64, upper: f64) -> (f64, f64) {
+    let mut sorted = data.to_vec();
+    sorted.par_sort_unstable_by(f32::total_cmp);
+    let at = |p: f64| {
+        let place = p / 100.0 * sorted.len().saturating_sub(1) as f64;
+        let (below, part) = (place.floor() as usize, place.fract());
+        let value = |i: usize| f64::from(sorted.get(i).or(sorted.last()).copied().unwrap_or(0.0));
+        value(below) + (value(below + 1) - value(below)) * part
+    };
+    (at(lower), at(upper))
 }
 
 fn clear_outside(data: &mut [f32], mask: Option<&[bool]>) {

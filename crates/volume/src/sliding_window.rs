@@ -1,7 +1,7 @@
 //! Patch by patch over a volume: nnU-Net's tiles, Gaussian weights and mirroring.
 
 use half::f16;
-use mnx_artifact::Gaussian;
+use mnx_artifact::{Gaussian, Windows};
 
 use crate::accumulate::Accumulator;
 use crate::error::{VolumeError, try_filled};
@@ -24,11 +24,20 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (stride * i as f64).round_ties_even() as usize).collect()
 }
 
+/// MONAI's tile starts on an axis of `n` voxels, at least the patch's: every `int(patch step)` voxels (at least 1; the whole patch where the axis is as
+/// long), up to the first tile that reaches the end, which is moved back to lie on the axis.
+pub fn monai_tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
+    let interval = if n == patch { patch } else { ((patch as f64 * step) as usize).max(1) };
+    let room = n - patch;
+    (0..=room.div_ceil(interval)).map(|i| (i * interval).min(room)).collect()
+}
+
 /// Weights of a patch `[z, y, x]`: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis, of the kind's peak and number format,
 /// zeros replaced by the smallest positive weight.
 pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
     let peak = match kind {
         Gaussian::None => return vec![1.0; patch.iter().product()],
+        Gaussian::Monai => return monai_weights(patch),
         Gaussian::NnunetV1 => 1.0,
         Gaussian::Peak10 | Gaussian::NnunetV2 => PEAK,
     };
@@ -44,7 +53,7 @@ pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
             out.extend(gx.iter().map(|x| match kind {
                 // By way of float32, as PyTorch rounds.
                 Gaussian::NnunetV2 => f16::from_f32((zy * x) as f32).to_f32(),
-                Gaussian::Peak10 | Gaussian::NnunetV1 | Gaussian::None => (zy * x) as f32,
+                Gaussian::Peak10 | Gaussian::NnunetV1 | Gaussian::Monai | Gaussian::None => (zy * x) as f32,
             }));
         }
     }
@@ -54,6 +63,26 @@ pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
             *w = smallest;
         }
     }
+    out
+}
+
+/// MONAI's `compute_importance_map`: a Gaussian around `(p - 1) / 2` with sigma `p / 8` per axis, in float32, raised to the smallest of its values or 1e-3,
+/// whichever is larger.
+fn monai_weights(patch: [usize; 3]) -> Vec<f32> {
+    let axis = |p: usize| -> Vec<f32> {
+        let (centre, sigma) = ((p as f32 - 1.0) / 2.0, 0.125 * p as f64);
+        let scale = (-2.0 * sigma * sigma) as f32;
+        (0..p).map(|i| ((i as f32 - centre).powi(2) / scale).exp()).collect()
+    };
+    let [gz, gy, gx] = patch.map(axis);
+    let mut out = Vec::with_capacity(gz.len() * gy.len() * gx.len());
+    for z in &gz {
+        for y in &gy {
+            out.extend(gx.iter().map(|x| z * y * x));
+        }
+    }
+    let floor = out.iter().copied().fold(f32::INFINITY, f32::min).max(1e-3);
+    out.iter_mut().for_each(|w| *w = w.max(floor));
     out
 }
 
@@ -75,6 +104,8 @@ pub struct SlidingWindow {
     pub patch: [usize; 3],
     /// Distance of neighbouring tiles as a fraction of the patch, above 0 and at most 1.
     pub step: f64,
+    /// Where tiles begin.
+    pub windows: Windows,
     /// Weights of a tile's voxels, and the number format that tiles are added in.
     pub gaussian: Gaussian,
     /// Predictions that the network gives of one patch, one after the other (folds); they are averaged after the tiles.
@@ -149,7 +180,7 @@ impl SlidingWindow {
                 return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
             }
         };
-        let window = SlidingWindow { patch, step: 0.5, gaussian: Gaussian::default(), members: 1 };
+        let window = SlidingWindow { patch, step: 0.5, windows: Windows::default(), gaussian: Gaussian::default(), members: 1 };
         window.verify()?;
         Ok(window)
     }
@@ -169,7 +200,11 @@ impl SlidingWindow {
 
     /// Tile starts along z, y, x of a volume, in voxels of the volume padded to at least the patch.
     pub fn tiles(&self, shape: [usize; 3]) -> [Vec<usize>; 3] {
-        std::array::from_fn(|a| tile_starts(shape[a].max(self.patch[a]), self.patch[a], self.step))
+        let starts = match self.windows {
+            Windows::Nnunet => tile_starts,
+            Windows::Monai => monai_tile_starts,
+        };
+        std::array::from_fn(|a| starts(shape[a].max(self.patch[a]), self.patch[a], self.step))
     }
 
     /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits

@@ -69,7 +69,8 @@ pub fn assemble(ptx: &str, arch: &str, verbose: bool) -> Result<(Vec<u8>, Vec<Ke
         .map_err(|e| CodegenError::Link(format!("{}: {e}", program.display())))?;
     let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     if verbose {
-        eprint!("{said}");
+        // Nobody can be told when standard error itself is gone.
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), said.as_bytes());
     }
     if !run.status.success() {
         return Err(CodegenError::Link(format!("ptxas for {arch} failed ({}): {}", run.status, said.trim())));

@@ -1,4 +1,5 @@
 //! The planned tiles as machine code: ptxas takes every kernel, and no register is spilled.
+#![allow(clippy::print_stdout)]
 
 use mnx_codegen::ptxas;
 use mnx_plan::gpu::*;

@@ -62,7 +62,7 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
     if let Some(path) = &args.trace_json {
         check_output(path, &[&args.bundle])?;
         if args.json.as_ref() == Some(path) {
-            return Err(Failure::user(format!("{}: named for two outputs", path.display())));
+            return Err(Failure::user("mnx-0101", format!("{}: named for two outputs", path.display())));
         }
     }
     let bundle = Bundle::open(&args.bundle)?;
@@ -99,7 +99,7 @@ fn check(session: &mut Session, args: &Bench) -> Result<(), Failure> {
     let mut outputs = session.new_outputs();
     match session.run_checked(&slices, &mut outputs)? {
         None => Ok(()),
-        Some(found) => Err(Failure::user(format!("{}: {found}", args.bundle.display()))),
+        Some(found) => Err(Failure::user("mnx-0101", format!("{}: {found}", args.bundle.display()))),
     }
 }
 
@@ -111,7 +111,7 @@ fn paced(session: &mut Session) -> Result<(), Failure> {
     let mut outputs = session.new_outputs();
     session.run_into(&slices, &mut outputs)?;
     for line in std::io::stdin().lock().lines() {
-        line.map_err(|e| Failure::user(format!("standard input: {e}")))?;
+        line.map_err(|e| Failure::user("mnx-0101", format!("standard input: {e}")))?;
         let start = Instant::now();
         session.run_into(&slices, &mut outputs)?;
         text::print(&format!("{:.9}\n", start.elapsed().as_secs_f64()))?;

@@ -11,10 +11,10 @@ pub mod refit;
 pub mod run;
 pub mod verify;
 
-use std::io::Write;
 use std::path::Path;
 
 use mnx_artifact::Bundle;
+use mnx_console::note;
 use mnx_runtime::{CodeForm, RuntimeError, Session};
 
 use crate::cli::Where;
@@ -24,22 +24,23 @@ use crate::text;
 /// Opens a bundle's program where the user asked for it, and says what was chosen.
 fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
     let session = Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
-    session.notes().iter().for_each(|n| text::note(n));
+    session.notes().iter().for_each(|n| note(n));
     Ok(session)
 }
 
 /// The same on every device that the user asked for.
 fn open_sessions(bundle: &Bundle, place: &Where) -> Result<Vec<Session>, Failure> {
     let sessions = Session::open_all(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
-    sessions.iter().flat_map(Session::notes).for_each(|n| text::note(n));
+    sessions.iter().flat_map(Session::notes).for_each(|n| note(n));
     Ok(sessions)
 }
 
 /// A session's failure with the bundle's name before it.
 fn of_bundle(bundle: &Bundle, error: RuntimeError) -> Failure {
     match Failure::from(error) {
-        Failure::User(m) if !m.starts_with(&bundle.path().display().to_string()) => {
-            Failure::User(format!("{}: {m}", bundle.path().display()))
+        Failure::User(mut p) if !p.message.starts_with(&bundle.path().display().to_string()) => {
+            p.message = format!("{}: {}", bundle.path().display(), p.message);
+            Failure::User(p)
         }
         other => other,
     }
@@ -81,36 +82,25 @@ impl Place {
 fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let shown = output.display();
     if output.is_dir() {
-        return Err(Failure::user(format!("{shown}: is a directory, a file name expected")));
+        return Err(Failure::user("mnx-0101", format!("{shown}: is a directory, a file name expected")));
     }
     let parent = match output.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     if !parent.is_dir() {
-        return Err(Failure::user(format!("{shown}: there is no directory {}", parent.display())));
+        return Err(Failure::user("mnx-0101", format!("{shown}: there is no directory {}", parent.display())));
     }
     if let Ok(there) = output.canonicalize()
         && inputs.iter().any(|i| i.canonicalize().is_ok_and(|i| i == there))
     {
-        return Err(Failure::user(format!("{shown}: would overwrite an input")));
+        return Err(Failure::user("mnx-0101", format!("{shown}: would overwrite an input")));
     }
     Ok(())
 }
 
 /// Writes a text file under a temporary name in the same directory, then renames.
 fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
-    let io = |e: std::io::Error| Failure::user(format!("{}: {e}", path.display()));
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(parent).map_err(io)?;
-    temporary.write_all(content.as_bytes()).map_err(io)?;
-    temporary.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    let io = |e: std::io::Error| Failure::user("mnx-0101", format!("{}: {e}", path.display()));
+    mnx_files::write(path, content.as_bytes()).map_err(io)
 }

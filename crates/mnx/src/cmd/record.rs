@@ -27,10 +27,10 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     let (chosen, left_out) = choose(&session.program().commands, &entries, args.limit);
     if chosen.is_empty() {
         let shown = args.bundle.display();
-        return Err(Failure::user(format!(
-            "{shown}: no kernel's buffers fit into {} bytes; raise --limit or take a smaller patch",
-            args.limit
-        )));
+        return Err(Failure::user(
+            "mnx-0101",
+            format!("{shown}: no kernel's buffers fit into {} bytes; raise --limit or take a smaller patch", args.limit),
+        ));
     }
     let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();

@@ -44,7 +44,7 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
         section[start..start + entry.bytes as usize].copy_from_slice(&recipe.bytes_of(&tensor));
     }
     if !problems.is_empty() {
-        return Err(Failure::user(format!("{place}:\n{}", problems.join("\n"))));
+        return Err(Failure::user("mnx-0101", format!("{place}:\n{}", problems.join("\n"))));
     }
 
     let mut manifest = bundle.manifest().clone();
@@ -86,11 +86,11 @@ fn chosen(bundle: &Bundle, name: Option<&str>) -> Result<usize, Failure> {
     let names = || folds.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
     match name {
         None if folds.len() == 1 => Ok(0),
-        None => Err(Failure::user(format!("{path}: has the folds {}; choose one with --fold", names()))),
+        None => Err(Failure::user("mnx-0101", format!("{path}: has the folds {}; choose one with --fold", names()))),
         Some(name) => folds
             .iter()
             .position(|f| f.name == name)
-            .ok_or_else(|| Failure::user(format!("{path}: --fold {name}: there is no such fold; it has {}", names()))),
+            .ok_or_else(|| Failure::user("mnx-0101", format!("{path}: --fold {name}: there is no such fold; it has {}", names()))),
     }
 }
 
@@ -98,7 +98,7 @@ fn chosen(bundle: &Bundle, name: Option<&str>) -> Result<usize, Failure> {
 fn recipes(bundle: &Bundle) -> Result<Vec<(&WeightEntry, Recipe)>, Failure> {
     let mut found = Vec::new();
     for entry in &bundle.manifest().weights {
-        let wrong = |what: String| Failure::user(format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
+        let wrong = |what: String| Failure::user("mnx-0101", format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
         let recipe: Recipe = serde_json::from_value(entry.recipe.clone()).map_err(|e| wrong(format!("recipe cannot be read: {e}")))?;
         let shape = recipe.shape().map_err(|e| wrong(e.to_string()))?;
         if (shape.iter().product::<usize>() * recipe.element_bytes()) as u64 != entry.bytes {
@@ -123,5 +123,5 @@ fn check_sources(path: &str, recipes: &[(&WeightEntry, Recipe)], checkpoint: &Ch
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::user(format!("{path}: {}", WeightsError::Mismatch(problems))))
+    Err(Failure::user("mnx-0101", format!("{path}: {}", WeightsError::Mismatch(problems))))
 }

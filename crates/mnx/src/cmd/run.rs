@@ -23,17 +23,20 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     for port in &bundle.manifest().inputs {
         let Some(Tensor { shape, data }) = file.get(&port.name) else {
             let names: Vec<&str> = file.names().take(8).collect();
-            return Err(Failure::user(format!(
-                "{shown}: no tensor \"{}\"; the file has {}",
-                port.name,
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-            )));
+            return Err(Failure::user(
+                "mnx-0101",
+                format!(
+                    "{shown}: no tensor \"{}\"; the file has {}",
+                    port.name,
+                    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+                ),
+            ));
         };
         if *shape != port.shape {
-            return Err(Failure::user(format!(
-                "{shown}: tensor \"{}\" has shape {shape:?}, the bundle was compiled for {:?}",
-                port.name, port.shape
-            )));
+            return Err(Failure::user(
+                "mnx-0101",
+                format!("{shown}: tensor \"{}\" has shape {shape:?}, the bundle was compiled for {:?}", port.name, port.shape),
+            ));
         }
         inputs.push(data);
     }
@@ -42,7 +45,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     let outputs = if args.check {
         let mut outputs = session.new_outputs();
         if let Some(found) = session.run_checked(&inputs, &mut outputs)? {
-            return Err(Failure::user(format!("{}: {found}", args.bundle.display())));
+            return Err(Failure::user("mnx-0101", format!("{}: {found}", args.bundle.display())));
         }
         outputs
     } else {

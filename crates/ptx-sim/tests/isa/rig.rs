@@ -2,6 +2,7 @@
 //!
 //! Lane inputs are three 64-bit words; they stand in `%x0..2` whole, in `%w0..2` (low 32 bits) and in `%h0..2` (low 16 bits). The result is
 //! taken from `%x9`, `%w9`, `%h9` or `%p9`.
+#![allow(clippy::print_stderr)]
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

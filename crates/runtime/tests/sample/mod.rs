@@ -115,6 +115,7 @@ pub fn manifest(programs: Vec<Program>) -> Manifest {
         programs,
         preprocess: None,
         inference: None,
+        channels: Vec::new(),
         labels: vec![],
         vectors: None,
         formula: None,

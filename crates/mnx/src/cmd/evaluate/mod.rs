@@ -69,11 +69,11 @@ pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
     }
     failed.sort_by(|a, b| a.case.cmp(&b.case));
     if good.is_empty() {
-        return Err(Failure::user(format!("no case could be compared\n{}", list(&failed))));
+        return Err(Failure::user("mnx-0301", format!("no case could be compared\n{}", list(&failed))));
     }
     let classes = asked.classes.unwrap_or_else(|| classes::found(good.iter().flat_map(|(_, c)| c.scores.keys())));
     if classes.is_empty() {
-        return Err(Failure::user("no label other than 0 in any case; name classes with --labels"));
+        return Err(Failure::user("mnx-0301", "no label other than 0 in any case; name classes with --labels"));
     }
     if !quiet {
         note_unnamed(&classes, asked.ignore, &good);
@@ -84,7 +84,7 @@ pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let all = evaluation.cases.len() + evaluation.failed.len();
-    Err(Failure::user(format!("{} of {all} cases failed\n{}", evaluation.failed.len(), list(&evaluation.failed))))
+    Err(Failure::user("mnx-0301", format!("{} of {all} cases failed\n{}", evaluation.failed.len(), list(&evaluation.failed))))
 }
 
 fn list(failed: &[Failed]) -> String {
@@ -100,7 +100,7 @@ fn check_outputs(args: &Evaluate, pairs: &[Pair]) -> Result<(), Failure> {
     for (i, output) in outputs.iter().enumerate() {
         check_output(output, &inputs)?;
         if outputs[..i].contains(output) {
-            return Err(Failure::user(format!("{}: named for two outputs", output.display())));
+            return Err(Failure::user("mnx-0301", format!("{}: named for two outputs", output.display())));
         }
     }
     Ok(())
@@ -173,7 +173,7 @@ fn note_unnamed(classes: &[Class], ignore: Option<u16>, cases: &[(Pair, Compared
     }
     if !unnamed.is_empty() {
         let each: Vec<String> = unnamed.iter().map(|(label, n)| format!("{label} (in {n} of {} cases)", cases.len())).collect();
-        eprintln!("note: labels in no class: {}", each.join(", "));
+        mnx_console::note(&format!("labels in no class: {}", each.join(", ")));
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Failed {
 pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Failed>), Failure> {
     for path in [prediction, reference] {
         if let Err(e) = std::fs::metadata(path) {
-            return Err(Failure::user(format!("{}: {e}", path.display())));
+            return Err(Failure::user("mnx-0301", format!("{}: {e}", path.display())));
         }
     }
     match (prediction.is_dir(), reference.is_dir()) {
@@ -43,7 +43,7 @@ pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Faile
         (folder, _) => {
             let (folder, file) = if folder { (prediction, reference) } else { (reference, prediction) };
             let (folder, file) = (folder.display(), file.display());
-            Err(Failure::user(format!("{folder} is a folder and {file} a file, two folders or two files expected")))
+            Err(Failure::user("mnx-0301", format!("{folder} is a folder and {file} a file, two folders or two files expected")))
         }
     }
 }
@@ -75,18 +75,18 @@ fn case_of(name: &str) -> Option<&str> {
 
 /// The volumes of a folder by case; hidden files are passed over.
 fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let io = |e: std::io::Error| Failure::user(format!("{}: {e}", folder.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0301", format!("{}: {e}", folder.display()));
     let mut out = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let Some(case) = case_of(&name).filter(|_| !path.is_dir()) else { continue };
         if let Some(other) = out.insert(case.to_owned(), path.clone()) {
-            return Err(Failure::user(format!("case {case} is there twice: {} and {}", other.display(), path.display())));
+            return Err(Failure::user("mnx-0301", format!("case {case} is there twice: {} and {}", other.display(), path.display())));
         }
     }
     if out.is_empty() {
-        return Err(Failure::user(format!("{}: no .nii or .nii.gz files in this folder", folder.display())));
+        return Err(Failure::user("mnx-0301", format!("{}: no .nii or .nii.gz files in this folder", folder.display())));
     }
     Ok(out)
 }

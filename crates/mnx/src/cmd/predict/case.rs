@@ -179,11 +179,14 @@ fn all_finite(scores: &[f32]) -> Result<(), Failure> {
     if odd == 0 {
         return Ok(());
     }
-    Err(Failure::user(format!(
-        "{odd} of {} scores of a patch are not finite: the network, or its 16-bit storage on a GPU, does not stand this input \
+    Err(Failure::user(
+        "mnx-0201",
+        format!(
+            "{odd} of {} scores of a patch are not finite: the network, or its 16-bit storage on a GPU, does not stand this input \
          (compile with --precision f32, or look for values far outside what it was trained on)",
-        scores.len()
-    )))
+            scores.len()
+        ),
+    ))
 }
 
 /// The patch queue with the folds' scores averaged, or side by side where they are averaged after the tiles.

@@ -24,7 +24,7 @@ type Refused = Vec<(String, String)>;
 /// The cases of a folder: files `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, ..., one per channel; hidden files (`._CASE_0000.nii.gz` of a Mac)
 /// are passed over.
 fn cases(folder: &Path, output: &Path, channels: usize, save: bool) -> Result<(Vec<Job>, Refused, usize), Failure> {
-    let io = |e: std::io::Error| Failure::user(format!("{}: {e}", folder.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0201", format!("{}: {e}", folder.display()));
     let mut found: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
     let mut refused = Refused::new();
     let mut unnamed = 0;
@@ -87,15 +87,18 @@ fn refuse_overwriting(jobs: &mut Vec<Job>, refused: &mut Refused) {
 pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: &Path) -> Result<(), Failure> {
     let (mut jobs, mut failed, unnamed) = cases(folder, &args.output, model.channels, args.save_probabilities)?;
     if jobs.is_empty() && failed.is_empty() {
-        return Err(Failure::user(format!(
-            "{}: no cases; files CASE_0000.nii.gz, CASE_0001.nii.gz, ... (one per channel) expected, {unnamed} NIfTI files have other names",
-            folder.display()
-        )));
+        return Err(Failure::user(
+            "mnx-0201",
+            format!(
+                "{}: no cases; files CASE_0000.nii.gz, CASE_0001.nii.gz, ... (one per channel) expected, {unnamed} NIfTI files have other names",
+                folder.display()
+            ),
+        ));
     }
     if unnamed > 0 && !quiet {
-        eprintln!("note: {unnamed} NIfTI files without a channel in their names (CASE_0000.nii.gz) are left out");
+        mnx_console::note(&format!("{unnamed} NIfTI files without a channel in their names (CASE_0000.nii.gz) are left out"));
     }
-    fs::create_dir_all(&args.output).map_err(|e| Failure::user(format!("{}: {e}", args.output.display())))?;
+    fs::create_dir_all(&args.output).map_err(|e| Failure::user("mnx-0201", format!("{}: {e}", args.output.display())))?;
     refuse_overwriting(&mut jobs, &mut failed);
     let found = jobs.len() + failed.len();
     let listed = jobs.len();
@@ -140,7 +143,7 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
                         break;
                     }
                 }
-                Err(Failure::User(message)) => failed.push((job.name.clone(), message)),
+                Err(Failure::User(problem)) => failed.push((job.name.clone(), problem.message)),
                 Err(other) => {
                     stop.store(true, Ordering::Relaxed);
                     ended = Err(other);
@@ -154,7 +157,7 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
         for (job, stored) in writer.join().map_err(panicked)? {
             match stored {
                 Ok(stored) => done.push((job, stored)),
-                Err(Failure::User(message)) => failed.push((job.name.clone(), message)),
+                Err(Failure::User(problem)) => failed.push((job.name.clone(), problem.message)),
                 Err(other) => ended = Err(other),
             }
         }
@@ -168,7 +171,7 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
         return Ok(());
     }
     let lines: Vec<String> = failed.iter().map(|(case, why)| format!("  {case}: {why}")).collect();
-    Err(Failure::user(format!("{} of {found} cases failed:\n{}", failed.len(), lines.join("\n"))))
+    Err(Failure::user("mnx-0201", format!("{} of {found} cases failed:\n{}", failed.len(), lines.join("\n"))))
 }
 
 #[cfg(test)]

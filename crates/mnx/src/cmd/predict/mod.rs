@@ -31,13 +31,11 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     let model = Model::new(args, bundle.manifest())?;
     if args.place.device == DeviceChoice::Null {
-        return Err(Failure::user("the null device computes nothing, so it cannot segment; use --device host"));
+        return Err(Failure::user("mnx-0201", "the null device computes nothing, so it cannot segment; use --device host"));
     }
     // Resampling and accumulation keep to the same number of threads as the network. This fails only if the pool exists already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(args.place.threads.unwrap_or_else(default_threads)).build_global();
-    if !quiet {
-        model.notes(args).iter().for_each(|note| eprintln!("note: {note}"));
-    }
+    model.notes(args).iter().for_each(|note| mnx_console::note(note));
     match (folder, job) {
         (Some(folder), _) => folder::run(args, quiet, &bundle, &model, folder),
         (None, Some(job)) => single(args, quiet, &bundle, &model, &job),
@@ -48,7 +46,7 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
 fn single(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, job: &Job) -> Result<(), Failure> {
     if args.resume && job.done() {
         if !quiet {
-            eprintln!("{}: is there already", job.segmentation.display());
+            mnx_console::say(&format!("{}: is there already", job.segmentation.display()));
         }
         return Ok(());
     }
@@ -74,11 +72,11 @@ fn single_job(args: &Predict) -> Result<Job, Failure> {
     inputs.push(&args.bundle);
     for path in [Some(&args.output), args.probabilities.as_ref()].into_iter().flatten() {
         if !is_nifti(path) {
-            return Err(Failure::user(format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
+            return Err(Failure::user("mnx-0201", format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
         }
     }
     if let Some(path) = args.picture.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
-        return Err(Failure::user(format!("{}: a name ending in .png expected", path.display())));
+        return Err(Failure::user("mnx-0201", format!("{}: a name ending in .png expected", path.display())));
     }
     let job = Job {
         name: args.output.display().to_string(),
@@ -92,7 +90,7 @@ fn single_job(args: &Predict) -> Result<Job, Failure> {
     for (i, path) in outputs.iter().enumerate() {
         check_output(path, &inputs)?;
         if outputs[..i].contains(path) {
-            return Err(Failure::user(format!("{}: named for two outputs", path.display())));
+            return Err(Failure::user("mnx-0201", format!("{}: named for two outputs", path.display())));
         }
     }
     Ok(job)
@@ -102,17 +100,18 @@ fn single_job(args: &Predict) -> Result<Job, Failure> {
 fn check_folder(args: &Predict, folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
     if args.input.len() > 1 {
-        return Err(Failure::user(format!("{shown}: is a folder; it must be the only input")));
+        return Err(Failure::user("mnx-0201", format!("{shown}: is a folder; it must be the only input")));
     }
     for (given, option) in [(&args.picture, "--picture"), (&args.probabilities, "--probabilities")] {
         if given.is_some() {
-            return Err(Failure::user(format!(
-                "{option} is for one case and {shown} is a folder; --save-probabilities saves those of every case"
-            )));
+            return Err(Failure::user(
+                "mnx-0201",
+                format!("{option} is for one case and {shown} is a folder; --save-probabilities saves those of every case"),
+            ));
         }
     }
     if args.output.exists() && !args.output.is_dir() {
-        return Err(Failure::user(format!("{}: is a file, a folder expected since {shown} is one", args.output.display())));
+        return Err(Failure::user("mnx-0201", format!("{}: is a file, a folder expected since {shown} is one", args.output.display())));
     }
     Ok(())
 }

@@ -39,6 +39,7 @@ impl Model {
         let (values, names) = classes(manifest, &inference)?;
         let mut window = SlidingWindow::new(&manifest.patch)?;
         window.step = args.step.or(args.overlap.map(|o| 1.0 - o)).unwrap_or(inference.step);
+        window.windows = inference.windows;
         window.gaussian = inference.gaussian;
         if window.gaussian == Gaussian::NnunetV2 {
             // Each fold's sums are rounded by themselves there.
@@ -108,24 +109,30 @@ fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
     let shown = args.bundle.display();
     let model = &manifest.model;
     if model.output != "logits" {
-        return Err(Failure::user(format!(
-            "{shown}: the bundle's output is {}, predict needs logits (patches overlap and their logits are averaged); \
+        return Err(Failure::user(
+            "mnx-0201",
+            format!(
+                "{shown}: the bundle's output is {}, predict needs logits (patches overlap and their logits are averaged); \
              compile it without the soft-max or arg-max",
-            model.output
-        )));
+                model.output
+            ),
+        ));
     }
     let mut want = vec![manifest.batch, model.n_classes];
     want.extend(&manifest.patch);
     match manifest.outputs.first() {
         Some(port) if port.shape == want && port.dtype == "f32" && manifest.inputs.len() == 1 => Ok(()),
-        Some(port) => Err(Failure::user(format!(
-            "{shown}: output \"{}\" is {} {:?} of {} inputs, predict needs f32 {want:?} of one input",
-            port.name,
-            port.dtype,
-            port.shape,
-            manifest.inputs.len()
-        ))),
-        None => Err(Failure::user(format!("{shown}: the bundle has no output"))),
+        Some(port) => Err(Failure::user(
+            "mnx-0201",
+            format!(
+                "{shown}: output \"{}\" is {} {:?} of {} inputs, predict needs f32 {want:?} of one input",
+                port.name,
+                port.dtype,
+                port.shape,
+                manifest.inputs.len()
+            ),
+        )),
+        None => Err(Failure::user("mnx-0201", format!("{shown}: the bundle has no output"))),
     }
 }
 
@@ -145,7 +152,7 @@ fn classes(manifest: &Manifest, inference: &Inference) -> Result<(Vec<u16>, Vec<
     };
     let values: Vec<u16> = numbers
         .iter()
-        .map(|&v| u16::try_from(v).map_err(|_| Failure::user(format!("label value {v}, at most 65535 expected"))))
+        .map(|&v| u16::try_from(v).map_err(|_| Failure::user("mnx-0201", format!("label value {v}, at most 65535 expected"))))
         .collect::<Result<_, _>>()?;
     let last = values.iter().copied().max().unwrap_or(0);
     let mut names = vec![String::new(); usize::from(last) + 1];

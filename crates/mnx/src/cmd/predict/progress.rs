@@ -42,7 +42,7 @@ impl Patches {
             Self::Lines(all) => {
                 let tenth = |n: usize| n * 10 / all.max(&1);
                 if done > 0 && tenth(done) > tenth(done - 1) {
-                    eprintln!("{done} of {all} patches");
+                    mnx_console::say(&format!("{done} of {all} patches"));
                 }
             }
             Self::Silent => {}
@@ -86,7 +86,7 @@ impl Cases {
         match &self.bar {
             Some(bar) => bar.set_position((self.ended * TICKS) as u64),
             None if self.quiet => {}
-            None => eprintln!("{} of {} cases: {text}", self.ended, self.all),
+            None => mnx_console::say(&format!("{} of {} cases: {text}", self.ended, self.all)),
         }
     }
 
