@@ -1,18 +1,25 @@
 # The two commands of a new user are `make demo` and `make test`; the rest is for people who work on mnx.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-CARGO := . target/mnx-env.sh && cargo
+# Where cargo builds, CARGO_TARGET_DIR or target; every script asks the same.
+TARGET := $(shell scripts/target-dir.sh)
+CARGO := . "$(TARGET)/mnx-env.sh" && cargo
 
-.PHONY: demo test setup ptxas release lint doc bench bench-instructions bench-volume bench-peers clean
+.PHONY: demo test setup ptxas release lint fmt doc build-tests run-tests bench bench-instructions bench-volume bench-peers clean
 
 ## demo: set up, build, compile the sample network, segment the sample brain; prints where the result and its picture are
 demo: release
 	scripts/demo.sh
 
-## test: set up, lint, documentation, every test
-test: setup ptxas lint doc
+## test: set up, lint, documentation, every test; prints the time of each part
+test:
+	@scripts/test.sh
+
+build-tests: setup
+	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm --no-run
+
+run-tests: setup
 	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm
-	scripts/demo.sh
 
 setup:
 	@scripts/setup.sh
@@ -21,25 +28,29 @@ setup:
 ptxas:
 	@scripts/get-ptxas.sh || [ $$? -eq 3 ]
 
-## release: both binaries, target/release/mnxc and target/release/mnx
+## release: both binaries, release/mnxc and release/mnx in the target directory
 release: setup
 	$(CARGO) build --release -p mnxc -p mnx --features mnxc/llvm
 
+## lint: checks the format and clippy's findings; `make fmt` mends the format
 lint: setup
-	cargo fmt --all
+	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets --features mnxc/llvm,mnx-tests/llvm -- -D warnings
 
+fmt:
+	cargo fmt --all
+
 doc: setup
-	$(CARGO) doc --release --workspace --no-deps --features mnxc/llvm 2>&1 | tee target/doc.log
-	@! grep -q '^warning' target/doc.log
+	$(CARGO) doc --release --workspace --no-deps --features mnxc/llvm 2>&1 | tee "$(TARGET)/doc.log"
+	@! grep -q '^warning' "$(TARGET)/doc.log"
 
 ## bench: the tables of benches/results
 bench: release
-	$(CARGO) run --release -p mnx-benches --bin e2e
+	$(CARGO) run --release -p mnx-benches --bin e2e -- --bin "$(TARGET)/release"
 
 ## bench-instructions: vector instructions of the hot kernels, counted in their assembly
 bench-instructions: release
-	$(CARGO) run --release -p mnx-benches --bin instructions
+	$(CARGO) run --release -p mnx-benches --bin instructions -- --bin "$(TARGET)/release"
 
 ## bench-volume: resampling of 160^3 voxels, and the peak memory of a 512x512x600 CT from file to file
 bench-volume:

@@ -2,7 +2,7 @@
 # The main job on the sample: compile the network, segment the brain, say where the result and its picture are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${MNX_BIN:-target/release}
+bin=${MNX_BIN:-$(scripts/target-dir.sh)/release}
 sample=examples/brain_tissue
 mkdir -p out
 "$bin/mnxc" compile $sample/config.toml --weights $sample/weights.safetensors --target host --patch 64,64,64 -o out/brain_tissue.mnxa

@@ -16,10 +16,11 @@ LIMIT=$((60 * 1000 * 1000))
 say() { printf 'gpu-check: %s\n' "$*" >&2; }
 
 make --quiet release
-pack=target/gpu-check
+target=$(scripts/target-dir.sh)
+pack=$target/gpu-check
 rm -rf "$pack"
 mkdir -p "$pack/bundles"
-cp target/release/mnx "$pack/"
+cp "$target/release/mnx" "$pack/"
 strip "$pack/mnx" 2>/dev/null || true
 cp benches/gpu/run.sh benches/gpu/table.py benches/gpu/pytorch_baseline.py "$pack/"
 git rev-parse HEAD >"$pack/commit"
@@ -37,7 +38,7 @@ for file in tests/vectors/forward/*.safetensors; do
   for precision in f32 bf16; do
     # Cubins beside the PTX in bf16: what is timed is also verified.
     assembled=(); [ $precision = bf16 ] && assembled=("${cubin[@]}")
-    target/release/mnxc compile "$pack/$case.toml" --quiet --formula "$case" --hollow --vectors always --batch "$batch" --patch "$patch" \
+    "$target/release/mnxc" compile "$pack/$case.toml" --quiet --formula "$case" --hollow --vectors always --batch "$batch" --patch "$patch" \
       --target "$TARGETS" --precision $precision "${assembled[@]}" -o "$pack/bundles/verify-$case-$precision.mnxa"
   done
   rm "$pack/$case.toml" "$pack/$case.shape"
@@ -48,10 +49,10 @@ for variant in S B M L; do
   [ $quick = 1 ] && [ $variant != S ] && continue
   for kernel in 3 5; do
     printf 'variant = "%s"\nkernel_size = %s\nin_channels = 1\nn_classes = 4\n' $variant $kernel >"$pack/net.toml"
-    target/release/mnxc compile "$pack/net.toml" --quiet --formula bench --hollow --vectors none --patch 128,128,128 \
+    "$target/release/mnxc" compile "$pack/net.toml" --quiet --formula bench --hollow --vectors none --patch 128,128,128 \
       --target "$TARGETS" "${cubin[@]}" -o "$pack/bundles/bench-${variant}_k$kernel.mnxa"
     for target in ${TARGETS//,/ }; do
-      target/release/mnxc explain "$pack/bundles/bench-${variant}_k$kernel.mnxa" --quiet --isa "$target" --json "$pack/bundles/bench-${variant}_k$kernel.$target.json"
+      "$target/release/mnxc" explain "$pack/bundles/bench-${variant}_k$kernel.mnxa" --quiet --isa "$target" --json "$pack/bundles/bench-${variant}_k$kernel.$target.json"
     done
   done
 done
@@ -64,7 +65,7 @@ else
   say "pip could not bring MONAI: the PyTorch side will need it on PYTHONPATH"
 fi
 
-tar -C target -czf target/gpu-check.tar.gz gpu-check
-size=$(stat -c %s target/gpu-check.tar.gz)
+tar -C "$target" -czf "$target/gpu-check.tar.gz" gpu-check
+size=$(stat -c %s "$target/gpu-check.tar.gz")
 [ "$size" -le $LIMIT ] || { say "error: the pack has $size bytes, more than $LIMIT"; exit 1; }
-say "target/gpu-check.tar.gz, $((size / 1000)) kB; on the GPU machine: tar xf gpu-check.tar.gz && gpu-check/run.sh results"
+say "$target/gpu-check.tar.gz, $((size / 1000)) kB; on the GPU machine: tar xf gpu-check.tar.gz && gpu-check/run.sh results"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds LLVM/MLIR 22 and what linking needs, installs it on Debian and Ubuntu, says exactly what to do elsewhere.
-# Writes target/mnx-env.sh, which the Makefile reads before every cargo call.
+# Writes mnx-env.sh into the target directory, which the Makefile reads before every cargo call.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -68,7 +68,8 @@ prefix=$(find_llvm) || { [ -z "${MNX_LLVM_PREFIX:-}" ] || exit 1; fail "LLVM 22 
   -DLLVM_LINK_LLVM_DYLIB=ON -DLLVM_TARGETS_TO_BUILD='X86;NVPTX'), then run: MNX_LLVM_PREFIX=/path/to/llvm-22 make demo"; }
 say "LLVM $("$prefix/bin/llvm-config" --version) at $prefix"
 
-mkdir -p target
-cat > target/mnx-env.sh <<E2
+target=$(scripts/target-dir.sh)
+mkdir -p "$target"
+cat > "$target/mnx-env.sh" <<E2
 export MLIR_SYS_220_PREFIX="$prefix" LLVM_SYS_221_PREFIX="$prefix" TABLEGEN_220_PREFIX="$prefix" PATH="$prefix/bin:\$PATH"
 E2

@@ -2,15 +2,16 @@
 
 import re
 
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
 
 def weights(path):
     """Initialisers with the official checkpoint's keys."""
+    import onnx
+    from onnx import numpy_helper
+
     model = onnx.load(path)
     kept = [t for t in model.graph.initializer if not t.name.startswith("const.")]
     return {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in kept}

@@ -28,6 +28,16 @@ fn dice(a: &Volume, b: &Volume, class: f32, side: &dyn Fn(usize) -> bool) -> f64
     2.0 * both as f64 / sum as f64
 }
 
+/// Width and bytes of a PNG's pixels.
+fn pixels(path: &Path) -> (u32, Vec<u8>) {
+    let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap()));
+    let mut reader = decoder.read_info().unwrap();
+    let mut out = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut out).unwrap();
+    out.truncate(info.buffer_size());
+    (info.width, out)
+}
+
 #[test]
 fn the_sample_is_segmented_as_by_the_official_network() {
     let bin = mnx_tests::binaries::folder();
@@ -36,6 +46,11 @@ fn the_sample_is_segmented_as_by_the_official_network() {
     let run = |program: &str, args: &[&str]| {
         let out = Command::new(bin.join(program)).args(args).current_dir(dir.path()).output().unwrap();
         assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    };
+    let run_for = |args: &[&str]| {
+        let out = Command::new(bin.join("mnx")).args(args).current_dir(dir.path()).output().unwrap();
+        assert!(out.status.success(), "mnx {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        out.stdout
     };
     let at = |name: &str| sample.join(name).display().to_string();
     run(
@@ -63,16 +78,19 @@ fn the_sample_is_segmented_as_by_the_official_network() {
     println!("{} of {} voxels differ", got.data.len() - equal, got.data.len());
     assert!(equal as f64 >= 0.999 * got.data.len() as f64, "{equal} of {} voxels agree", got.data.len());
 
-    // Soft-max of the averaged logits, at every sixth voxel.
+    // Soft-max of the averaged logits, at every sixth voxel of the crop to the brain; outside it the answer is background.
+    let scores: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(vectors.join("scores.json")).unwrap()).unwrap();
+    let crop: Vec<[usize; 2]> = serde_json::from_value(scores["box"].clone()).unwrap();
     let probabilities = volume(&dir.path().join("p.nii.gz"));
     assert_eq!(probabilities.channels, 4);
     let stored = Checkpoint::load(vectors.join("logits_every_6th.safetensors")).unwrap();
     let (_, logits) = stored.iter().next().unwrap();
     let [k, nz, ny, nx] = logits.shape[..] else { panic!("{:?}", logits.shape) };
-    assert_eq!([k, nz, ny, nx], [4, image.shape[0].div_ceil(6), image.shape[1].div_ceil(6), image.shape[2].div_ceil(6)]);
+    let coarse: Vec<usize> = crop.iter().map(|[low, high]| (high - low).div_ceil(6)).collect();
+    assert_eq!([k, nz, ny, nx], [4, coarse[0], coarse[1], coarse[2]]);
     let (small, whole) = (nz * ny * nx, image.shape.iter().product::<usize>());
     for m in 0..small {
-        let (z, y, x) = (m / (ny * nx) * 6, m / nx % ny * 6, m % nx * 6);
+        let (z, y, x) = (crop[0][0] + m / (ny * nx) * 6, crop[1][0] + m / nx % ny * 6, crop[2][0] + m % nx * 6);
         let at = (z * image.shape[1] + y) * image.shape[2] + x;
         let l: Vec<f64> = (0..4).map(|c| f64::from(logits.data[c * small + m])).collect();
         let top = l.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -83,8 +101,18 @@ fn the_sample_is_segmented_as_by_the_official_network() {
         }
     }
 
+    // No tissue in the air: the image is exactly 0 there.
+    let air = got.data.iter().zip(&image.data).filter(|(label, v)| **label > 0.0 && **v == 0.0).count();
+    let foreground = got.data.iter().filter(|label| **label > 0.0).count();
+    assert!(air * 10_000 < foreground, "{air} of {foreground} voxels of tissue lie where the image is 0");
+    let scored = run_for(&["evaluate", "--pred", "seg.nii.gz", "--ref", &at("tissue.nii.gz"), "--bundle", "b.mnxa", "--json", "-"]);
+    let scored: serde_json::Value = serde_json::from_slice(&scored).unwrap();
+    for class in ["1", "2", "3"] {
+        let hd95 = scored["mean"][class]["HD95"].as_f64().unwrap_or(f64::NAN);
+        assert!(hd95 <= 3.5, "HD95 of {class}: {hd95} mm");
+    }
+
     // The Dice scores that the official network's result was given, on each half.
-    let scores: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(vectors.join("scores.json")).unwrap()).unwrap();
     let reference = volume(&sample.join("tissue.nii.gz"));
     let middle = image.shape[2] / 2;
     let halves: [Vec<f64>; 2] = [
@@ -95,5 +123,14 @@ fn the_sample_is_segmented_as_by_the_official_network() {
         ["left", "right"].iter().map(|s| scores[s].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()).collect();
     let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(x, y)| (x - y).abs() < 0.01);
     assert!(halves.iter().all(|h| stored.iter().any(|s| near(h, s))), "Dice per half {halves:?}, the official network's {stored:?}");
-    assert!(std::fs::metadata(dir.path().join("seg.png")).unwrap().len() > 10_000, "the picture is drawn");
+    // The picture on top of the README is the one that the demo draws.
+    let (width, drawn) = pixels(&dir.path().join("seg.png"));
+    let (stored_width, stored) = pixels(&sample.join("segmentation.png"));
+    assert_eq!((width, drawn.len()), (stored_width, stored.len()), "size of examples/brain_tissue/segmentation.png");
+    let other = drawn.iter().zip(&stored).filter(|(a, b)| a != b).count();
+    assert!(
+        other * 1000 < drawn.len(),
+        "{other} of {} values of examples/brain_tissue/segmentation.png differ from what is drawn",
+        drawn.len()
+    );
 }

@@ -50,6 +50,9 @@ fn every_command_of_the_readme_works() {
 #[test]
 fn both_commands_and_both_documents_are_named() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let first = readme.lines().take(4).find(|l| l.starts_with("!["));
+    let picture = first.and_then(|l| l.split_once("](")).map(|(_, rest)| rest.trim_end_matches(')'));
+    assert!(root().join(picture.unwrap_or("no picture on top of README.md")).is_file(), "{picture:?}");
     for name in ["make demo", "make test", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         assert!(readme.contains(name), "README.md does not show `{name}`");
     }
