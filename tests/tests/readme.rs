@@ -48,6 +48,26 @@ fn every_command_of_the_readme_works() {
 }
 
 #[test]
+fn every_config_of_the_readme_is_one() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        mnx_model::Config::from_toml(block, "README.md").unwrap_or_else(|problems| panic!("{block}\n{problems:?}"));
+        // What stands behind a `#` as another value is one, too.
+        for line in block.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| l.contains(" = \"")) {
+            let key = line.split(" = ").next().unwrap();
+            if !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                continue;
+            }
+            let table = if ["flavour"].contains(&key) { "" } else { "[preprocess]\n" };
+            let text = format!("variant = \"S\"\nin_channels = 1\nn_classes = 2\n{table}{line}");
+            mnx_model::Config::from_toml(&text, "README.md").unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+        }
+    }
+}
+
+#[test]
 fn both_commands_and_both_documents_are_named() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let first = readme.lines().take(4).find(|l| l.starts_with("!["));
