@@ -50,7 +50,7 @@ pub struct Manifest {
     /// The case of the test formula that the weights follow, if they do: its test vectors stay true when `mnx refit` draws them anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub formula: Option<String>,
-    /// Digest of the config and the compiler options (hex), for caches and logs.
+    /// Digest of config, dispatches, plans and code (hex), for caches, recordings and logs: different code, different digest.
     pub source_digest: String,
     /// What the compiler left out or assumed, one line each.
     #[serde(default)]

@@ -155,6 +155,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
         return write_or_emit(output.as_deref(), &bytes);
     };
     manifest.notes.extend(notes);
+    manifest.source_digest = digest(source.origin.as_ref().map(|o| o.config.to_json()), &graph, &plans, &codes);
     let checkpoint = weights.checkpoint;
     vectors_for(req, &graph, &checkpoint, &mut manifest, times, voice)?;
     let path = output.unwrap_or_else(|| default_output(&req.input, "mnxa"));
@@ -418,22 +419,29 @@ fn assemble(
         labels: config.map(bundle::labels).unwrap_or_default(),
         vectors: None,
         formula: req.formula.clone(),
-        source_digest: digest(config.map(|c| c.to_json()), graph, plans),
+        // The code, which the digest names, is made later.
+        source_digest: String::new(),
         notes,
     };
     Ok((manifest, Weights { sections, checkpoint }))
 }
 
-/// Config, dispatches and plans determine the code: their digest names it, whichever stage compilation started from.
-fn digest(config: Option<serde_json::Value>, graph: &Graph, plans: &[ModulePlan]) -> String {
+/// A name for what was compiled, whichever stage compilation started from: the digest of config, dispatches, plans and the code itself. Texts alone do not
+/// tell code apart: neither the storage type of a GPU nor the form of GELU stands in every plan's text.
+fn digest(config: Option<serde_json::Value>, graph: &Graph, plans: &[ModulePlan], codes: &[Code]) -> String {
     let mut hasher = blake3::Hasher::new();
-    let mut part = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
     };
-    part(&config.map_or_else(String::new, |c| c.to_string()));
-    part(&graph.to_string());
-    plans.iter().for_each(|p| part(&p.to_string()));
+    part(config.map_or_else(String::new, |c| c.to_string()).as_bytes());
+    part(graph.to_string().as_bytes());
+    for (plan, code) in plans.iter().zip(codes) {
+        part(plan.target.name.as_bytes());
+        part(plan.precision.as_str().as_bytes());
+        part(plan.to_string().as_bytes());
+        part(&code.library);
+    }
     hasher.finalize().to_hex().to_string()
 }
 
