@@ -1,4 +1,3 @@
-//! (room card)
 //! From kernel descriptions to machine code: MLIR modules built with melior, LLVM optimisation and objects by inkwell, one shared object per target.
 //!
 //! Room: emitters (`kernels/`), the typed MLIR layer (`mlir/`), per-target lowering and linking (`target/`), elementary functions (`math.rs`).
@@ -21,6 +20,12 @@ pub use target::{CompileTimes, Compiled, Options, Stage, ptxas};
 
 use mnx_plan::kernel::Kernel;
 use mnx_plan::target::Target;
+
+/// The LLVM that code is made with, such as `22.1.8`: another one may make other code of the same kernels.
+pub fn llvm_version() -> String {
+    let (major, minor, patch) = inkwell::support::get_llvm_version();
+    format!("{major}.{minor}.{patch}")
+}
 
 /// Compiles kernels into one shared object that exports each under its symbol; see `mnx_artifact::program` for the ABI.
 ///
