@@ -1,6 +1,6 @@
 //! What the volume side of a manifest must satisfy: settings that no file or user may bend.
 
-use crate::inference::{Activation, Inference, Normalization, Preprocess, Resampling};
+use crate::inference::{Activation, Connectivity, Inference, Normalization, Postprocess, Preprocess, Reader, Resampling};
 use crate::manifest::Manifest;
 
 /// Problems of `[preprocess]`.
@@ -9,7 +9,7 @@ pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<St
     if let Some(spacing) = &p.spacing
         && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
     {
-        found.push(format!("preprocess: spacing {spacing:?} for {dims} spatial dimensions, in mm"));
+        found.push(format!("preprocess: spacing {} mm for {dims} spatial dimensions", listed(spacing)));
     }
     let n = p.normalization.len();
     if n > 1 && n != manifest.model.in_channels {
@@ -19,9 +19,32 @@ pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<St
     let mut axes = p.transpose;
     axes.sort_unstable();
     if axes != [0, 1, 2] {
-        found.push(format!("preprocess: transpose {:?} is not an arrangement of 0, 1, 2", p.transpose));
+        found.push(format!("preprocess: transpose {} is not an arrangement of 0, 1, 2", listed(&p.transpose)));
+    }
+    if let (Some(Reader::NibabelReorient), Some(code)) = (p.reader, p.orientation.as_deref())
+        && code != "RAS"
+    {
+        found.push(format!(
+            "preprocess: reader \"nibabel-reorient\" with orientation \"{code}\", expected \"RAS\", to which that reader turns"
+        ));
     }
     resampling("preprocess: resampling", &p.resampling, found);
+}
+
+/// Numbers as a person reads them.
+fn listed<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A rule of postprocessing as a person reads it.
+fn shown(p: &Postprocess) -> String {
+    let labels = if p.labels.is_empty() { "no label".to_owned() } else { format!("labels {}", listed(&p.labels)) };
+    let touching = match p.connectivity {
+        Connectivity::Faces => "faces",
+        Connectivity::Corners => "corners",
+    };
+    let size = p.min_size.map(|s| format!(" below {s} mm3")).unwrap_or_default();
+    format!("the largest component of {labels} ({touching}){size}")
 }
 
 /// What is wrong with the numbers of a normalisation.
@@ -60,7 +83,7 @@ pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<Stri
     if let Some(axes) = &i.mirror_axes
         && axes.iter().enumerate().any(|(n, a)| *a >= dims || axes[..n].contains(a))
     {
-        found.push(format!("inference: mirror axes {axes:?} of a patch of {dims} dimensions"));
+        found.push(format!("inference: mirror axes {} of a patch of {dims} dimensions", listed(axes)));
     }
     match i.activation {
         Activation::Sigmoid if i.class_order.len() != classes => {
@@ -80,7 +103,7 @@ pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<Stri
     }
     for p in &i.postprocess {
         if p.labels.is_empty() || p.labels.contains(&0) || p.min_size.is_some_and(|s| !(s.is_finite() && s >= 0.0)) {
-            found.push(format!("inference: {p:?} needs labels other than 0 and a size in mm3"));
+            found.push(format!("inference: {} needs labels other than 0 and a size in mm3", shown(p)));
         }
     }
     resampling("inference: export", &i.export, found);

@@ -324,7 +324,7 @@ fn cases_that_fail_are_listed_and_the_others_compared() {
         "9 of 11 cases failed",
         "extra: no reference: ref/extra.nii expected beside pred/extra.nii",
         "lonely: no prediction: pred/lonely.nii.gz expected beside ref/lonely.nii.gz",
-        "shape: pred/shape.nii.gz: its shape (z, y, x) is [4, 6, 9], expected [4, 6, 8] as in ref/shape.nii.gz",
+        "shape: pred/shape.nii.gz: its shape (z, y, x) is 4x6x9, expected 4x6x8 as in ref/shape.nii.gz",
         "spacing: pred/spacing.nii.gz: its spacing (z, y, x) is [3.0",
         "turned: pred/turned.nii.gz: its orientation is RPS, expected LPS",
         "moved: pred/moved.nii.gz: its affine entry (1, 3) is -6.5, expected -7",

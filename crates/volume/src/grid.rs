@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::VolumeError;
+use crate::error::{VolumeError, extents, listed};
 use crate::orientation::directions;
 use crate::read::Volume;
 
@@ -21,13 +21,15 @@ pub fn same_grid(path: &Path, volume: &Volume, reference_path: &Path, reference:
     let differs =
         |what: String| Err(VolumeError::Grid { path: path.to_path_buf(), what: format!("{what} as in {}", reference_path.display()) });
     if volume.shape != reference.shape {
-        return differs(format!("its shape (z, y, x) is {:?}, expected {:?}", volume.shape, reference.shape));
+        return differs(format!("its shape (z, y, x) is {}, expected {}", extents(&volume.shape), extents(&reference.shape)));
     }
     let close = |a: f64, b: f64, limit: f64| (a - b).abs() <= limit;
     if !(0..3).all(|a| close(volume.spacing[a], reference.spacing[a], STEP * reference.spacing[a])) {
-        return differs(format!("its spacing (z, y, x) is {:?} mm, expected {:?}", volume.spacing, reference.spacing));
+        return differs(format!("its spacing (z, y, x) is {} mm, expected {} mm", listed(&volume.spacing), listed(&reference.spacing)));
     }
-    let (has, wants) = (orientation(&volume.affine)?, orientation(&reference.affine)?);
+    let named = |path: &Path, e: VolumeError| VolumeError::Setting(format!("{}: {e}", path.display()));
+    let has = orientation(&volume.affine).map_err(|e| named(path, e))?;
+    let wants = orientation(&reference.affine).map_err(|e| named(reference_path, e))?;
     if has != wants {
         return differs(format!("its orientation is {has}, expected {wants}"));
     }

@@ -1,12 +1,14 @@
 //! The header of a file: what was claimed, where the voxels lie, and what goes back into an output.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use mnx_artifact::Reader;
 use nifti::{Endianness, NiftiHeader};
 
-use crate::error::VolumeError;
+use crate::error::{VolumeError, listed};
 use crate::nifti2::{self, Nifti2Header, field};
-use crate::wide_fields::{WideFields, affine, spacing};
+use crate::reader::{Grid, grid};
+use crate::wide_fields::{WideFields, column};
 
 /// Which version of the format a header is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,8 @@ pub(crate) enum Fields {
 /// Everything of an input file that an output on the same grid repeats: dimensions, sform and qform
 /// with their codes, units, descriptions, header extensions and the format version.
 ///
-/// Independent of the input's byte order: outputs are little-endian.
+/// Independent of the input's byte order: outputs are little-endian. What the fields mean, [`Header::affine`] and
+/// [`Header::spacing`], depends on whose reading was asked for; what is written back does not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     pub(crate) fields: Fields,
@@ -35,6 +38,10 @@ pub struct Header {
     dim: [usize; 4],
     affine: [[f64; 4]; 4],
     spacing: [f64; 3],
+    oriented: bool,
+    remarks: Vec<String>,
+    /// The file that was read; empty for a header made anew.
+    path: PathBuf,
 }
 
 /// Where and how the voxels of a file are stored.
@@ -119,7 +126,13 @@ pub(crate) fn announced(path: &Path, first: [u8; 4]) -> Result<(NiftiVersion, bo
 impl Header {
     /// Reads a header from its bytes (348 or 540 of them, as announced) and checks every claim that
     /// can be checked without the voxels.
-    pub(crate) fn parse(path: &Path, bytes: &[u8], version: NiftiVersion, big_endian: bool) -> Result<(Header, Layout), VolumeError> {
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        version: NiftiVersion,
+        big_endian: bool,
+        reader: Option<Reader>,
+    ) -> Result<(Header, Layout), VolumeError> {
         let (fields, wide) = match version {
             NiftiVersion::One => parse_one(path, bytes, big_endian)?,
             NiftiVersion::Two => parse_two(path, bytes, big_endian)?,
@@ -138,15 +151,10 @@ impl Header {
                 format!("vox_offset is {offset}, expected a whole number of bytes from {header_bytes} up"),
             ));
         }
-        let scaled = wide.slope.is_finite() && wide.slope != 0.0;
-        if scaled && !wide.inter.is_finite() {
-            return Err(VolumeError::damaged(path, format!("scl_inter is {}, expected a finite number", wide.inter)));
-        }
-        let (slope, inter) = if scaled { (wide.slope, wide.inter) } else { (1.0, 0.0) };
-        let affine = affine(&wide);
-        let spacing = spacing(path, &wide, &dim, &affine)?;
+        let Grid { affine, spacing, oriented, scale: (slope, inter), remarks } = grid(path, &wide, &dim, reader)?;
         let layout = Layout { datatype, big_endian, vox_offset: offset as u64, header_bytes, slope, inter };
-        Ok((Header { fields, extensions: Vec::new(), dim, affine, spacing }, layout))
+        let header = Header { fields, extensions: Vec::new(), dim, affine, spacing, oriented, remarks, path: path.to_path_buf() };
+        Ok((header, layout))
     }
 
     /// A NIfTI-1 header for a new volume of `shape` (z, y, x) whose voxels lie at `affine` (voxel
@@ -161,10 +169,9 @@ impl Header {
                 return Err(VolumeError::Setting(format!("axis {name} has {n} voxels, expected 1 to 32767")));
             }
         }
-        let norm = |c: usize| (0..3).map(|r| affine[r][c] * affine[r][c]).sum::<f64>().sqrt();
-        let spacing = [norm(2), norm(1), norm(0)];
+        let spacing = [2, 1, 0].map(|axis| column(&affine, axis));
         if spacing.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return Err(VolumeError::Setting(format!("voxel spacing (z, y, x) is {spacing:?}, expected positive numbers")));
+            return Err(VolumeError::Setting(format!("voxel spacing (z, y, x) is {} mm, expected positive numbers", listed(&spacing))));
         }
         let row = |r: usize| affine[r].map(|v| v as f32);
         let fields = NiftiHeader {
@@ -179,7 +186,16 @@ impl Header {
             endianness: Endianness::Little,
             ..NiftiHeader::default()
         };
-        Ok(Header { fields: Fields::One(Box::new(fields)), extensions: Vec::new(), dim: [x, y, z, 1], affine, spacing })
+        Ok(Header {
+            fields: Fields::One(Box::new(fields)),
+            extensions: Vec::new(),
+            dim: [x, y, z, 1],
+            affine,
+            spacing,
+            oriented: true,
+            remarks: Vec::new(),
+            path: PathBuf::new(),
+        })
     }
 
     /// Voxels along z, y, x.
@@ -192,15 +208,32 @@ impl Header {
         self.dim[3]
     }
 
-    /// Voxel index (x, y, z, 1) to millimetres, right-anterior-superior: the sform if its code is
-    /// set, else the qform, else the voxel sizes alone.
+    /// Voxel index (x, y, z, 1) to millimetres, right-anterior-superior. By the format itself: the sform if its code is
+    /// set, else the qform, else the voxel sizes alone; a [`Reader`] may see it otherwise.
     pub fn affine(&self) -> [[f64; 4]; 4] {
         self.affine
     }
 
-    /// Millimetres between voxels along z, y, x (`pixdim`; where that is empty, the affine's columns).
+    /// Millimetres between voxels along z, y, x. By the format itself: `pixdim` in the header's unit; where that is empty, the
+    /// affine's columns. A [`Reader`] may see it otherwise.
     pub fn spacing(&self) -> [f64; 3] {
         self.spacing
+    }
+
+    /// Whether the affine says how the volume lies. A file without sform and qform does not, unless a [`Reader`] has a rule for it.
+    pub fn oriented(&self) -> bool {
+        self.oriented
+    }
+
+    /// What a careful user should hear of the header before any work, one line each: another unit than the millimetre, no form,
+    /// contradicting voxel sizes. Without the file's name.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The file that was read; none for a header made anew.
+    pub fn path(&self) -> Option<&Path> {
+        (!self.path.as_os_str().is_empty()).then_some(&self.path)
     }
 
     /// The format version that the file had and outputs get.
@@ -253,6 +286,8 @@ fn parse_one(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wid
     let wide = WideFields {
         // The format's 16-bit dimensions are signed; the crate hands them over unsigned.
         dim: h.dim.map(|d| i64::from(d as i16)),
+        xyzt_units: i32::from(h.xyzt_units),
+        quaternion_rounding: 3.0 * f64::from(f32::EPSILON),
         pixdim: h.pixdim.map(f64::from),
         sform_code: i32::from(h.sform_code),
         qform_code: i32::from(h.qform_code),
@@ -286,6 +321,8 @@ fn parse_two(path: &Path, bytes: &[u8], big_endian: bool) -> Result<(Fields, Wid
     let f64s = |at: usize, i: usize| h.f64(at + 8 * i);
     let wide = WideFields {
         dim: std::array::from_fn(|i| h.i64(field::DIM + 8 * i)),
+        xyzt_units: h.i32(field::XYZT_UNITS),
+        quaternion_rounding: 3.0 * f64::EPSILON,
         pixdim: std::array::from_fn(|i| f64s(field::PIXDIM, i)),
         sform_code: h.i32(field::SFORM_CODE),
         qform_code: h.i32(field::QFORM_CODE),
@@ -328,5 +365,6 @@ fn checked_dim(path: &Path, dim: &[i64; 8]) -> Result<[usize; 4], VolumeError> {
 }
 
 fn too_many(path: &Path, dim: &[i64; 8]) -> VolumeError {
-    VolumeError::damaged(path, format!("the dimensions {dim:?} are beyond any memory"))
+    let axes: Vec<String> = dim[1..].iter().take(dim[0].clamp(1, 7) as usize).map(ToString::to_string).collect();
+    VolumeError::damaged(path, format!("the dimensions {} are beyond any memory", axes.join("x")))
 }

@@ -28,6 +28,7 @@ mod postprocess;
 mod preprocess;
 mod probabilities;
 mod read;
+mod reader;
 pub mod resample;
 mod restore;
 mod sliding_window;

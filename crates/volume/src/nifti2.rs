@@ -25,6 +25,7 @@ pub(crate) mod field {
     pub const QUATERN: usize = 352;
     pub const QOFFSET: usize = 376;
     pub const SROW: usize = 400;
+    pub const XYZT_UNITS: usize = 500;
     pub const INTENT_CODE: usize = 504;
     pub const INTENT_NAME: usize = 508;
 }

@@ -1,9 +1,9 @@
-//! Intensity normalisation, as nnU-Net v1 and v2 do it.
+//! Intensity normalisation, as nnU-Net v1 and v2 and MONAI's transforms do it.
 
 use mnx_artifact::{Deviation, Normalization};
 use rayon::prelude::*;
 
-use crate::error::VolumeError;
+use crate::error::{VolumeError, try_reserve};
 
 /// nnU-Net's guard against flat volumes.
 const SMALLEST: f64 = 1e-8;
@@ -54,14 +54,13 @@ pub(crate) fn normalize(scheme: &Normalization, guard: Deviation, data: &mut [f3
             clear_outside(data, mask);
         }
         Normalization::ZScoreNonzero => {
-            let own: Vec<bool> = data.iter().map(|v| *v != 0.0).collect();
-            let (mean, sd) = statistics(data, Some(&own));
+            let (mean, sd) = statistics(data, &|_, v| v != 0.0);
             let sd = if sd == 0.0 { 1.0 } else { sd };
             each(data, |v| if v == 0.0 { v } else { (v - mean) / sd });
         }
         Normalization::Range { low, high, to_low, to_high, clip } => rescale(data, (low, high), (to_low, to_high), clip),
         Normalization::Percentiles { lower, upper, to_low, to_high, clip } => {
-            let ends = percentiles(data, lower, upper);
+            let ends = percentiles(data, lower, upper)?;
             rescale(data, ends, (to_low, to_high), clip);
         }
         Normalization::Rescale01 => {
@@ -89,25 +88,44 @@ fn each(data: &mut [f32], f: impl Fn(f64) -> f64 + Sync) {
     });
 }
 
-/// From one range to another, as MONAI's `ScaleIntensityRange`; a range of no width only shifts.
+/// From one range to another, as MONAI's `ScaleIntensityRange`: a range of no width only shifts, and clips nothing.
 fn rescale(data: &mut [f32], (low, high): (f64, f64), (to_low, to_high): (f64, f64), clip: bool) {
+    if high <= low {
+        each(data, |v| v - low + to_low);
+        return;
+    }
     each(data, |v| {
-        let v = if high > low { (v - low) / (high - low) * (to_high - to_low) + to_low } else { v - low + to_low };
+        let v = (v - low) / (high - low) * (to_high - to_low) + to_low;
         if clip { v.clamp(to_low, to_high) } else { v }
     });
 }
 
-/// Two percentiles, interpolated linearly between order statistics (NumPy's default).
-fn percentiles(data: &[f32], lower: f64, upper: f64) -> (f64, f64) {
-    let mut sorted = data.to_vec();
-    sorted.par_sort_unstable_by(f32::total_cmp);
-    let at = |p: f64| {
-        let place = p / 100.0 * sorted.len().saturating_sub(1) as f64;
-        let (below, part) = (place.floor() as usize, place.fract());
-        let value = |i: usize| f64::from(sorted.get(i).or(sorted.last()).copied().unwrap_or(0.0));
-        value(below) + (value(below + 1) - value(below)) * part
+/// Voxels up to which MONAI takes PyTorch's quantiles, whose ranks are float32, and beyond which NumPy's.
+const TORCH_QUANTILES: usize = 1_000_000;
+
+/// Two percentiles, interpolated linearly between order statistics, as MONAI takes them; of nothing 0. Holds one copy of the channel.
+fn percentiles(data: &[f32], lower: f64, upper: f64) -> Result<(f64, f64), VolumeError> {
+    if data.is_empty() {
+        return Ok((0.0, 0.0));
+    }
+    let mut copy = try_reserve(data.len(), "a channel's percentiles")?;
+    copy.extend_from_slice(data);
+    let last = copy.len() - 1;
+    let mut at = |percent: f64| {
+        let (below, part) = if copy.len() <= TORCH_QUANTILES {
+            let rank = (percent / 100.0) as f32 * last as f32;
+            (rank as usize, f64::from(rank.fract()))
+        } else {
+            let rank = percent / 100.0 * last as f64;
+            (rank as usize, rank.fract())
+        };
+        let (_, low, above) = copy.select_nth_unstable_by(below.min(last), f32::total_cmp);
+        let low = *low;
+        let high = above.iter().copied().min_by(f32::total_cmp).unwrap_or(low);
+        // Both libraries end with float32.
+        f64::from((f64::from(low) + f64::from(high - low) * part) as f32)
     };
-    (at(lower), at(upper))
+    Ok((at(lower), at(upper)))
 }
 
 fn clear_outside(data: &mut [f32], mask: Option<&[bool]>) {
@@ -125,7 +143,10 @@ fn range(data: &[f32]) -> (f32, f32) {
 }
 
 fn z_score(data: &mut [f32], mask: Option<&[bool]>, guard: Deviation) {
-    let (mean, sd) = statistics(data, mask);
+    let (mean, sd) = match mask {
+        None => statistics(data, &|_, _| true),
+        Some(mask) => statistics(data, &|i, _| mask[i]),
+    };
     let sd = match guard {
         Deviation::AtLeast => sd.max(SMALLEST),
         Deviation::Plus => sd + SMALLEST,
@@ -133,12 +154,13 @@ fn z_score(data: &mut [f32], mask: Option<&[bool]>, guard: Deviation) {
     each(data, |v| (v - mean) / sd);
 }
 
-/// Mean and standard deviation (biased: divided by the count), in two passes; 0 and 1 of nothing.
-fn statistics(data: &[f32], mask: Option<&[bool]>) -> (f64, f64) {
+/// Mean and standard deviation (biased: divided by the count) of the voxels that count by their index and value, in two passes; 0 and
+/// 1 of nothing.
+fn statistics(data: &[f32], counts: &(dyn Fn(usize, f32) -> bool + Sync)) -> (f64, f64) {
     let total = |f: &(dyn Fn(f64) -> f64 + Sync)| -> (f64, usize) {
         let piece = |(i, values): (usize, &[f32])| {
-            let inside = |j: usize| mask.is_none_or(|m| m[i * PIECE + j]);
-            values.iter().enumerate().filter(|(j, _)| inside(*j)).fold((0.0, 0), |(s, n), (_, v)| (s + f(f64::from(*v)), n + 1))
+            let inside = |(j, v): &(usize, &f32)| counts(i * PIECE + j, **v);
+            values.iter().enumerate().filter(inside).fold((0.0, 0), |(s, n), (_, v)| (s + f(f64::from(*v)), n + 1))
         };
         let parts: Vec<(f64, usize)> = data.par_chunks(PIECE).enumerate().map(piece).collect();
         parts.iter().fold((0.0, 0), |(s, n), p| (s + p.0, n + p.1))
@@ -183,13 +205,13 @@ mod tests {
     #[test]
     fn pieces_add_up() {
         let data: Vec<f32> = (0..PIECE + 77).map(|i| ((i * 2654435761) % 1000) as f32).collect();
-        let (mean, sd) = statistics(&data, None);
+        let (mean, sd) = statistics(&data, &|_, _| true);
         let want = data.iter().map(|v| f64::from(*v)).sum::<f64>() / data.len() as f64;
         let square = data.iter().map(|v| (f64::from(*v) - want).powi(2)).sum::<f64>() / data.len() as f64;
         assert!((mean - want).abs() < 1e-9 && (sd - square.sqrt()).abs() < 1e-9);
         let mask: Vec<bool> = (0..data.len()).map(|i| i >= PIECE).collect();
-        let tail = statistics(&data[PIECE..], None);
-        let masked = statistics(&data, Some(&mask));
+        let tail = statistics(&data[PIECE..], &|_, _| true);
+        let masked = statistics(&data, &|i, _| mask[i]);
         assert!((masked.0 - tail.0).abs() < 1e-9 && (masked.1 - tail.1).abs() < 1e-9);
     }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::VolumeError;
+use crate::wide_fields::column;
 
 /// A permutation of the z, y, x axes with flips: output axis `i` runs along input axis `perm[i]`,
 /// backwards if `flip[i]`. No voxel is interpolated, so the inverse restores every one of them.
@@ -49,7 +50,10 @@ impl AxisMap {
         let mut seen = perm;
         seen.sort_unstable();
         if seen != [0, 1, 2] {
-            return Err(VolumeError::Setting(format!("transpose is {perm:?}, expected a permutation of [0, 1, 2]")));
+            return Err(VolumeError::Setting(format!(
+                "transpose is {}, {}, {}, expected 0, 1 and 2 in some order",
+                perm[0], perm[1], perm[2]
+            )));
         }
         Ok(AxisMap { perm, flip: [false; 3] })
     }
@@ -65,6 +69,22 @@ impl AxisMap {
         for i in 0..3 {
             out.perm[self.perm[i]] = i;
             out.flip[self.perm[i]] = self.flip[i];
+        }
+        out
+    }
+
+    /// The affine (voxel index x, y, z to millimetres) of a re-arranged volume whose old `shape` was z, y, x.
+    pub fn affine(&self, affine: &[[f64; 4]; 4], shape: [usize; 3]) -> [[f64; 4]; 4] {
+        let mut out = *affine;
+        for axis in 0..3 {
+            // File axes count x, y, z; array axes z, y, x.
+            let (new, source) = (2 - axis, 2 - self.perm[axis]);
+            for r in 0..3 {
+                out[r][new] = if self.flip[axis] { -affine[r][source] } else { affine[r][source] };
+                if self.flip[axis] {
+                    out[r][3] += (shape[self.perm[axis]] as f64 - 1.0) * affine[r][source];
+                }
+            }
         }
         out
     }
@@ -126,33 +146,71 @@ impl AxisMap {
     }
 }
 
-/// For each of the file's x, y, z axes: the world axis it mostly runs along and whether upwards.
-/// The assignment is one-to-one and maximises the sum of squared direction cosines.
+/// For each of the file's x, y, z axes: the world axis it mostly runs along and whether upwards, one-to-one, as nibabel's
+/// `io_orientation` decides: of the rotation nearest to the affine's directions, the axis that is closest to a world axis chooses
+/// first, and each later one among those left.
 pub(crate) fn directions(affine: &[[f64; 4]; 4]) -> Result<[(usize, bool); 3], VolumeError> {
     let mut cosine = [[0.0; 3]; 3];
     for axis in 0..3 {
-        let norm = (0..3).map(|r| affine[r][axis] * affine[r][axis]).sum::<f64>().sqrt();
-        if !norm.is_finite() || norm <= 0.0 {
-            return Err(VolumeError::Setting(format!("the orientation cannot be told: column {axis} of the affine has length {norm}")));
+        let length = column(affine, axis);
+        if !length.is_finite() || length <= 0.0 {
+            return Err(untold(&format!("the {} column of the affine has length {length}", ["first", "second", "third"][axis])));
         }
         for r in 0..3 {
-            cosine[r][axis] = affine[r][axis] / norm;
+            cosine[r][axis] = affine[r][axis] / length;
         }
     }
-    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-    let score = |o: &[usize; 3]| (0..3).map(|a| cosine[o[a]][a] * cosine[o[a]][a]).sum::<f64>();
-    let mut best = orders[0];
-    for order in &orders[1..] {
-        if score(order) > score(&best) + 1e-9 {
-            best = *order;
+    let mut rotation = nearest_rotation(cosine).ok_or_else(|| untold("the columns of the affine lie in one plane"))?;
+    let strength = |axis: usize| (0..3).map(|r| rotation[r][axis] * rotation[r][axis]).fold(0.0, f64::max);
+    let strengths = [strength(0), strength(1), strength(2)];
+    let mut order = [0, 1, 2];
+    order.sort_by(|a, b| strengths[*b].total_cmp(&strengths[*a]));
+    let mut out = [(0, false); 3];
+    for axis in order {
+        let mut world = 0;
+        for r in 1..3 {
+            if rotation[r][axis].abs() > rotation[world][axis].abs() {
+                world = r;
+            }
+        }
+        out[axis] = (world, rotation[world][axis] > 0.0);
+        rotation[world] = [0.0; 3];
+    }
+    let mut seen = out.map(|(world, _)| world);
+    seen.sort_unstable();
+    if seen == [0, 1, 2] { Ok(out) } else { Err(untold("two axes of the affine run alike")) }
+}
+
+fn untold(why: &str) -> VolumeError {
+    VolumeError::Setting(format!("the orientation cannot be told: {why}"))
+}
+
+/// The rotation (or reflection) nearest to a matrix: its orthogonal polar factor, by Newton's iteration. None of a singular matrix.
+fn nearest_rotation(mut m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
+    for _ in 0..100 {
+        let cofactor = |r: usize, c: usize| {
+            let (r1, r2, c1, c2) = ((r + 1) % 3, (r + 2) % 3, (c + 1) % 3, (c + 2) % 3);
+            m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1]
+        };
+        let determinant: f64 = (0..3).map(|c| m[0][c] * cofactor(0, c)).sum();
+        if determinant.abs() < 1e-15 || !determinant.is_finite() {
+            return None;
+        }
+        // The cofactors over the determinant are the transposed inverse.
+        let next: [[f64; 3]; 3] = std::array::from_fn(|r| std::array::from_fn(|c| f64::midpoint(m[r][c], cofactor(r, c) / determinant)));
+        let change = m.iter().flatten().zip(next.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        m = next;
+        if change < 1e-15 {
+            break;
         }
     }
-    Ok(std::array::from_fn(|a| (best[a], cosine[best[a]][a] > 0.0)))
+    Some(m)
 }
 
 fn parse_code(code: &str) -> Result<[(usize, bool); 3], VolumeError> {
-    let wrong =
-        || VolumeError::Setting(format!("orientation is {code:?}, expected three letters, one each of R/L, A/P and S/I, such as \"RAS\""));
+    let wrong = || {
+        VolumeError::Setting(format!("orientation is \"{code}\", expected three letters, one each of R/L, A/P and S/I, such as \"RAS\""))
+    };
     let mut out = [(0, false); 3];
     let mut seen = [false; 3];
     if code.chars().count() != 3 {
@@ -180,6 +238,16 @@ fn parse_code(code: &str) -> Result<[(usize, bool); 3], VolumeError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// The affine's 3 x 3 rows, and where nibabel says the axes run.
+    const SLANTED: [([[f64; 3]; 3], &str); 6] = [
+        ([[-0.955, -0.64, 1.754], [0.56, -1.848, -0.206], [1.012, 0.419, 1.77]], "LPS"),
+        ([[-0.944, -0.976, -1.783], [0.83, -0.126, -1.474], [0.614, 1.66, -4.108]], "ASL"),
+        ([[-0.978, -0.456, -1.808], [-0.717, -1.234, 1.563], [-0.883, 1.506, 0.734]], "PSL"),
+        ([[-0.893, -3.02, 2.656], [-1.598, 2.39, -0.136], [-1.048, -1.28, 1.155]], "IAR"),
+        ([[-1.062, 0.555, 1.624], [-0.961, -1.28, -1.061], [0.447, -1.433, 1.577]], "LIP"),
+        ([[0.771, 2.136, 1.387], [2.225, -0.84, 1.775], [-0.927, 0.454, 0.411]], "IRA"),
+    ];
 
     fn every_map() -> Vec<AxisMap> {
         let mut out = Vec::new();
@@ -230,6 +298,19 @@ mod tests {
         let out = map.apply(&data, 1, shape).unwrap();
         let at = out.iter().position(|&v| v == 1).unwrap();
         assert_eq!([at / 8, at / 2 % 4, at % 2], [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_slanted_axis_goes_where_nibabel_puts_it() {
+        // Found by search, checked with nibabel 5.4.2: the assignment with the largest sum of cosines would be another one.
+        for (rows, code) in SLANTED {
+            let mut affine = [[0.0; 4]; 4];
+            for r in 0..3 {
+                affine[r][..3].copy_from_slice(&rows[r]);
+            }
+            affine[3][3] = 1.0;
+            assert_eq!(AxisMap::to_orientation(&affine, code).unwrap(), AxisMap::IDENTITY, "{rows:?}");
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use mnx_artifact::{Normalization, Preprocess, Resampling, Sequence};
+use mnx_artifact::{Normalization, Preprocess, Reader, Resampling, Sequence};
 
 use crate::crop::{bounding_box, cut, cut_in_place, nonzero_mask};
-use crate::error::VolumeError;
+use crate::error::{VolumeError, listed};
 use crate::normalize::{needs_mask, normalize, verify};
 use crate::orientation::AxisMap;
 use crate::read::Volume;
@@ -21,6 +21,9 @@ pub struct Geometry {
     pub file_shape: [usize; 3],
     /// From the file's axes to the model's.
     pub map: AxisMap,
+    /// From the file's axes to those that the model's reader hands over and on which nnU-Net saves probabilities: RAS after
+    /// [`Reader::NibabelReorient`], else the file's own.
+    pub reader: AxisMap,
     /// First voxel of the crop, on the model's axes before resampling.
     pub crop_low: [usize; 3],
     /// Size of the crop.
@@ -64,7 +67,7 @@ pub fn preprocess(volume: &Volume, settings: &Preprocess) -> Result<Preprocessed
     prepare(volume, Cow::Borrowed(&volume.data), settings)
 }
 
-/// The same, taking the voxels out of the volume, so that they need not exist twice.
+/// As [`preprocess`], taking the voxels out of the volume, so that they need not exist twice.
 ///
 /// # Errors
 /// As [`preprocess`]; the voxels are gone then too.
@@ -86,11 +89,9 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     for scheme in schemes {
         verify(scheme)?;
     }
-    let mut map = match &settings.orientation {
-        Some(code) => AxisMap::to_orientation(&volume.affine, code)?,
-        None => AxisMap::IDENTITY,
-    };
-    map = map.then(&AxisMap::transpose(settings.transpose)?);
+    let oriented = orient(volume, settings)?;
+    let reader = if settings.reader == Some(Reader::NibabelReorient) { oriented } else { AxisMap::IDENTITY };
+    let map = oriented.then(&AxisMap::transpose(settings.transpose)?);
     let turned_shape = map.permute(volume.shape);
     let old_spacing = map.permute(volume.spacing);
     let spacing = target_spacing(settings.spacing.as_deref(), old_spacing)?;
@@ -121,7 +122,9 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     let model_shape = new_shape(size, old_spacing, spacing);
     if let Some(n) = model_shape.iter().find(|&&n| n > LONGEST_AXIS) {
         return Err(VolumeError::Setting(format!(
-            "resampling from {old_spacing:?} to {spacing:?} mm would make an axis of {n} voxels, at most {LONGEST_AXIS} are taken"
+            "resampling from {} mm to {} mm (z, y, x) would make an axis of {n} voxels, at most {LONGEST_AXIS} are taken",
+            listed(&old_spacing),
+            listed(&spacing)
         )));
     }
 
@@ -143,6 +146,7 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     let geometry = Geometry {
         file_shape: volume.shape,
         map,
+        reader,
         crop_low: low,
         crop_size: size,
         crop_spacing: old_spacing,
@@ -152,16 +156,33 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
 }
 
+/// The way to the orientation that the model wants, if any.
+fn orient(volume: &Volume, settings: &Preprocess) -> Result<AxisMap, VolumeError> {
+    let reorients = settings.reader == Some(Reader::NibabelReorient);
+    let Some(code) = settings.orientation.as_deref().or(reorients.then_some("RAS")) else {
+        return Ok(AxisMap::IDENTITY);
+    };
+    if !volume.header.oriented() {
+        return Err(VolumeError::Setting(format!(
+            "{}: neither sform nor qform says how the volume lies, and the model wants it as {code}; set a form in the file, or name \
+             the reader that the model was trained with (reader = \"simpleitk\" takes such files for LPS, \"nibabel\" for LAS) under \
+             [preprocess]",
+            volume.shown()
+        )));
+    }
+    volume.toward(code)
+}
+
 /// The spacing to resample to. Two numbers belong to a 2-D model, whose slices keep their distance.
 fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
     let wanted = match wanted {
         None => return Ok(old),
         Some(&[z, y, x]) => [z, y, x],
         Some(&[y, x]) => [0.0, y, x],
-        Some(other) => return Err(VolumeError::Setting(format!("spacing is {other:?} mm, expected two or three numbers"))),
+        Some(other) => return Err(VolumeError::Setting(format!("spacing is {} mm, expected two or three numbers", listed(other)))),
     };
     if wanted.iter().any(|v| !v.is_finite() || *v < 0.0) {
-        return Err(VolumeError::Setting(format!("spacing is {wanted:?} mm, expected positive numbers (0 keeps an axis)")));
+        return Err(VolumeError::Setting(format!("spacing is {} mm, expected positive numbers (0 keeps an axis)", listed(&wanted))));
     }
     Ok(std::array::from_fn(|a| if wanted[a] == 0.0 { old[a] } else { wanted[a] }))
 }

@@ -19,11 +19,22 @@ pub struct Probabilities {
     crop_size: [usize; 3],
     file_shape: [usize; 3],
     map: AxisMap,
+    /// From the file's axes to the reader's.
+    reader: AxisMap,
 }
 
 impl Probabilities {
     pub(crate) fn new(data: Vec<f32>, classes: usize, g: &Geometry, activation: Activation) -> Probabilities {
-        Probabilities { data, classes, activation, crop_low: g.crop_low, crop_size: g.crop_size, file_shape: g.file_shape, map: g.map }
+        Probabilities {
+            data,
+            classes,
+            activation,
+            crop_low: g.crop_low,
+            crop_size: g.crop_size,
+            file_shape: g.file_shape,
+            map: g.map,
+            reader: g.reader,
+        }
     }
 
     /// How many classes.
@@ -64,6 +75,19 @@ impl Probabilities {
         paste(&part, self.crop_size, &mut full, turned, self.crop_low);
         drop(part);
         self.map.inverse().apply_owned(full, 1, turned)
+    }
+
+    /// Voxels of the file along the axes of [`Geometry::reader`].
+    pub fn reader_shape(&self) -> [usize; 3] {
+        self.reader.permute(self.file_shape)
+    }
+
+    /// As [`Probabilities::of_file`], along the axes of [`Geometry::reader`]: where nnU-Net saves them.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn of_reader(&self, class: usize) -> Result<Vec<f32>, VolumeError> {
+        self.reader.apply_owned(self.of_file(class)?, 1, self.file_shape)
     }
 
     /// All classes over the file, `[k, z, y, x]`.

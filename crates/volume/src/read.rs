@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use mnx_artifact::Reader;
+
 use crate::error::{VolumeError, try_reserve};
 use crate::grid::same_grid;
 use crate::header::{Datatype, Header, Layout, NiftiVersion, announced};
+use crate::orientation::AxisMap;
 use crate::source::Source;
 
 /// Bytes decoded at a time.
@@ -21,6 +24,8 @@ pub struct ReadOptions {
     pub nan_to_num: bool,
     /// Refuse anything but this many channels.
     pub channels: Option<usize>,
+    /// Whose reading of the header is followed; none follows the format itself.
+    pub reader: Option<Reader>,
 }
 
 /// A volume in memory.
@@ -32,9 +37,9 @@ pub struct Volume {
     pub channels: usize,
     /// Voxels along z, y, x.
     pub shape: [usize; 3],
-    /// Voxel index (x, y, z, 1) to millimetres, right-anterior-superior.
+    /// Voxel index (x, y, z, 1) to millimetres, right-anterior-superior, as the reader that was asked for sees it.
     pub affine: [[f64; 4]; 4],
-    /// Millimetres along z, y, x.
+    /// Millimetres along z, y, x, as the reader sees them.
     pub spacing: [f64; 3],
     /// What an output on the same grid repeats.
     pub header: Header,
@@ -44,6 +49,19 @@ impl Volume {
     /// Voxels of one channel.
     pub fn voxels(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The map to an orientation code such as `RAS`, by the affine as it is.
+    ///
+    /// # Errors
+    /// When the affine has no direction for an axis; the message names the file.
+    pub(crate) fn toward(&self, code: &str) -> Result<AxisMap, VolumeError> {
+        AxisMap::to_orientation(&self.affine, code).map_err(|e| VolumeError::Setting(format!("{}: {e}", self.shown())))
+    }
+
+    /// The file's name, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.header.path().map_or_else(|| "the volume".to_owned(), |p| p.display().to_string())
     }
 
     /// The voxels of a single-channel label volume as integers.
@@ -72,7 +90,7 @@ impl Volume {
 /// voxels before the file's size has been compared with the header's claim.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Volume, VolumeError> {
     let mut source = Source::open(path)?;
-    let (header, layout) = read_header(path, &mut source)?;
+    let (header, layout) = read_header(path, &mut source, options.reader)?;
     if let Some(expected) = options.channels
         && expected != header.channels()
     {
@@ -118,7 +136,7 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
 }
 
 /// Reads and checks the header and its extensions; the source then stands at the first voxel.
-fn read_header(path: &Path, source: &mut Source) -> Result<(Header, Layout), VolumeError> {
+fn read_header(path: &Path, source: &mut Source, reader: Option<Reader>) -> Result<(Header, Layout), VolumeError> {
     let mut bytes = [0u8; crate::nifti2::SIZE];
     let (first, rest) = bytes.split_at_mut(4);
     if source.fill(path, first)? < 4 {
@@ -130,7 +148,7 @@ fn read_header(path: &Path, source: &mut Source) -> Result<(Header, Layout), Vol
         NiftiVersion::Two => crate::nifti2::SIZE,
     };
     source.fill_exact(path, &mut rest[..size - 4], "the header")?;
-    let (mut header, layout) = Header::parse(path, &bytes[..size], version, big_endian)?;
+    let (mut header, layout) = Header::parse(path, &bytes[..size], version, big_endian, reader)?;
 
     let voxels = header.shape().iter().product::<usize>() * header.channels();
     let claim = (voxels * layout.datatype.bytes()) as u64;

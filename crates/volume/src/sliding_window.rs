@@ -4,7 +4,7 @@ use half::f16;
 use mnx_artifact::{Gaussian, Windows};
 
 use crate::accumulate::Accumulator;
-use crate::error::{VolumeError, try_filled};
+use crate::error::{VolumeError, extents, try_filled};
 
 /// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
@@ -177,7 +177,7 @@ impl SlidingWindow {
             [y, x] => [1, y, x],
             [z, y, x] => [z, y, x],
             _ => {
-                return Err(VolumeError::Setting(format!("patch is {patch:?}, expected two or three sizes")));
+                return Err(VolumeError::Setting(format!("patch is {}, expected two or three sizes", extents(patch))));
             }
         };
         let window = SlidingWindow { patch, step: 0.5, windows: Windows::default(), gaussian: Gaussian::default(), members: 1 };
@@ -187,7 +187,7 @@ impl SlidingWindow {
 
     fn verify(&self) -> Result<(), VolumeError> {
         if self.patch.contains(&0) {
-            return Err(VolumeError::Setting(format!("patch is {:?}, expected positive sizes", self.patch)));
+            return Err(VolumeError::Setting(format!("patch is {}, expected positive sizes", extents(&self.patch))));
         }
         if self.members == 0 {
             return Err(VolumeError::Setting("a network without members".into()));
@@ -276,8 +276,9 @@ impl SlidingWindow {
         let voxels: usize = shape.iter().product();
         if voxels == 0 || image.is_empty() || !image.len().is_multiple_of(voxels) || classes == 0 {
             return Err(VolumeError::Setting(format!(
-                "{} voxels for shape {shape:?} and {classes} classes, expected whole non-empty channels and at least one class",
-                image.len()
+                "{} voxels for shape {} and {classes} classes, expected whole non-empty channels and at least one class",
+                image.len(),
+                extents(&shape)
             ))
             .into());
         }
@@ -324,7 +325,9 @@ fn subsets(axes: &[usize]) -> Result<Vec<[bool; 3]>, VolumeError> {
     let mut out = vec![[false; 3]];
     for (i, &axis) in axes.iter().enumerate() {
         if axis > 2 || axes[..i].contains(&axis) {
-            return Err(VolumeError::Setting(format!("mirroring axes are {axes:?}, expected distinct axes from 0 (z) to 2 (x)")));
+            let shown: Vec<String> = axes.iter().map(ToString::to_string).collect();
+            let shown = shown.join(", ");
+            return Err(VolumeError::Setting(format!("mirroring axes are {shown}, expected distinct axes from 0 (z) to 2 (x)")));
         }
         for j in 0..out.len() {
             let mut with = out[j];

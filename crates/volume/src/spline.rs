@@ -1,6 +1,7 @@
 //! Interpolation along one axis, in float64: taps, and the recursion that turns samples into cubic B-spline coefficients.
 //!
-//! Output sample `o` of an axis going from `n` to `m` samples lies at `t = (o + 0.5) n / m - 0.5`. Order 3 takes four taps of a
+//! Output sample `o` of an axis going from `n` to `m` samples lies at `t = (n / m) (o + 0.5) - 0.5`, computed in this order: nnU-Net,
+//! scikit-image and SciPy do, and with order 0 the last bit decides ties. Order 3 takes four taps of a
 //! cubic B-spline whose coefficients come from the recursive prefilter with pole sqrt(3) - 2; order 1 is linear between clamped
 //! neighbours; order 0 takes the sample at `floor(t + 0.5)`. Beyond its ends a line keeps its edge value.
 
@@ -53,7 +54,7 @@ pub(crate) fn neighbours(o: usize, n: usize, m: usize) -> (usize, usize, f64) {
 }
 
 fn position(o: usize, n: usize, m: usize) -> f64 {
-    (o as f64 + 0.5) * n as f64 / m as f64 - 0.5
+    (n as f64 / m as f64) * (o as f64 + 0.5) - 0.5
 }
 
 /// One axis: where each output's four taps begin, counted from `-PAD`, and their weights.

@@ -1,13 +1,11 @@
-//! What both header versions say of the grid, in one width, and where that puts the voxels.
-
-use std::path::Path;
-
-use crate::error::VolumeError;
+//! What both header versions say of the grid, in one width.
 
 /// The fields of either version in one width.
 pub(crate) struct WideFields {
     pub dim: [i64; 8],
     pub pixdim: [f64; 8],
+    /// Bits 0 to 2: the unit of length.
+    pub xyzt_units: i32,
     pub sform_code: i32,
     pub qform_code: i32,
     pub quatern: [f64; 3],
@@ -17,59 +15,52 @@ pub(crate) struct WideFields {
     pub slope: f64,
     pub inter: f64,
     pub datatype: i16,
+    /// Below this much, the square of a quaternion's real part is nothing but rounding of the stored numbers.
+    pub quaternion_rounding: f64,
 }
 
-/// Voxel index (x, y, z, 1) to millimetres: the sform if its code is set, else the qform, else the
-/// voxel sizes alone.
-pub(crate) fn affine(w: &WideFields) -> [[f64; 4]; 4] {
-    let last = [0.0, 0.0, 0.0, 1.0];
-    if w.sform_code > 0 {
-        return [w.srow[0], w.srow[1], w.srow[2], last];
+impl WideFields {
+    /// Millimetres of the header's unit of length, and its name unless that is the millimetre or nothing known.
+    pub fn unit(&self) -> (f64, Option<&'static str>) {
+        match self.xyzt_units & 7 {
+            1 => (1e3, Some("metres")),
+            3 => (1e-3, Some("micrometres")),
+            _ => (1.0, None),
+        }
     }
-    let size = [w.pixdim[1], w.pixdim[2], w.pixdim[3]];
-    if w.qform_code > 0 {
-        let [mut b, mut c, mut d] = w.quatern;
-        let rest = 1.0 - (b * b + c * c + d * d);
-        let a = if rest < 1e-7 {
-            // Rounding left no room for the real part: a half turn, as the format's own library does.
-            let n = (b * b + c * c + d * d).sqrt();
-            (b, c, d) = (b / n, c / n, d / n);
-            0.0
+
+    /// Sform rows and the last row.
+    pub fn sform(&self) -> [[f64; 4]; 4] {
+        [self.srow[0], self.srow[1], self.srow[2], [0.0, 0.0, 0.0, 1.0]]
+    }
+
+    /// The rotation that a quaternion's real part `a` and stored parts stand for, times the voxel sizes along the file's x, y and z,
+    /// beside the offsets.
+    pub fn qform(&self, [a, b, c, d]: [f64; 4], [sx, sy, sz]: [f64; 3]) -> [[f64; 4]; 4] {
+        let [x, y, z] = self.qoffset;
+        [
+            [(a * a + b * b - c * c - d * d) * sx, 2.0 * (b * c - a * d) * sy, 2.0 * (b * d + a * c) * sz, x],
+            [2.0 * (b * c + a * d) * sx, (a * a + c * c - b * b - d * d) * sy, 2.0 * (c * d - a * b) * sz, y],
+            [2.0 * (b * d - a * c) * sx, 2.0 * (c * d + a * b) * sy, (a * a + d * d - b * b - c * c) * sz, z],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    }
+
+    /// The quaternion of unit length as the format's own library completes it: without room for the real part, a half turn.
+    pub fn quaternion(&self) -> [f64; 4] {
+        let [b, c, d] = self.quatern;
+        let square = b * b + c * c + d * d;
+        let rest = 1.0 - square;
+        if rest < 1e-7 {
+            let n = square.sqrt();
+            [0.0, b / n, c / n, d / n]
         } else {
-            rest.sqrt()
-        };
-        let qfac = if w.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-        let [sx, sy, sz] = [size[0], size[1], size[2] * qfac];
-        return [
-            [(a * a + b * b - c * c - d * d) * sx, 2.0 * (b * c - a * d) * sy, 2.0 * (b * d + a * c) * sz, w.qoffset[0]],
-            [2.0 * (b * c + a * d) * sx, (a * a + c * c - b * b - d * d) * sy, 2.0 * (c * d - a * b) * sz, w.qoffset[1]],
-            [2.0 * (b * d - a * c) * sx, 2.0 * (c * d + a * b) * sy, (a * a + d * d - b * b - c * c) * sz, w.qoffset[2]],
-            last,
-        ];
+            [rest.sqrt(), b, c, d]
+        }
     }
-    [[size[0], 0.0, 0.0, 0.0], [0.0, size[1], 0.0, 0.0], [0.0, 0.0, size[2], 0.0], last]
 }
 
-/// Millimetres along z, y, x from `pixdim`, or from the affine's columns where that is empty.
-pub(crate) fn spacing(path: &Path, w: &WideFields, dim: &[usize; 4], affine: &[[f64; 4]; 4]) -> Result<[f64; 3], VolumeError> {
-    let good = |s: f64| s.is_finite() && s > 0.0;
-    let mut out = [1.0; 3];
-    for axis in 0..3 {
-        let column = (0..3).map(|r| affine[r][axis] * affine[r][axis]).sum::<f64>().sqrt();
-        let size = w.pixdim[axis + 1].abs();
-        out[2 - axis] = if good(size) {
-            size
-        } else if good(column) {
-            column
-        } else if dim[axis] == 1 {
-            // A flat axis has no distance between voxels; 2-D files leave it empty.
-            1.0
-        } else {
-            return Err(VolumeError::damaged(
-                path,
-                format!("pixdim[{}] is {} and no sform gives the voxel size either", axis + 1, w.pixdim[axis + 1]),
-            ));
-        };
-    }
-    Ok(out)
+/// The length of an affine's column.
+pub(crate) fn column(affine: &[[f64; 4]; 4], axis: usize) -> f64 {
+    (0..3).map(|r| affine[r][axis] * affine[r][axis]).sum::<f64>().sqrt()
 }

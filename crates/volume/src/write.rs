@@ -8,7 +8,7 @@ use flate2::{Compression, write::GzEncoder};
 use nifti::NiftiHeader;
 use tempfile::NamedTempFile;
 
-use crate::error::VolumeError;
+use crate::error::{VolumeError, extents};
 use crate::header::{Fields, Header};
 use crate::nifti1;
 use crate::nifti2::{Nifti2Header, field};
@@ -54,7 +54,12 @@ pub fn write_f32(path: &Path, data: &[f32], channels: usize, reference: &Header)
 }
 
 fn wrong_length(path: &Path, found: usize, shape: &[usize]) -> VolumeError {
-    VolumeError::Setting(format!("{}: {found} voxels to write, expected {shape:?} = {}", path.display(), shape.iter().product::<usize>()))
+    VolumeError::Setting(format!(
+        "{}: {found} voxels to write, expected {} = {}",
+        path.display(),
+        extents(shape),
+        shape.iter().product::<usize>()
+    ))
 }
 
 /// What an output stores: its axes (slowest first), NIfTI datatype code, bytes of a voxel and whether it holds labels.

@@ -282,11 +282,11 @@ fn grids_are_compared_within_the_stated_tolerance() {
     let refused = |v: &Volume, words: &[&str]| {
         let message = check(v).unwrap_err();
         for word in words.iter().chain(&["p.nii", "as in r.nii"]) {
-            assert!(message.contains(word), "{word:?} not in {message:?}");
+            assert!(!message.contains(['[', '{']) && message.contains(word), "{word:?} not in {message:?}");
         }
     };
-    refused(&volume("p.nii", [4, 3, 5], affine), &["[4, 3, 5]", "[3, 4, 5]"]);
-    refused(&with(&|a| a[2][2] = 2.5), &["spacing", "2.5", "3.0"]);
+    refused(&volume("p.nii", [4, 3, 5], affine), &["4x3x5", "expected 3x4x5"]);
+    refused(&with(&|a| a[2][2] = 2.5), &["spacing", "2.5, ", "3.0, "]);
     refused(&with(&|a| a[0][0] = 0.8), &["orientation is RPS, expected LPS"]);
     refused(&with(&|a| a[0][3] += 0.081), &["entry (0, 3)", "expected 90"]);
     refused(&with(&|a| a[2][0] += 0.0009), &["entry (2, 0)"]);

@@ -3,6 +3,7 @@
 
 use mnx_artifact::{Resampling, SeparateZ};
 use mnx_volume::resample::{coarse_axis, new_shape, resample};
+use mnx_volume::{AxisMap, Geometry, Rules, restore};
 
 fn numbers<T: std::str::FromStr>(text: &str) -> Vec<T>
 where
@@ -92,4 +93,56 @@ fn the_coarse_axis_is_the_one_above_ratio_three() {
 fn shapes_round_half_to_even() {
     assert_eq!(new_shape([5, 7, 100], [1.0, 1.0, 3.0], [2.0, 2.0, 2.7]), [2, 4, 111]);
     assert_eq!(new_shape([1, 1, 1], [1.0; 3], [9.0; 3]), [1; 3]);
+}
+
+#[test]
+fn order_0_takes_scipys_plane_for_every_pair() {
+    // Made by `ties/make.py`; 760 of the pairs have a tie that the order of multiplication and division decides.
+    let rule = Resampling { order_z: 0, ..Resampling::DATA };
+    let table = include_str!("ties/table.txt");
+    assert!(table.starts_with("SciPy") && table.lines().next().unwrap().contains("43890 pairs"));
+    let mut pairs = 0;
+    for line in table.lines().skip(1) {
+        let (n, want) = line.split_once(' ').unwrap();
+        let (n, want): (usize, u64) = (n.parse().unwrap(), want.parse().unwrap());
+        let planes: Vec<f32> = (0..n).map(|v| v as f32).collect();
+        let mut hash = 0u64;
+        for m in (1..=210).filter(|m| *m != n) {
+            for plane in resample(&planes, 1, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap() {
+                hash = hash.wrapping_mul(1_099_511_628_211) ^ plane as u64;
+            }
+            pairs += 1;
+        }
+        assert_eq!(hash, want, "from {n} planes");
+    }
+    assert_eq!(pairs, 43_890);
+}
+
+#[test]
+fn order_0_is_one_along_every_axis_and_on_the_way_back() {
+    let rule = Resampling { order_z: 0, separate_z: SeparateZ::Always, ..Resampling::DATA };
+    // Pairs with ties that the order of the arithmetic decides.
+    for (n, m) in [(4, 49), (10, 77), (26, 23), (30, 11), (18, 33), (20, 78)] {
+        let planes: Vec<f32> = (0..n).map(|v| (v * 7 % n) as f32).collect();
+        let along = resample(&planes, 1, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap();
+        assert_eq!(resample(&planes, 1, [1, n, 1], [1, m, 1], &rule, Some(1)).unwrap(), along);
+        assert_eq!(resample(&planes, 1, [1, 1, n], [1, 1, m], &rule, Some(2)).unwrap(), along);
+        // Scores of two classes, from n model planes to m planes of the crop: the way that labels go.
+        let geometry = Geometry {
+            file_shape: [m, 1, 1],
+            map: AxisMap::IDENTITY,
+            reader: AxisMap::IDENTITY,
+            crop_low: [0; 3],
+            crop_size: [m, 1, 1],
+            crop_spacing: [8.0, 1.0, 1.0],
+            model_shape: [n, 1, 1],
+            model_spacing: [8.0 * m as f64 / n as f64, 1.0, 1.0],
+        };
+        let export = Resampling { order: 1, ..rule };
+        let odd = |v: &f32| (*v as usize % 2) as f32;
+        let scores: Vec<f32> = planes.iter().map(|v| 0.5 - odd(v)).chain(planes.iter().map(|v| odd(v) - 0.5)).collect();
+        let labels = restore(&scores, &geometry, &Rules { export, ..Rules::logits(2) }, false).unwrap().labels;
+        let want: Vec<u16> = along.iter().map(|v| odd(v) as u16).collect();
+        assert_eq!(labels, want, "{n} to {m}");
+    }
 }

@@ -221,7 +221,7 @@ fn voxels_that_are_not_numbers_are_counted_or_replaced() {
     assert!(matches!(read(&path, &ReadOptions::default()), Err(VolumeError::NonFinite { nan: 2, infinite: 2, total: 24, .. })));
     let message = refusal(&path);
     assert!(message.contains("2 NaN and 2 infinite voxels of 24"), "{message}");
-    let v = read(&path, &ReadOptions { nan_to_num: true, channels: None }).unwrap();
+    let v = read(&path, &ReadOptions { nan_to_num: true, ..ReadOptions::default() }).unwrap();
     assert_eq!(v.data[..12], [2., 2., 2., 0., 0., 2., 2., 8., 2., -5., -5., 8.]);
     // Beyond float32's range counts as infinite, and so does an overflow of the scaling.
     let path = put(&folder, "v.nii", &recipe.file(&[1e300; 24]));

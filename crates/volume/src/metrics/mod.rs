@@ -24,7 +24,7 @@ pub use overlap::Counts;
 
 use std::collections::BTreeSet;
 
-use crate::error::VolumeError;
+use crate::error::{VolumeError, extents, listed};
 use distance::squared_distances;
 use overlap::Tally;
 use surface::{Selection, Surface};
@@ -85,11 +85,15 @@ impl<'a> Comparison<'a> {
         let voxels: usize = shape.iter().product();
         for (what, volume) in [("prediction", prediction), ("reference", reference)] {
             if volume.len() != voxels {
-                return Err(VolumeError::Setting(format!("the {what} has {} voxels, expected {shape:?} = {voxels}", volume.len())));
+                return Err(VolumeError::Setting(format!(
+                    "the {what} has {} voxels, expected {} = {voxels}",
+                    volume.len(),
+                    extents(&shape)
+                )));
             }
         }
         if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err(VolumeError::Setting(format!("the spacing is {spacing:?} mm, positive numbers expected")));
+            return Err(VolumeError::Setting(format!("the spacing is {} mm, positive numbers expected", listed(&spacing))));
         }
         let tally = Tally::of(prediction, reference, shape, ignore);
         Ok(Self { prediction, reference, shape, spacing, ignore, tally })

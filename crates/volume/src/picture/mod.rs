@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::VolumeError;
-use crate::orientation::AxisMap;
 use crate::read::Volume;
 use crate::write::temporary_beside;
 use canvas::{Canvas, Colour, label_colour, text_height, text_width};
@@ -66,7 +65,7 @@ pub fn montage(volume: &Volume, labels: &[u16], names: &[String], path: &Path) -
     if labels.len() != voxels || voxels == 0 {
         return Err(VolumeError::Setting(format!("{} labels for a picture of {voxels} voxels", labels.len())));
     }
-    let map = AxisMap::to_orientation(&volume.affine, "RAS")?;
+    let map = volume.toward("RAS")?;
     let scene = Scene {
         image: map.apply(&volume.data[..voxels], 1, volume.shape)?,
         labels: map.apply(labels, 1, volume.shape)?,

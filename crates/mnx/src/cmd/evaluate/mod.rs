@@ -154,7 +154,7 @@ fn compare(pair: &Pair, asked: &classes::Asked, tolerance_mm: f64) -> Result<Com
 
 /// A label volume: its grid (without voxels) and its labels.
 fn labels(path: &Path) -> Result<(Volume, Vec<u16>), String> {
-    let options = ReadOptions { nan_to_num: false, channels: Some(1) };
+    let options = ReadOptions { channels: Some(1), ..ReadOptions::default() };
     let mut volume = read(path, &options).map_err(|e| e.to_string())?;
     let labels = volume.to_labels().map_err(|e| format!("{}: {e}", path.display()))?;
     volume.data = Vec::new();

@@ -110,7 +110,7 @@ pub struct Stored {
 /// Reads a case and brings it to the model's grid.
 pub fn prepare(model: &Model, job: &Job, nan_to_num: bool) -> Result<Ready, Failure> {
     let mut times = Times::default();
-    let options = ReadOptions { nan_to_num, channels: Some(model.channels) };
+    let options = ReadOptions { nan_to_num, channels: Some(model.channels), reader: model.preprocess.reader };
     let mut volume = times.step("read", || read_channels(&job.inputs, &options))?;
     let ready = times.step("prepare", || {
         if job.picture.is_some() { preprocess(&volume, &model.preprocess) } else { preprocess_taking(&mut volume, &model.preprocess) }

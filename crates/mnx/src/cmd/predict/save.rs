@@ -1,6 +1,6 @@
 //! `--save-probabilities`: nnU-Net's two files, in the layout of the version that the model came from.
 
-use mnx_artifact::ProbabilityFile;
+use mnx_artifact::{ProbabilityFile, Reader};
 use mnx_volume::npz::{Element, Item, write_npz, write_pickle};
 use mnx_volume::{Geometry, Probabilities, Volume};
 
@@ -21,9 +21,9 @@ pub fn probabilities(
     let with_classes = |[z, y, x]: [usize; 3]| [classes, z, y, x];
     match model.file {
         ProbabilityFile::NnunetV2 => {
-            let shape = with_classes(probabilities.file_shape());
-            write_npz(&saved.npz, "probabilities", Element::F32, &shape, &mut |k| probabilities.of_file(k))?;
-            write_pickle(&saved.properties, &version_two(volume, geometry))?;
+            let shape = with_classes(probabilities.reader_shape());
+            write_npz(&saved.npz, "probabilities", Element::F32, &shape, &mut |k| probabilities.of_reader(k))?;
+            write_pickle(&saved.properties, &version_two(model.preprocess.reader, volume, geometry))?;
         }
         ProbabilityFile::NnunetV1 => {
             let shape = with_classes(probabilities.crop_shape());
@@ -57,13 +57,26 @@ fn spans(low: [usize; 3], size: [usize; 3]) -> Item {
     Item::List((0..3).map(|a| Item::List([low[a], low[a] + size[a]].map(|v| Item::Int(v as i64)).into())).collect())
 }
 
-/// nnU-Net v2's properties; shapes and boxes are those of the transposed volume.
-fn version_two(volume: &Volume, g: &Geometry) -> Item {
-    let Grid { spacing, origin, direction } = grid(volume);
-    let itk = vec![("spacing", Item::floats(&spacing)), ("origin", Item::floats(&origin)), ("direction", Item::floats(&direction))];
+/// nnU-Net v2's properties, as its reader of that name leaves them; shapes and boxes are those of the transposed volume.
+fn version_two(reader: Option<Reader>, volume: &Volume, g: &Geometry) -> Item {
+    let rows =
+        |affine: &[[f64; 4]; 4]| Item::List(affine.iter().map(|row| Item::List(row.iter().map(|v| Item::Float(*v)).collect())).collect());
+    let original = ("original_affine", rows(&volume.affine));
+    let stuff = match reader {
+        Some(Reader::Nibabel) => ("nibabel_stuff", text_keys(vec![original])),
+        Some(Reader::NibabelReorient) => {
+            let turned = rows(&g.reader.affine(&volume.affine, g.file_shape));
+            ("nibabel_stuff", text_keys(vec![original, ("reoriented_affine", turned)]))
+        }
+        Some(Reader::Simpleitk) | None => {
+            let Grid { spacing, origin, direction } = grid(volume);
+            let itk = vec![("spacing", Item::floats(&spacing)), ("origin", Item::floats(&origin)), ("direction", Item::floats(&direction))];
+            ("sitk_stuff", text_keys(itk))
+        }
+    };
     text_keys(vec![
-        ("sitk_stuff", text_keys(itk)),
-        ("spacing", Item::List(volume.spacing.iter().map(|s| Item::Float(*s)).collect())),
+        stuff,
+        ("spacing", Item::List(g.reader.permute(volume.spacing).iter().map(|s| Item::Float(*s)).collect())),
         ("shape_before_cropping", Item::ints(&g.map.permute(g.file_shape))),
         ("bbox_used_for_cropping", spans(g.crop_low, g.crop_size)),
         ("shape_after_cropping_and_before_resampling", Item::ints(&g.crop_size)),
