@@ -33,6 +33,7 @@ mod restore;
 mod sliding_window;
 mod source;
 mod spline;
+mod told;
 mod wide_fields;
 mod write;
 
