@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mnx-interp", &["mnx-ir", "mnx-weights"]),
     ("mnx-import", &["mnx-model", "mnx-artifact", "mnx-weights", "mnx-files"]),
     ("mnx-plan", &["mnx-ir", "mnx-artifact", "mnx-weights"]),
-    ("mnx-codegen", &["mnx-plan", "mnx-artifact"]),
+    ("mnx-codegen", &["mnx-plan", "mnx-artifact", "mnx-files"]),
     (
         "mnxc",
         &[

@@ -5,6 +5,8 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mnx_files::WholeFile;
+
 use crate::check;
 use crate::container::{self, PREFIX, Section, SectionKind};
 use crate::error::BundleError;
@@ -80,17 +82,9 @@ impl<'a> BundleWriter<'a> {
         contents.extend(folds.iter().zip(0..).map(|(&bytes, i)| (SectionKind::Weights, i, bytes)));
         let (sections, size) = container::lay_out(&contents);
 
-        let directory = match path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".mnx-");
-        #[cfg(unix)]
-        builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-        let temporary = builder.tempfile_in(directory).map_err(io)?;
+        let file = WholeFile::create(path).map_err(io)?;
         {
-            let mut out = BufWriter::new(temporary.as_file());
+            let mut out = BufWriter::new(file.file());
             let header = container::encode(&sections, size);
             out.write_all(&header).map_err(io)?;
             let mut at = header.len() as u64;
@@ -101,7 +95,8 @@ impl<'a> BundleWriter<'a> {
             }
             out.flush().map_err(io)?;
         }
-        temporary.persist(path).map_err(|e| io(e.error))?;
+        file.commit().map_err(io)?;
+        tracing::info!(path = %shown, bytes = size, "bundle written");
         Ok(())
     }
 }
@@ -185,6 +180,8 @@ impl Bundle {
         if !problems.is_empty() {
             return Err(BundleError::Inconsistent { path: shown, problems });
         }
+        let (programs, folds) = (bundle.code.len(), bundle.folds());
+        tracing::info!(path = %shown, bytes = size, model = %bundle.manifest.model.name, programs, folds, "bundle opened");
         Ok(bundle)
     }
 

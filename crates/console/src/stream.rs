@@ -18,6 +18,7 @@ pub fn is_quiet() -> bool {
 
 /// One line on standard error. Nobody can be told when standard error itself is gone, so the line is lost then and the work goes on.
 pub fn say(line: &str) {
+    line.lines().for_each(|part| tracing::info!(target: crate::log::SAID, "{part}"));
     let mut text = String::with_capacity(line.len() + 1);
     text.push_str(line);
     text.push('\n');
@@ -52,7 +53,15 @@ pub fn emit(text: &str) -> io::Result<()> {
 /// As [`emit`].
 pub fn emit_bytes(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    forgive(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What became of writing to standard output, a reader that has gone forgiven.
+///
+/// # Errors
+/// Every other reason.
+pub fn forgive(written: io::Result<()>) -> io::Result<()> {
+    match written {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e),
         Ok(()) | Err(_) => Ok(()),
     }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use mnx_files::WholeFolder;
 use mnx_model::{Config, DEFAULT_EXTENT, Dim, Flavour, NormType};
-use mnx_weights::Checkpoint;
+use mnx_weights::{Checkpoint, WeightsError};
 
 use crate::config_text::config_text;
 use crate::error::ImportError;
@@ -130,22 +131,23 @@ impl Import {
         if !parent.is_dir() {
             return Err(ImportError::format(dir.display(), format!("there is no folder {}", parent.display())));
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".mnx-");
-        #[cfg(unix)]
-        builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777));
-        let temporary = builder.tempdir_in(parent).map_err(io)?;
+        let folder = WholeFolder::create(dir).map_err(io)?;
         for fold in &self.folds {
             let checkpoint = self.read(fold)?;
             let name = self.file_name(fold);
-            checkpoint.save(temporary.path().join(&name)).map_err(|e| ImportError::format(dir.display(), e.to_string()))?;
+            checkpoint.save(folder.path().join(&name)).map_err(|e| unsaved(dir, &name, e))?;
             said(&format!("{name}: {} tensors of {}", checkpoint.len(), fold.path.display()));
         }
-        std::fs::write(temporary.path().join("config.toml"), &self.toml).map_err(io)?;
-        std::fs::rename(temporary.path(), dir).map_err(io)?;
-        // The folder has its own name now; there is nothing to clean up.
-        let _ = temporary.keep();
-        Ok(())
+        mnx_files::write(&folder.path().join("config.toml"), self.toml.as_bytes()).map_err(io)?;
+        folder.commit().map_err(io)
+    }
+}
+
+/// A fold's file that cannot be written, by the name that it would have had.
+fn unsaved(dir: &Path, name: &str, error: WeightsError) -> ImportError {
+    match error {
+        WeightsError::Io { source, .. } => ImportError::io(dir.join(name).display(), source),
+        other => ImportError::format(dir.join(name).display(), other.to_string()),
     }
 }
 

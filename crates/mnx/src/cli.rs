@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use mnx_runtime::DeviceChoice;
 
 use crate::cmd::evaluate::{Class, parse_class};
@@ -20,12 +20,18 @@ Examples:
   mnx evaluate --pred seg.nii.gz --ref truth.nii.gz
   mnx bench brain.mnxa --per-dispatch
 
-Exit codes: 0 done, 1 bad input or machine, 2 wrong usage, 101 a bug in mnx."
+Exit codes: 0 done, 1 bad input or machine, 2 wrong usage, 101 a bug in mnx, 130 and 143 interrupted."
 )]
 pub struct Cli {
     /// No progress and no notes; results and errors only.
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Say on standard error what is done and chosen, and what it takes (-vv: details, -vvv: everything).
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Append all of that, down to the details and with times, to a file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -1,12 +1,16 @@
 //! The command line: what each command takes, and the way to its module.
 
 use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Instant;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::cmd;
-use crate::report::Voice;
+use crate::report::{Failure, Voice, stdout_failure, system_reason};
 
 /// The MedNeXt compiler: from a network's config and weights to a bundle that `mnx` runs.
 #[derive(Debug, Parser)]
@@ -21,11 +25,18 @@ use crate::report::Voice;
   mnxc compile d -o d.mnxa                                     an imported folder, whole
   mnxc model s.toml --summary
 
-Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 101 a bug in mnxc (with a command that replays it).")]
+Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 101 a bug in mnxc (with a command that replays it),
+130 and 143 interrupted.")]
 pub struct Cli {
     /// Say nothing but errors
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Say on stderr what is done and chosen, and what it takes (-vv: details, -vvv: everything)
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Append all of that, down to the details and with times, to a file
+    #[arg(long, global = true, value_name = "FILE")]
+    log: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -69,16 +80,21 @@ impl Command {
 
 /// Runs a command line, the program's name first; answers the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(e) => {
-            // Help and version are no errors; a closed pipe is nobody's fault.
-            let _ = e.print();
-            return u8::try_from(e.exit_code()).unwrap_or(2);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) if cli.quiet && cli.verbose > 0 => {
+            return refuse(&Cli::command().error(ErrorKind::ArgumentConflict, "--quiet and --verbose cannot be used together"));
         }
+        Ok(cli) => cli,
+        Err(e) => return refuse(&e),
     };
     let voice = Voice { quiet: cli.quiet };
     let name = cli.command.name();
+    if let Err(failure) = start_log(&cli, &args) {
+        failure.print(name);
+        return failure.code();
+    }
+    let start = Instant::now();
     let outcome = match cli.command {
         Command::Model(a) => cmd::model::run(&a),
         Command::Import(a) => cmd::import::run(&a, voice),
@@ -94,13 +110,40 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::View(a) => cmd::view::run(&a),
         Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => 0,
         Err(failure) => {
             failure.print(name);
             failure.code()
         }
+    };
+    tracing::info!(code, seconds = %format_args!("{:.4}", start.elapsed().as_secs_f64()), "{name} has ended");
+    code
+}
+
+/// Prints what clap has to say: help and version, which are wanted, or what is wrong with the command line. Answers the exit code.
+fn refuse(e: &clap::Error) -> u8 {
+    let printed = e.print().and_then(|()| std::io::stdout().flush());
+    match mnx_console::forgive(printed) {
+        // Who asks for help and cannot be given it should know.
+        Err(io) if !e.use_stderr() => {
+            let failure = stdout_failure(&io);
+            failure.print("help");
+            failure.code()
+        }
+        _ => u8::try_from(e.exit_code()).unwrap_or(2),
     }
+}
+
+/// Opens the log and begins it with the command line.
+fn start_log(cli: &Cli, args: &[OsString]) -> Result<(), Failure> {
+    mnx_console::log::start(cli.verbose, cli.log.as_deref()).map_err(|e| {
+        let place = cli.log.as_deref().unwrap_or(std::path::Path::new("stderr"));
+        Failure::user("mnxc-0002", place.display(), format!("cannot write the log: {}", system_reason(&e.to_string())))
+    })?;
+    let line = args.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{line}");
+    Ok(())
 }
 
 /// Spatial extents as written on the command line: `32,48,32` or `32x48x32`.

@@ -50,7 +50,7 @@ pub fn install() {
                 say(&format!("  = note: the graph before the failing pass is in {}", path.display()));
                 say(&format!("  = replay: mnxc opt {} --pipeline='{remaining}'", path.display()));
             }
-            None => say(&format!("  = replay: {}", replay_command(std::env::args()))),
+            None => say(&format!("  = replay: {}", replay_command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())))),
         }
     }));
 }
@@ -61,7 +61,7 @@ fn write_scene(scene: &Scene, dir: &Path) -> Option<PathBuf> {
     let path = dir.join(format!("mnx-crash-{}.mnx", &hash[..12]));
     let replay = format!("mnxc opt {} --pipeline='{}'", path.display(), scene.remaining);
     let text = format!("// crashed before or in: {}\n// replay: {replay}\n{}{body}", scene.remaining, scene.header);
-    std::fs::write(&path, text).ok().map(|()| path)
+    mnx_files::write(&path, text.as_bytes()).ok().map(|()| path)
 }
 
 /// The command line as one could type it again.

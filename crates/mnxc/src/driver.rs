@@ -89,6 +89,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     let mut dump = Dump::new(req.dump_dir.clone());
 
     let source = times.measure("build", || Source::load(&req.input, &req.shape))?;
+    tracing::info!(file = %source.file, stage = %source.graph.stage, ops = source.graph.order().len(), "graph read");
     let notices = source.origin.iter().flat_map(|o| &o.config.notices);
     notices.for_each(|n| voice.warn(&format!("{}: {n}", source.file)));
     let header = source.header();
@@ -126,6 +127,13 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     };
     notes.iter().for_each(|n| voice.note(n));
     plans.iter_mut().for_each(|p| p.set_gelu(req.gelu));
+    for p in &plans {
+        let (dispatches, kernels) = (p.dispatches.len(), bundle::symbols(p).len());
+        tracing::info!(target_name = p.target.name, dispatches, kernels, arena_bytes = p.memory.arena_bytes, "planned");
+        for d in &p.dispatches {
+            tracing::trace!(launches = d.launches.len(), "{}", d.name);
+        }
+    }
     if req.to == Phase::Plan {
         let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
         return write_or_emit(output.as_deref(), texts.join("\n").as_bytes());
@@ -282,6 +290,8 @@ fn lower(req: &Request, source: &Source, dump: &mut Dump, times: &mut Times) -> 
     let mut core = (graph.stage == Stage::Graph).then(|| graph.clone());
     run_passes(&text, &mut graph, &source.header(), &mut |step, text| {
         times.add(step.pass, step.time);
+        let (changed, ops, dispatches) = (step.changed == Changed::Yes, step.graph.order().len(), step.graph.dispatches().len());
+        tracing::debug!(changed, patches = step.patches, ops, dispatches, "{}", step.pass);
         if step.graph.stage == Stage::Graph {
             core = Some(step.graph.clone());
         }

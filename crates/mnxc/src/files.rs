@@ -53,13 +53,22 @@ pub fn check_output(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Writes a file under a temporary name in the same directory, then renames.
+/// Writes a file that appears whole or not at all.
 ///
 /// # Errors
 /// If it cannot be written; no file is left then.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
     let io = |e: std::io::Error| Failure::user("mnxc-0002", path.display(), system_reason(&e.to_string()));
     mnx_files::write(path, bytes).map_err(io)
+}
+
+/// A folder for files of this run alone.
+///
+/// # Errors
+/// If the system's directory for temporary files takes none; it is named.
+pub fn scratch_folder() -> Outcome<mnx_files::ScratchFolder> {
+    let place = std::env::temp_dir();
+    mnx_files::ScratchFolder::create().map_err(|e| Failure::user("mnxc-0002", place.display(), system_reason(&e.to_string())))
 }
 
 /// Writes to a file, or to stdout if there is none or it is `-`.

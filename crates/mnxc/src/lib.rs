@@ -9,6 +9,7 @@
 
 mod bundle;
 mod checkpoint;
+pub mod children;
 pub mod cli;
 mod cmd;
 pub mod crash;

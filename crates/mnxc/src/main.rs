@@ -4,5 +4,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     mnxc::crash::install();
+    mnxc::children::end_on_signals();
     ExitCode::from(mnxc::cli::run(std::env::args_os()))
 }

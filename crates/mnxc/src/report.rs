@@ -129,5 +129,10 @@ pub fn emit(text: &str) -> Outcome {
 /// # Errors
 /// As [`emit`].
 pub fn emit_bytes(bytes: &[u8]) -> Outcome {
-    mnx_console::emit_bytes(bytes).map_err(|e| Failure::user("mnxc-0002", "stdout", system_reason(&e.to_string())))
+    mnx_console::emit_bytes(bytes).map_err(|e| stdout_failure(&e))
+}
+
+/// Why stdout takes no more.
+pub fn stdout_failure(error: &io::Error) -> Failure {
+    Failure::user("mnxc-0002", "stdout", system_reason(&error.to_string()))
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use mnx_ir::Diagnostic;
 use serde::Deserialize;
 
+use crate::children;
 use crate::report::{Failure, Outcome, system_reason};
 
 /// `mnx`, found.
@@ -92,7 +93,8 @@ impl Runner {
             command.args(["--isa", isa]);
         }
         let place = self.path.display();
-        let out = command.output().map_err(|e| Failure::user("mnxc-0501", &place, system_reason(&e.to_string())))?;
+        tracing::info!(runs, "{place} bench {}", bundle.display());
+        let out = children::output(&mut command).map_err(|e| Failure::user("mnxc-0501", &place, system_reason(&e.to_string())))?;
         if !out.status.success() {
             let mut d = Diagnostic::new("mnxc-0502", place, format!("`mnx bench {}` failed ({})", bundle.display(), out.status));
             d.notes = String::from_utf8_lossy(&out.stderr).lines().map(str::to_string).collect();

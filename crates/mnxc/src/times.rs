@@ -9,7 +9,9 @@ pub struct Times(Vec<(String, Duration)>);
 impl Times {
     /// Adds a step; one that begins with two blanks is part of the step before.
     pub fn add(&mut self, step: impl Into<String>, time: Duration) {
-        self.0.push((step.into(), time));
+        let step = step.into();
+        tracing::info!(seconds = %format_args!("{:.4}", time.as_secs_f64()), "{}", step.trim());
+        self.0.push((step, time));
     }
 
     /// Does the work of a step and adds it.

@@ -54,19 +54,21 @@ pub fn pick(
         }
         return Ok(index);
     }
+    let reason = |p: &Program| {
+        if runs(&p.target) {
+            format!("{} needs {}, which this CPU lacks", p.target, lacks(p).join(", "))
+        } else {
+            format!("{} is for another kind of device", p.target)
+        }
+    };
     if let Some(index) = programs.iter().position(|p| runs(&p.target) && lacks(p).is_empty()) {
+        for (i, p) in programs.iter().enumerate().filter(|(i, _)| *i != index) {
+            let why = if i < index { reason(p) } else { format!("{} comes after {}", p.target, programs[index].target) };
+            tracing::debug!("code not taken: {why}");
+        }
         return Ok(index);
     }
-    let reasons: Vec<String> = programs
-        .iter()
-        .map(|p| {
-            if runs(&p.target) {
-                format!("{} needs {}, which this CPU lacks", p.target, lacks(p).join(", "))
-            } else {
-                format!("{} is for another kind of device", p.target)
-            }
-        })
-        .collect();
+    let reasons: Vec<String> = programs.iter().map(reason).collect();
     Err(RuntimeError::NoProgram(format!("no code in the bundle runs here: {}; compile it for this machine", reasons.join("; "))))
 }
 

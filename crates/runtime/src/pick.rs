@@ -154,7 +154,10 @@ pub fn pick(
     let mut best: Option<(Rank, Pick)> = None;
     let mut reasons = Vec::new();
     for (index, program) in programs.iter().enumerate().filter(|(_, p)| wanted.is_none_or(|w| p.target == w)) {
-        let mut refuse = |reason: String| reasons.push(format!("code for {} {reason}", program.target));
+        let mut refuse = |reason: String| {
+            tracing::debug!("code not taken: {} {reason}", program.target);
+            reasons.push(format!("code for {} {reason}", program.target));
+        };
         let Some(needs) = &program.gpu else {
             refuse("is for another kind of device".to_owned());
             continue;

@@ -34,6 +34,7 @@ mod restore;
 mod sliding_window;
 mod source;
 mod spline;
+mod told;
 mod wide_fields;
 mod write;
 

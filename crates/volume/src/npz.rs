@@ -1,14 +1,16 @@
 //! NumPy's archive of one array, as nnU-Net saves probabilities, and the pickle of plain data that lies beside it.
 
-use std::io::{BufWriter, Write};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::f16;
+use mnx_files::WholeFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::error::VolumeError;
-use crate::write::temporary_beside;
 
 /// Number format of a saved array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +32,80 @@ pub fn write_npz(
     shape: &[usize],
     part: &mut dyn FnMut(usize) -> Result<Vec<f32>, VolumeError>,
 ) -> Result<(), VolumeError> {
-    let temporary = temporary_beside(path)?;
-    let failed = |e: std::io::Error| VolumeError::io(path, e);
+    let file = WholeFile::create(path).map_err(|e| VolumeError::io(path, e))?;
+    let failure = RefCell::new(None);
+    let sink = Sink { out: BufWriter::new(file.file()), at: 0, end: 0, failure: &failure };
+    let filled = fill(ZipWriter::new(sink), path, name, element, shape, part, &failure);
+    // What the disk said comes before what follows from it.
+    if let Some(e) = failure.take() {
+        return Err(VolumeError::io(path, e));
+    }
+    filled?;
+    file.commit().map_err(|e| VolumeError::io(path, e))
+}
+
+/// An archive's file that takes everything after its first failure and keeps the failure: the zip crate finishes an archive that is dropped, and
+/// prints on standard error what goes wrong then.
+struct Sink<'a> {
+    out: BufWriter<&'a File>,
+    at: u64,
+    end: u64,
+    failure: &'a RefCell<Option<io::Error>>,
+}
+
+impl<'a> Sink<'a> {
+    fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Does something to the file; the first failure is kept, and no other is tried.
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut BufWriter<&'a File>) -> io::Result<T>) -> Option<T> {
+        if self.has_failed() {
+            return None;
+        }
+        act(&mut self.out).map_err(|e| self.failure.replace(Some(e))).ok()
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(|out| out.write_all(bytes));
+        self.at += bytes.len() as u64;
+        self.end = self.end.max(self.at);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(|out| out.flush());
+        Ok(())
+    }
+}
+
+impl Seek for Sink<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::Current(by) => (self.at, by),
+            SeekFrom::End(by) => (self.end, by),
+        };
+        self.at = from.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
+        let at = self.at;
+        self.attempt(|out| out.seek(SeekFrom::Start(at)));
+        Ok(at)
+    }
+}
+
+/// Fills and finishes the archive; stops early when the file has failed.
+fn fill(
+    mut archive: ZipWriter<Sink<'_>>,
+    path: &Path,
+    name: &str,
+    element: Element,
+    shape: &[usize],
+    part: &mut dyn FnMut(usize) -> Result<Vec<f32>, VolumeError>,
+    failure: &RefCell<Option<io::Error>>,
+) -> Result<(), VolumeError> {
+    let failed = |e: io::Error| VolumeError::io(path, e);
     let (width, descr) = match element {
         Element::F32 => (4, "<f4"),
         Element::F16 => (2, "<f2"),
@@ -42,7 +116,6 @@ pub fn write_npz(
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(3))
         .large_file(bytes as u64 >= u64::from(u32::MAX) - 4096);
-    let mut archive = ZipWriter::new(BufWriter::new(temporary.as_file()));
     archive.start_file(format!("{name}.npy"), options).map_err(|e| failed(e.into()))?;
     archive.write_all(&npy_header(descr, shape)).map_err(failed)?;
     let mut encoded = Vec::new();
@@ -58,13 +131,12 @@ pub fn write_npz(
                 Element::F16 => chunk.iter().for_each(|v| encoded.extend_from_slice(&f16::from_f32(*v).to_le_bytes())),
             }
             archive.write_all(&encoded).map_err(failed)?;
+            if failure.borrow().is_some() {
+                return Ok(());
+            }
         }
     }
-    let mut out = archive.finish().map_err(|e| failed(e.into()))?;
-    out.flush().map_err(failed)?;
-    drop(out);
-    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
-    Ok(())
+    archive.finish().map_err(|e| failed(e.into()))?.flush().map_err(failed)
 }
 
 /// Version 1.0 of the format: magic, length, a Python dictionary, padded so that the data begins at a multiple of 64.
@@ -167,10 +239,7 @@ pub fn write_pickle(path: &Path, item: &Item) -> Result<(), VolumeError> {
     let mut bytes = vec![0x80, 2];
     item.pickle(&mut bytes);
     bytes.push(b'.');
-    let mut temporary = temporary_beside(path)?;
-    temporary.write_all(&bytes).map_err(|e| VolumeError::io(path, e))?;
-    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
-    Ok(())
+    mnx_files::write(path, &bytes).map_err(|e| VolumeError::io(path, e))
 }
 
 #[cfg(test)]
@@ -186,7 +255,7 @@ mod tests {
         let path = dir.path().join("p.npz");
         for (element, width) in [(Element::F32, 4), (Element::F16, 2)] {
             write_npz(&path, "softmax", element, &[2, 1, 2, 3], &mut |i| Ok((0..6).map(|v| (i * 6 + v) as f32 / 8.0).collect())).unwrap();
-            let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+            let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
             assert_eq!(archive.len(), 1);
             let mut bytes = Vec::new();
             archive.by_name("softmax.npy").unwrap().read_to_end(&mut bytes).unwrap();
@@ -199,21 +268,44 @@ mod tests {
                 assert_eq!(v, i as f32 / 8.0);
             }
         }
-        // Half written, the file is hidden and ends like nobody's: what a killed process leaves is no case's.
-        let mut seen = Vec::new();
-        let mut list = |_| {
-            seen = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-            Ok(vec![0.0; 3])
-        };
-        write_npz(&dir.path().join("q.npz"), "softmax", Element::F32, &[1, 3], &mut list).unwrap();
-        seen.retain(|name| name != "p.npz");
-        assert!(seen.len() == 1 && seen[0].starts_with(".mnx-") && !seen[0][1..].contains('.'), "{seen:?}");
-        std::fs::remove_file(dir.path().join("q.npz")).unwrap();
         // A slice of another length leaves the old file as it was.
         let before = std::fs::read(&path).unwrap();
         assert!(write_npz(&path, "softmax", Element::F32, &[2, 3], &mut |_| Ok(vec![0.0; 2])).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_in_our_words() {
+        // In a process of its own, whose standard error the harness does not catch.
+        const NAME: &str = "npz::tests::a_full_disk_is_told_once_and_in_our_words";
+        if std::env::var_os("MNX_TEST_FULL").is_none() {
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            let out = again.args(["--exact", NAME, "--nocapture"]).env("MNX_TEST_FULL", "1").output().unwrap();
+            let text = String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success() && !text.contains("ipWriter") && !text.contains("anicked"), "{text}");
+            return;
+        }
+        let full = Path::new("/dev/full");
+        let disk = File::options().write(true).open(full).unwrap();
+        // Noise does not pack, so the disk fails in the middle.
+        let noise = |i: usize| (0..1 << 16).map(|v| ((v * 2_654_435_761 + i) % 1_000_003) as f32).collect::<Vec<f32>>();
+        let mut parts = 0;
+        let failure = RefCell::new(None);
+        let sink = Sink { out: BufWriter::new(&disk), at: 0, end: 0, failure: &failure };
+        let mut part = |i| {
+            parts += 1;
+            Ok(noise(i))
+        };
+        fill(ZipWriter::new(sink), full, "p", Element::F32, &[50, 1 << 16], &mut part, &failure).unwrap();
+        assert_eq!(failure.take().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(parts < 5, "{parts} parts after the disk was full");
+        // At the very end, and through the whole writer.
+        let e = write_npz(full, "p", Element::F32, &[1, 4], &mut |_| Ok(vec![0.0; 4])).unwrap_err().to_string();
+        assert!(e.starts_with("/dev/full: ") && e.contains("o space left"), "{e}");
+        // An archive that is given up half way says nothing either.
+        let e = write_npz(full, "p", Element::F32, &[2, 4], &mut |i| Ok(vec![0.0; 4 - i])).unwrap_err().to_string();
+        assert!(e.contains("3 values in a slice of 4"), "{e}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::normalize::{needs_mask, normalize, verify};
 use crate::orientation::AxisMap;
 use crate::read::Volume;
 use crate::resample::{coarse_axis, new_shape, resample};
+use crate::told::text;
 
 /// Axes beyond this after resampling are a mistake in a spacing, not a volume.
 const LONGEST_AXIS: usize = 1 << 16;
@@ -153,6 +154,7 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
         model_shape,
         model_spacing: spacing,
     };
+    tracing::info!(from = %text(&volume.shape, "x"), crop = %text(&size, "x"), to = %text(&model_shape, "x"), mm = %text(&spacing, ", "), "volume prepared");
     Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
 }
 

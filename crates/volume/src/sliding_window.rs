@@ -5,6 +5,7 @@ use mnx_artifact::{Gaussian, Windows};
 
 use crate::accumulate::Accumulator;
 use crate::error::{VolumeError, extents, try_filled};
+use crate::told::text;
 
 /// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
@@ -295,6 +296,8 @@ impl SlidingWindow {
                 starts.extend(starts_x.iter().map(|&x| [z, y, x]));
             }
         }
+        let tiles = text(&[starts_z.len(), starts_y.len(), starts_x.len()], "x");
+        tracing::info!(shape = %text(&shape, "x"), patch = %text(&self.patch, "x"), %tiles, mirrorings = mirrors.len(), "sliding window");
         let mut tile = Tile::new(self, classes * self.members)?;
         let mut feed = Feed::new(self, image, &grid, &starts, &mirrors)?;
         let mut bands = Accumulator::new(self, &grid, classes)?;

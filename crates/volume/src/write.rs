@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytemuck::Pod;
 use flate2::{Compression, write::GzEncoder};
+use mnx_files::WholeFile;
 use nifti::NiftiHeader;
-use tempfile::NamedTempFile;
 
 use crate::error::{VolumeError, extents};
 use crate::header::{Fields, Header};
@@ -81,27 +81,10 @@ fn write<T: Pod>(path: &Path, data: &[T], shape: &[usize], reference: &Header, d
         Fields::One(fields) => nifti1::bytes(&patched_one(fields, &content, &reference.extensions, path)?).to_vec(),
         Fields::Two(fields) => patched_two(fields, &content, &reference.extensions).bytes().to_vec(),
     };
-    let temporary = temporary_beside(path)?;
-    stream(&temporary, compressed, &header, &reference.extensions, data).map_err(|e| VolumeError::io(path, e))?;
-    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
-    Ok(())
-}
-
-/// A new file in the same directory. Should the process be killed, what stays behind is hidden and ends like no case's file.
-pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, VolumeError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any program that creates a file: the process's umask narrows this.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory).map_err(|e| VolumeError::io(path, e))
+    let io = |e| VolumeError::io(path, e);
+    let file = WholeFile::create(path).map_err(io)?;
+    stream(&file, compressed, &header, &reference.extensions, data).map_err(io)?;
+    file.commit().map_err(io)
 }
 
 /// Bytes of header extensions: length, code and content each.
@@ -169,8 +152,8 @@ fn patched_two(fields: &Nifti2Header, content: &Content<'_>, extensions: &[(i32,
     h
 }
 
-fn stream<T: Pod>(file: &NamedTempFile, compressed: bool, header: &[u8], extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 16, file.as_file());
+fn stream<T: Pod>(file: &WholeFile, compressed: bool, header: &[u8], extensions: &[(i32, Vec<u8>)], data: &[T]) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, file.file());
     if compressed {
         let mut gz = GzEncoder::new(out, LEVEL);
         fill(&mut gz, header, extensions, data)?;
@@ -204,16 +187,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn a_temporary_name_is_no_case_s() {
-        let dir = tempfile::tempdir().unwrap();
-        for target in ["a.nii.gz", "a.nii", "a.npz", "a.pkl", "a.png"] {
-            let file = temporary_beside(&dir.path().join(target)).unwrap();
-            let name = file.path().file_name().unwrap().to_str().unwrap().to_owned();
-            assert!(file.path().parent() == Some(dir.path()) && name.starts_with(".mnx-") && !name[1..].contains('.'), "{name}");
-        }
-    }
 
     #[test]
     fn an_axis_beyond_the_format_leaves_no_file() {

@@ -1,11 +1,12 @@
 //! The safetensors container: header checks on reading, one stable byte order on writing.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
+use mnx_files::WholeFile;
 /// Element types of the format.
 pub use safetensors::Dtype;
 use serde_json::Value;
@@ -165,17 +166,9 @@ pub fn write_file(path: &Path, entries: &[Entry<'_>], metadata: &BTreeMap<String
     let shown = path.display().to_string();
     let io = |source| WeightsError::Io { path: shown.clone(), source };
     let header = header(entries, metadata).map_err(|reason| WeightsError::Format { path: shown.clone(), reason })?;
-    let directory = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-    let temporary = builder.tempfile_in(directory).map_err(io)?;
+    let file = WholeFile::create(path).map_err(io)?;
     {
-        let mut out = BufWriter::new(temporary.as_file());
+        let mut out = BufWriter::new(file.file());
         out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
         out.write_all(header.as_bytes()).map_err(io)?;
         for entry in entries {
@@ -183,8 +176,7 @@ pub fn write_file(path: &Path, entries: &[Entry<'_>], metadata: &BTreeMap<String
         }
         out.flush().map_err(io)?;
     }
-    temporary.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    file.commit().map_err(io)
 }
 
 fn header(entries: &[Entry<'_>], metadata: &BTreeMap<String, String>) -> Result<String, String> {

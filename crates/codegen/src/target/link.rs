@@ -11,8 +11,7 @@ const FALLBACK: &[&str] = &["ld", "cc"];
 /// Links the objects in their order. The result depends on nothing else than their bytes and the linker.
 pub(crate) fn shared_object(objects: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
     let linker = find().ok_or_else(|| CodegenError::Link("no linker on PATH: looked for ld.lld-22, ld.lld, ld.lld-N, ld, cc".into()))?;
-    let folder =
-        tempfile::Builder::new().prefix("mnx-link-").tempdir().map_err(|source| CodegenError::Io { path: std::env::temp_dir(), source })?;
+    let folder = mnx_files::ScratchFolder::create().map_err(|source| CodegenError::Io { path: std::env::temp_dir(), source })?;
     let io = |path: &Path| {
         let path = path.to_path_buf();
         move |source| CodegenError::Io { path, source }

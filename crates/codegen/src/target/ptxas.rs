@@ -55,10 +55,7 @@ pub fn assemble(ptx: &str, arch: &str, verbose: bool) -> Result<(Vec<u8>, Vec<Ke
         let where_ = named.unwrap_or_else(|| "looked for MNX_PTXAS, ptxas on PATH, then the cache of scripts/get-ptxas.sh".into());
         CodegenError::Link(format!("no ptxas on this machine: {where_}"))
     })?;
-    let folder = tempfile::Builder::new()
-        .prefix("mnx-ptxas-")
-        .tempdir()
-        .map_err(|source| CodegenError::Io { path: std::env::temp_dir(), source })?;
+    let folder = mnx_files::ScratchFolder::create().map_err(|source| CodegenError::Io { path: std::env::temp_dir(), source })?;
     let (input, output) = (folder.path().join("kernels.ptx"), folder.path().join("kernels.cubin"));
     std::fs::write(&input, ptx).map_err(|source| CodegenError::Io { path: input, source })?;
     // Relative names, so that no path of this machine can reach the output or the messages.

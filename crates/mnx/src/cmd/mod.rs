@@ -99,7 +99,7 @@ fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a text file under a temporary name in the same directory, then renames.
+/// Writes a text file that appears whole or not at all.
 fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
     let io = |e: std::io::Error| Failure::user("mnx-0101", format!("{}: {e}", path.display()));
     mnx_files::write(path, content.as_bytes()).map_err(io)

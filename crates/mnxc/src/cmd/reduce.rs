@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use mnx_ir::Graph;
 
-use crate::files::{check_output, write, write_or_emit};
+use crate::children;
+use crate::files::{check_output, scratch_folder, write, write_or_emit};
 use crate::reduce::reduce;
 use crate::report::{Failure, Outcome, Voice, system_reason};
 use crate::source::{Shape, Source};
@@ -37,7 +38,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         check_output(path)?;
     }
     let source = Source::load(&args.graph, &Shape::default())?;
-    let dir = tempfile::tempdir().map_err(|e| Failure::user("mnxc-0002", "temporary directory", system_reason(&e.to_string())))?;
+    let dir = scratch_folder()?;
     let script = std::path::absolute(&args.script).unwrap_or_else(|_| args.script.clone());
     let mut tried = 0;
     let mut holds = |graph: &Graph| -> Outcome<bool> {
@@ -58,7 +59,7 @@ fn ask(script: &Path, candidate: &Path, graph: &Graph) -> Outcome<bool> {
     write(candidate, graph.to_string().as_bytes())?;
     let mut command = Command::new(script);
     command.arg(candidate).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = command.status().map_err(|e| {
+    let status = children::status(&mut command).map_err(|e| {
         let message = format!("the script cannot be run: {}", system_reason(&e.to_string()));
         Failure::user("mnxc-0501", script.display(), message)
     })?;

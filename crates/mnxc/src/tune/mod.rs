@@ -10,7 +10,7 @@ use mnx_plan::target::Target;
 use mnx_plan::{ModulePlan, plan};
 
 use crate::driver::{self, Request};
-use crate::files::write;
+use crate::files::{scratch_folder, write};
 use crate::report::{Failure, Outcome, Voice};
 use crate::runner::{Report, Runner};
 use crate::source::{Shape, Source};
@@ -60,7 +60,7 @@ pub struct Tuned {
 pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
     let start = Instant::now();
     let quiet = Voice { quiet: true };
-    let dir = tempfile::tempdir().map_err(|e| Failure::user("mnxc-0002", "a temporary directory", e.to_string()))?;
+    let dir = scratch_folder()?;
     let graph_file = dir.path().join("graph.mnx");
     // Everything before the plan is the same for every bundle.
     let lowered = Request { to: crate::phase::Phase::Dispatch, output: Some(graph_file.clone()), ..job.request.clone() };

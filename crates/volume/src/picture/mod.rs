@@ -6,9 +6,10 @@ mod font;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mnx_files::WholeFile;
+
 use crate::error::VolumeError;
 use crate::read::Volume;
-use crate::write::temporary_beside;
 use canvas::{Canvas, Colour, label_colour, text_height, text_width};
 
 /// Pixels of the longest side of a slice.
@@ -74,10 +75,10 @@ pub fn montage(volume: &Volume, labels: &[u16], names: &[String], path: &Path) -
         window: grey_window(&volume.data[..voxels], labels),
     };
     let canvas = compose(&scene, names);
-    let temporary = temporary_beside(path)?;
-    canvas.encode(temporary.as_file()).map_err(|e| VolumeError::io(path, e))?;
-    temporary.persist(path).map_err(|e| VolumeError::io(path, e.error))?;
-    Ok(())
+    let io = |e| VolumeError::io(path, e);
+    let file = WholeFile::create(path).map_err(io)?;
+    canvas.encode(file.file()).map_err(io)?;
+    file.commit().map_err(io)
 }
 
 fn compose(scene: &Scene, names: &[String]) -> Canvas {

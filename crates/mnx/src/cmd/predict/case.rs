@@ -70,6 +70,7 @@ impl Times {
         let start = Instant::now();
         let value = work();
         self.0.push((name, start.elapsed().as_secs_f64()));
+        tracing::info!(seconds = %format_args!("{:.4}", start.elapsed().as_secs_f64()), "{name}");
         value
     }
 }
@@ -109,6 +110,7 @@ pub struct Stored {
 
 /// Reads a case and brings it to the model's grid.
 pub fn prepare(model: &Model, job: &Job, nan_to_num: bool) -> Result<Ready, Failure> {
+    let _case = tracing::info_span!("case", name = %job.name).entered();
     let mut times = Times::default();
     let options = ReadOptions { nan_to_num, channels: Some(model.channels), reader: model.preprocess.reader };
     let mut volume = times.step("read", || read_channels(&job.inputs, &options))?;
@@ -126,6 +128,7 @@ pub fn segment(
     case: Ready,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Scored, Failure> {
+    let _case = tracing::info_span!("case", name = %job.name).entered();
     let tiles = model.tiles(&case);
     let Ready { volume, ready, mut times } = case;
     let Preprocessed { data, shape, geometry, .. } = ready;
@@ -143,6 +146,7 @@ pub fn segment(
 
 /// Goes back to the file's grid and writes. The segmentation comes last: where it is, the case is done.
 pub fn store(model: &Model, job: &Job, case: Scored) -> Result<Stored, Failure> {
+    let _case = tracing::info_span!("case", name = %job.name).entered();
     let Scored { volume, geometry, restorer, tiles, mut times } = case;
     let voxel_mm3 = volume.spacing.iter().product::<f64>();
     let mut restored = times.step("restore", || restorer.finish())?;
