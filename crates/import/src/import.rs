@@ -202,11 +202,13 @@ fn surroundings(facts: &Facts, rules: &mut Rules, norm: NormType, notes: &mut Ve
     };
     let fits = fitting(patch, norm);
     if fits != *patch {
-        let why =
-            format!("every axis a multiple of {}{}", Config::STRIDE, if norm == NormType::Group { ", one of them larger" } else { "" });
+        let why = match patch.iter().all(|n| *n == Config::STRIDE) {
+            true => "a bottleneck of one voxel, of which group norm has no variance".to_owned(),
+            false => format!("every axis a multiple of {}", Config::STRIDE),
+        };
         notes.push(format!(
-            "warning: patch {} does not fit: {why}; nearest {}, which config.toml gets (the network cannot have been trained at the other, and the \
-             segmentation depends on it: --patch of mnxc compile takes another)",
+            "warning: patch {} does not fit: {why}; nearest {}, which config.toml gets (the network cannot have been trained at the other, \
+             and the segmentation depends on it: --patch of mnxc compile takes another)",
             extents(patch),
             extents(&fits)
         ));

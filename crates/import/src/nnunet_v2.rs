@@ -129,7 +129,7 @@ pub(crate) fn preprocessor(name: &str, own: &str, ignored: bool) -> Result<Strin
             Ok(format!("warning: preprocessor {} is not known; volumes are prepared as {own} does (--ignore-preprocessor)", quoted(name)))
         }
         false => Err(format!(
-            "preprocessor_name is {}; {own} expected: mnx does not know what another does (--ignore-preprocessor prepares volumes as {own} does)",
+            "preprocessor_name is {}; {own} expected: what another does is not known (--ignore-preprocessor prepares volumes as {own} does)",
             quoted(name)
         )),
     }
@@ -151,7 +151,7 @@ fn reader(plans: &Field<'_>, dataset: &Json) -> Result<(Reader, Option<String>),
         "NibabelIO" => Ok((Reader::Nibabel, None)),
         "NibabelIOWithReorient" => Ok((Reader::NibabelReorient, Some("RAS".to_owned()))),
         "NaturalImage2DIO" | "Tiff3DIO" => Err(format!(
-            "{place} is \"{name}\": the network was trained on pictures (PNG, TIFF), mnx reads NIfTI as SimpleITKIO, NibabelIO and NibabelIOWithReorient do"
+            "{place} is \"{name}\", for pictures (PNG, TIFF); mnx reads NIfTI as SimpleITKIO, NibabelIO and NibabelIOWithReorient do"
         )),
         other => Err(format!("{place} is {}; SimpleITKIO, NibabelIO or NibabelIOWithReorient expected", quoted(other))),
     }
@@ -206,8 +206,8 @@ fn normalization(plans: &Field<'_>, scheme: &str, channel: usize, masked: bool) 
         "RGBTo01Normalization" => Normalization::Rgb01,
         other => {
             return Err(format!(
-                "normalization_schemes[{channel}] is {}; CTNormalization, ZScoreNormalization, NoNormalization, RescaleTo01Normalization or \
-                 RGBTo01Normalization expected",
+                "normalization_schemes[{channel}] is {}; CTNormalization, ZScoreNormalization, NoNormalization, \
+                 RescaleTo01Normalization or RGBTo01Normalization expected",
                 quoted(other)
             ));
         }

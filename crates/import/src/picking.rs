@@ -112,7 +112,7 @@ impl Picking {
                 let usual = HOLDERS.iter().find_map(|k| found.iter().find(|f| f.path == *k)).or_else(|| found.first());
                 usual.map(|f| f.value).ok_or_else(|| {
                     let reason = format!(
-                        "holds {}, no state dict; tensors by name expected, or such a dictionary under a key of its own (state_dict, model, ...)",
+                        "holds {}, no state dict; tensors by name expected, or such a dictionary under a key (state_dict, model, ...)",
                         heap.kind(root)
                     );
                     ImportError::format(path, reason)
@@ -214,7 +214,7 @@ fn common_prefix<T>(path: &str, names: &Named<T>) -> Result<Option<String>, Impo
                 return Ok(Some((*one).to_owned()));
             }
             let reason = format!(
-                "{} beside the network, whose names begin with {}: {}; --prefix {one} takes the network alone, and {} leaves the others out",
+                "{} beside the network, whose names begin with {}: {}; --prefix {one} takes the network alone, {} leaves the others out",
                 if outside.len() == 1 { "1 tensor lies".to_owned() } else { format!("{} tensors lie", outside.len()) },
                 quoted(one),
                 few(&outside),

@@ -4,7 +4,7 @@ use mnx_artifact::{Connectivity, Postprocess};
 use serde_json::Value as Json;
 
 use crate::fields::{Field, Wrong};
-use crate::wording::{list, quoted};
+use crate::wording::{count, list, quoted};
 
 /// The one function that nnU-Net v2 determines.
 const LARGEST: &str = "remove_all_but_largest_component_from_segmentation";
@@ -38,7 +38,7 @@ pub(crate) fn of_pickle(json: &Json) -> Result<Vec<Postprocess>, Wrong> {
 fn steps(functions: &Field<'_>, arguments: &Field<'_>) -> Result<Vec<Postprocess>, Wrong> {
     let (functions, arguments) = (functions.items()?, arguments.items()?);
     if functions.len() != arguments.len() {
-        return Err(format!("{} functions with {} sets of arguments", functions.len(), arguments.len()));
+        return Err(format!("{} with {} of arguments", count(functions.len(), "function"), count(arguments.len(), "set")));
     }
     let mut out = Vec::new();
     for (function, args) in functions.iter().zip(&arguments) {

@@ -108,8 +108,8 @@ enum Scores {
     Masks,
 }
 
-/// Follows the transforms of the prediction. `classes` are the outputs as far as the metadata name them; `background` says that the first of
-/// them is the background.
+/// Follows the transforms of the prediction. `classes` are the outputs as far as the metadata name them; with `background` the first of them
+/// is the background.
 pub(super) fn after(transforms: &[Component<'_>], item: &str, classes: Option<usize>, background: bool) -> After {
     let (mut scores, mut problems, mut notes) = (Scores::Raw, Vec::new(), Vec::new());
     let mut out = inference();
@@ -132,8 +132,8 @@ pub(super) fn after(transforms: &[Component<'_>], item: &str, classes: Option<us
                 out.class_order = (0..n as u32).map(|i| i + first).collect();
                 out.regions = out.class_order.iter().map(|l| vec![*l]).collect();
                 notes.push(
-                    "warning: sigmoid outputs: MONAI keeps a mask for each, mnx paints one label per voxel, later outputs over earlier ones \
-                     (class_order in config.toml)"
+                    "warning: sigmoid outputs: MONAI keeps a mask for each, mnx paints one label per voxel, later outputs over earlier \
+                     ones (class_order in config.toml)"
                         .to_owned(),
                 );
             }

@@ -194,8 +194,8 @@ impl State<'_> {
             self.out.sequence = Sequence::NormalizeResample;
         }
         self.notes.push(format!(
-            "warning: Spacingd: mnx resamples to {} mm on a grid of nnU-Net's kind (the volume's extent is kept), MONAI's grid begins at the first voxel's \
-             centre and may have a voxel more or less: labels along surfaces can differ",
+            "warning: Spacingd: mnx resamples to {} mm on a grid of nnU-Net's kind (the volume's extent is kept), MONAI's grid begins at \
+             the first voxel's centre and may have a voxel more or less: labels along surfaces can differ",
             list(&pixdim)
         ));
         Ok(())
@@ -242,7 +242,10 @@ impl State<'_> {
             return Err("source_key is not the image".to_owned());
         }
         self.out.crop_to_nonzero = true;
-        self.notes.push("warning: CropForegroundd: mnx crops to voxels that are not 0, MONAI to those above 0; the same for images without negative values".to_owned());
+        self.notes.push(
+            "warning: CropForegroundd: mnx crops to voxels that are not 0, MONAI to those above 0; the same for images without negative values"
+                .to_owned(),
+        );
         Ok(())
     }
 

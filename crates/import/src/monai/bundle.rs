@@ -78,7 +78,8 @@ pub(crate) fn bundle(path: &Path, options: &Options) -> Result<Found, ImportErro
         return Err(match yaml {
             Some(yaml) => ImportError::unsupported(
                 yaml.display(),
-                "is YAML, inference.json expected; to write it: python -c 'import sys, json, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' < inference.yaml > inference.json",
+                "is YAML, inference.json expected; to write it: python -c 'import sys, json, yaml; \
+                 json.dump(yaml.safe_load(sys.stdin), sys.stdout)' < inference.yaml > inference.json",
             ),
             None => ImportError::format(
                 inference.display(),
@@ -211,7 +212,7 @@ fn refusal(file: &Path, problems: &[Problem], options: &Options) -> ImportError 
     ImportError::Several {
         path: file.display().to_string(),
         what: format!(
-            "what surrounds the network cannot be followed; --ignore-transforms '{}' goes on without these, and the segmentation will be another",
+            "what surrounds the network cannot be followed; --ignore-transforms '{}' goes on without, and the segmentation will be another",
             names.join(",")
         ),
         problems: problems.iter().map(|(name, reason)| format!("{name}: {reason}")).collect(),

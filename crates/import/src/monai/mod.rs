@@ -15,8 +15,8 @@ pub(crate) use bundle::{bundle, is_bundle};
 /// `sliding_window_inference(overlap=0.25)`.
 const OVERLAP: f64 = 0.25;
 
-/// Our axes of MONAI's: model axis i is file axis `transpose[i]` (0 = z, 1 = y, 2 = x). A 2-D network sees slices across MONAI's axis `slices`
-/// (0 = x, 1 = y, 2 = z), which ours have first.
+/// Our axes of MONAI's: model axis i is file axis `transpose[i]` (0 = z, 1 = y, 2 = x). A 2-D network sees slices across MONAI's axis
+/// `slices` (0 = x, 1 = y, 2 = z), which ours have first.
 fn transpose(slices: Option<usize>) -> [usize; 3] {
     order(slices).map(|axis| 2 - axis)
 }
@@ -99,9 +99,9 @@ pub(crate) fn assume(rules: &mut Rules, two_d: bool, channels: usize, classes: u
     rules.remarks.last = last;
     let axes = rules.preprocess.as_ref().map_or([0; 3], |p| p.transpose);
     rules.notes.push(format!(
-        "warning: MONAI's names, and nothing that tells of the pipeline: config.toml takes axes x, y, z (transpose = [{}, {}, {}]), orientation RAS, \
-         the z-score of every channel, and sliding_window_inference with overlap 0.25 and mode \"constant\"; compare it with your transforms, \
-         comments in it say what to change (a network that nnU-Net trained: import its result folder)",
+        "warning: MONAI's names, and nothing that tells of the pipeline: config.toml takes axes x, y, z (transpose = [{}, {}, {}]), \
+         orientation RAS, the z-score of every channel, and sliding_window_inference with overlap 0.25 and mode \"constant\"; compare it \
+         with your transforms, comments in it say what to change (a network that nnU-Net trained: import its result folder)",
         axes[0], axes[1], axes[2]
     ));
 }
@@ -111,7 +111,8 @@ MONAI's arrays run x, y, z, files run z, y, x. The patch and the spacing of this
 For a network that was trained on z, y, x (nnU-Net's readers): transpose = [0, 1, 2].";
 
 const AXES_2D: &str = "\
-MONAI's arrays run x, y, z, files run z, y, x. The network sees the slices across z, its patch is x, y, as roi_size is (SliceInferer(spatial_dim=2)).
+MONAI's arrays run x, y, z, files run z, y, x.
+The network sees the slices across z (SliceInferer(spatial_dim=2)), its patch is x, y, as roi_size is.
 Slices across y: transpose = [1, 2, 0]. Slices across x: [2, 1, 0]. Trained on z, y, x (nnU-Net's readers): [0, 1, 2].";
 
 const NORMALIZATION: &str = "\
