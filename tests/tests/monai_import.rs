@@ -77,19 +77,9 @@ fn a_state_dict_gets_monai_s_axes_and_says_so() {
         ] {
             assert!(i.toml.contains(text), "{text}: {}", i.toml);
         }
-        // The comments hold what the config takes once it stands there.
-        let plain: String = i
-            .toml
-            .lines()
-            .map(|l| {
-                format!(
-                    "{}\n",
-                    l.strip_prefix("# ")
-                        .filter(|l| l.starts_with('[') || l.contains("class_") || l.contains("channel_") || l.starts_with("background"))
-                        .unwrap_or(l)
-                )
-            })
-            .collect();
+        // What stands commented at the end is what the config takes once it is not.
+        let (before, names) = i.toml.split_once("# [channels]").unwrap();
+        let plain = format!("{before}[channels]{}", names.replace("# ", ""));
         let filled = Config::from_toml(&plain, "filled").unwrap_or_else(|e| panic!("{e:?}\n{plain}"));
         assert_eq!((filled.channels.len(), filled.labels.len()), (2, 3));
     }
@@ -334,7 +324,12 @@ fn what_cannot_be_followed_is_named_and_stops_unless_told() {
     assert!(open(&root).unwrap_err().contains("in a CT"));
     // The metadata against the tensors.
     let e = open(&bundle(dir.path(), |m, _| m["network_data_format"]["outputs"]["pred"] = json!({"num_channels": 5}))).unwrap_err();
-    assert!(e.contains("gives 3 classes, plans and data set have 5") || e.contains("have 5"), "{e}");
+    assert!(e.contains("gives 3 classes, the bundle's metadata have 5"), "{e}");
+    let e = open(&bundle(dir.path(), |m, _| m["network_data_format"]["outputs"]["pred"]["num_channels"] = json!(4e9))).unwrap_err();
+    assert!(
+        e.contains("metadata.json: network_data_format.outputs.pred.num_channels is 4000000000.0, expected a number of channels"),
+        "{e}"
+    );
     // YAML, several networks, no weights, TorchScript.
     let root = bundle(dir.path(), |_, c| c["evaluator"] = json!({"_target_": "EnsembleEvaluator"}));
     assert!(open(&root).unwrap_err().contains("several networks"));

@@ -66,7 +66,7 @@ fn folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
         return monai::bundle(path, options);
     }
     let mut reason =
-        "is not a result folder of nnU-Net (neither plans.json (v2) nor plans.pkl (v1) is in it), nor a MONAI bundle (no configs/inference.json)"
+        "is not a result folder of nnU-Net (neither plans.json nor plans.pkl is in it), nor a MONAI bundle (no configs/inference.json)"
             .to_owned();
     if path.parent().is_some_and(|p| p.join("plans.json").is_file() || p.join("plans.pkl").is_file()) {
         reason += "; the folder above it is one: give that, with --folds";

@@ -81,7 +81,7 @@ impl Import {
         let others = folds[1..].iter().map(|(name, path)| Ok((name.as_str(), self::state(path, picking)?)));
         facts.deep_supervision = heads((&folds[0].0, &state), others, &facts, options.heads, &mut notes)?;
         let do_res = do_res(&facts, &rules, options, &mut notes);
-        let norm = norm(&rules, options, &mut notes);
+        let norm = norm(&facts, &rules, options, &mut notes);
         agree(&facts, &rules, &state, &mut notes)?;
         surroundings(&facts, &mut rules, norm, &mut notes);
         if options.name.as_ref().is_some_and(|n| n.trim().is_empty()) {
@@ -243,12 +243,13 @@ fn do_res(facts: &Facts, rules: &Rules, options: &Options, notes: &mut Vec<Strin
 }
 
 /// Group and layer norm have the same tensors.
-fn norm(rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
+fn norm(facts: &Facts, rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
     if let Some(given) = options.norm.or(rules.norm) {
         return given;
     }
     let official = rules.trainer.as_deref().is_some_and(|t| t.starts_with("nnUNetTrainerV2_MedNeXt_"));
-    if !official {
+    // MONAI's layer norm does not run.
+    if !official && facts.flavour != Flavour::Monai {
         notes.push("the kind of norm is not in the tensors; taken as group, as in every published MedNeXt (--norm changes it)".to_owned());
     }
     NormType::Group
@@ -257,11 +258,12 @@ fn norm(rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
 /// Tensors against plans and trainer.
 fn agree(facts: &Facts, rules: &Rules, state: &StateDict, notes: &mut Vec<String>) -> Result<(), ImportError> {
     let mut problems = Vec::new();
+    let told = if rules.source.ends_with("configs/inference.json") { "the bundle's metadata have" } else { "plans and data set have" };
     if let Some(n) = rules.in_channels.filter(|n| *n != facts.in_channels) {
-        problems.push(format!("the network takes {}, plans and data set have {n}", count(facts.in_channels, "image channel")));
+        problems.push(format!("the network takes {}, {told} {n}", count(facts.in_channels, "image channel")));
     }
     if let Some(n) = rules.n_classes.filter(|n| *n != facts.n_classes) {
-        problems.push(format!("the network gives {} classes, plans and data set have {n}", facts.n_classes));
+        problems.push(format!("the network gives {} classes, {told} {n}", facts.n_classes));
     }
     let dims = facts.dim.axes();
     if let Some(p) = rules.patch.as_ref().filter(|p| p.len() != dims) {

@@ -129,7 +129,7 @@ pub(crate) fn preprocessor(name: &str, own: &str, ignored: bool) -> Result<Strin
             Ok(format!("warning: preprocessor {} is not known; volumes are prepared as {own} does (--ignore-preprocessor)", quoted(name)))
         }
         false => Err(format!(
-            "preprocessor_name is {}; {own} expected: what another does is not known (--ignore-preprocessor prepares volumes as {own} does)",
+            "preprocessor_name is {}; {own} expected: others are not known (--ignore-preprocessor prepares volumes as {own} does)",
             quoted(name)
         )),
     }

@@ -2,7 +2,7 @@
 
 use mnx_model::{Config, NormType};
 
-/// The nearest patch that compiles: every axis a multiple of 16 (halfway goes up), and group norm has more than one voxel in the bottleneck.
+/// The nearest patch that compiles: every axis a multiple of 16 (halfway goes up), group norm has more than one voxel in the bottleneck.
 pub(crate) fn fitting(patch: &[usize], norm: NormType) -> Vec<usize> {
     let step = Config::STRIDE;
     let mut out: Vec<usize> = patch.iter().map(|n| ((n + step / 2) / step * step).max(step)).collect();

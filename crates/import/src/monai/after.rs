@@ -108,8 +108,8 @@ enum Scores {
     Masks,
 }
 
-/// Follows the transforms of the prediction. `classes` are the outputs as far as the metadata name them; with `background` the first of them
-/// is the background.
+/// Follows the transforms of the prediction. `classes` are the outputs as far as the metadata name them; with `background` the first of
+/// them is the background.
 pub(super) fn after(transforms: &[Component<'_>], item: &str, classes: Option<usize>, background: bool) -> After {
     let (mut scores, mut problems, mut notes) = (Scores::Raw, Vec::new(), Vec::new());
     let mut out = inference();

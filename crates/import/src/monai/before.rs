@@ -243,7 +243,7 @@ impl State<'_> {
         }
         self.out.crop_to_nonzero = true;
         self.notes.push(
-            "warning: CropForegroundd: mnx crops to voxels that are not 0, MONAI to those above 0; the same for images without negative values"
+            "warning: CropForegroundd: mnx crops to what is not 0, MONAI to what is above 0; the same for images without negative values"
                 .to_owned(),
         );
         Ok(())

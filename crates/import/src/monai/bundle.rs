@@ -294,7 +294,7 @@ fn format(metadata: &Json, notes: &mut Vec<String>) -> Result<Format, Wrong> {
     };
     if let Some((key, image)) = only("inputs", "image")? {
         out.image = Some(key);
-        out.in_channels = image.find("num_channels").map(|f| f.count()).transpose()?.map(|n| n as usize);
+        out.in_channels = image.find("num_channels").map(|f| channels(&f)).transpose()?;
         out.ct = image.find("modality").and_then(|f| f.text().ok()).is_some_and(|m| m.to_uppercase().contains("CT"));
         if let Some(f) = image.find("channel_def").filter(|f| f.json().as_object().is_some_and(|m| !m.is_empty())) {
             let Channels { count, names } = channel_names(&f, notes)?;
@@ -308,7 +308,7 @@ fn format(metadata: &Json, notes: &mut Vec<String>) -> Result<Format, Wrong> {
     }
     if let Some((key, prediction)) = only("outputs", "pred")? {
         out.prediction = Some(key);
-        out.outputs = prediction.find("num_channels").map(|f| f.count()).transpose()?.map(|n| n as usize);
+        out.outputs = prediction.find("num_channels").map(|f| channels(&f)).transpose()?;
         if let Some(f) = prediction.find("channel_def").filter(|f| f.json().as_object().is_some_and(|m| !m.is_empty())) {
             let mut said = Vec::new();
             let Channels { count, names } = channel_names(&f, &mut said)?;
@@ -324,4 +324,10 @@ fn format(metadata: &Json, notes: &mut Vec<String>) -> Result<Format, Wrong> {
         }
     }
     Ok(out)
+}
+
+/// A number of channels that a network can have.
+fn channels(field: &Field<'_>) -> Result<usize, Wrong> {
+    let n = field.count().ok().filter(|n| (1..=65_535).contains(n));
+    n.map(|n| n as usize).ok_or_else(|| field.wrong("a number of channels from 1 to 65535"))
 }
