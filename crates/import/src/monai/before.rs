@@ -195,7 +195,7 @@ impl State<'_> {
         }
         self.notes.push(format!(
             "warning: Spacingd: mnx resamples to {} mm on a grid of nnU-Net's kind (the volume's extent is kept), MONAI's grid begins at \
-             the first voxel's centre and may have a voxel more or less: labels along surfaces can differ",
+             the first voxel's centre and may have a voxel more or less: labels will differ along surfaces",
             list(&pixdim)
         ));
         Ok(())
@@ -225,8 +225,8 @@ impl State<'_> {
             "end_coord_key",
             "lazy",
         ];
-        for key in t.others(&known) {
-            return Err(format!("{key} is not known"));
+        if let Some(other) = t.others(&known).first() {
+            return Err(format!("{other} is not known"));
         }
         for key in ["select_fn", "channel_indices"] {
             if t.arg(key)?.is_some() {

@@ -279,6 +279,7 @@ fn item(text: &str, depth: usize) -> Option<(Json, &str)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
 
