@@ -180,16 +180,18 @@ fn every_misfit_is_listed_by_name() {
     w.insert("enc_block_7.0.conv1.bias", Tensor::zeros(vec![3]));
     let e = refused(&s.file("m.pth", &saved(|d| d, &w).zip("m", ID)));
     for text in [
-        "\"enc_block_1.1.conv3.bias\" [8] is missing",
-        "\"dec_block_2.0.conv2.weight\" has shape [7, 16, 1, 1, 1], the network needs",
-        "\"criterion.weight\" [3] is not of the network",
-        "\"enc_block_7.0.conv1.bias\" [3] is not of the network",
+        "\"enc_block_1.1.conv3.bias\" (8) is missing",
+        "\"dec_block_2.0.conv2.weight\" has shape 7x16x1x1x1, the network needs",
+        "\"criterion.weight\" (3) does not belong to the network",
+        "\"enc_block_7.0.conv1.bias\" (3) does not belong to the network",
+        "to leave out what is not the network's: --ignore 'criterion.*'",
     ] {
         assert!(e.contains(text), "{text}: {e}");
     }
     let other: Checkpoint = [("conv.weight".to_owned(), Tensor::zeros(vec![3]))].into_iter().collect();
     assert!(
-        refused(&s.file("o.pth", &saved(|d| d, &other).zip("o", ID))).contains("not a MedNeXt: none of its 1 tensors is \"stem.weight\"")
+        refused(&s.file("o.pth", &saved(|d| d, &other).zip("o", ID)))
+            .contains("not a MedNeXt: no tensor is called \"stem.weight\" (1 tensor: \"conv.weight\"); mnx compiles MedNeXts only")
     );
     assert!(refused(&s.file("e.pth", &saved(|_| Py::Int(1), &other).zip("e", ID))).contains("no state dict"));
 }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use crate::network::Facts;
 use crate::rules::Rules;
+use crate::wording::list;
 
 /// The text of `config.toml`: every field of the network explicit, tables only where something is known.
 pub(crate) fn config_text(name: &str, facts: &Facts, do_res: bool, norm: NormType, rules: &Rules, what: &str) -> String {
@@ -29,7 +30,7 @@ fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormTy
         writeln!(out, "variant = \"{}\"", v.as_str())?;
     }
     writeln!(out, "in_channels = {}\nn_channels = {}\nn_classes = {}", f.in_channels, f.n_channels, f.n_classes)?;
-    writeln!(out, "exp_r = {:?}\nblock_counts = {:?}", f.exp_r, f.block_counts)?;
+    writeln!(out, "exp_r = [{}]\nblock_counts = [{}]", list(&f.exp_r), list(&f.block_counts))?;
     if f.enc_kernel_size == f.dec_kernel_size {
         writeln!(out, "kernel_size = {}", f.enc_kernel_size)?;
     } else {
@@ -41,14 +42,21 @@ fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormTy
     if f.grn || f.flavour == Flavour::V2 {
         writeln!(out, "grn = {}", f.grn)?;
     }
+    remark(out, rules, "patch")?;
     if let Some(patch) = &rules.patch {
-        writeln!(out, "patch = {patch:?}")?;
+        writeln!(out, "patch = [{}]", list(patch))?;
     }
     if let Some(p) = &rules.preprocess {
-        table(out, "preprocess", p)?;
+        table(out, rules, "preprocess", p)?;
     }
     if let Some(i) = &rules.inference {
-        table(out, "inference", i)?;
+        table(out, rules, "inference", i)?;
+    }
+    if !rules.channels.is_empty() {
+        writeln!(out, "\n[channels]")?;
+        for (value, name) in rules.channels.iter().enumerate() {
+            writeln!(out, "{} = {value}", key(name))?;
+        }
     }
     if !rules.labels.is_empty() {
         writeln!(out, "\n[labels]")?;
@@ -56,14 +64,30 @@ fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormTy
             writeln!(out, "{} = {value}", key(name))?;
         }
     }
-    Ok(())
+    if !rules.remarks.last.is_empty() {
+        writeln!(out)?;
+    }
+    rules.remarks.last.iter().try_for_each(|line| comment(out, line))
+}
+
+/// The comment lines that stand before a key, `preprocess.reader` or a key of the root.
+fn remark(out: &mut String, rules: &Rules, key: &str) -> std::fmt::Result {
+    let lines = rules.remarks.before.iter().filter(|(k, _)| *k == key).flat_map(|(_, lines)| lines);
+    lines.into_iter().try_for_each(|line| comment(out, line))
+}
+
+/// One comment line; text of files in it cannot begin another.
+fn comment(out: &mut String, line: &str) -> std::fmt::Result {
+    let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    writeln!(out, "# {plain}")
 }
 
 /// A table of one line per field; fields that say nothing are left out.
-fn table(out: &mut String, name: &str, value: &impl Serialize) -> std::fmt::Result {
+fn table(out: &mut String, rules: &Rules, name: &str, value: &impl Serialize) -> std::fmt::Result {
     writeln!(out, "\n[{name}]")?;
     if let Ok(Json::Object(fields)) = serde_json::to_value(value) {
         for (key, v) in fields.iter().filter(|(_, v)| !v.is_null()) {
+            remark(out, rules, &format!("{name}.{key}"))?;
             writeln!(out, "{key} = {}", inline(v))?;
         }
     }

@@ -1,4 +1,4 @@
-//! What a path is: a result folder of nnU-Net's, a checkpoint in or out of one, a file of tensors.
+//! What a path is: a result folder of nnU-Net, a MONAI bundle, either of them as a zip archive, a checkpoint, a file of tensors.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,8 @@ use crate::options::{Options, Which};
 use crate::pickle::to_json;
 use crate::rules::Rules;
 use crate::torch::TorchFile;
-use crate::{nnunet_v1, nnunet_v2};
+use crate::unpack::Unpacked;
+use crate::{monai, nnunet_v1, nnunet_v2, postprocessing};
 
 /// Checkpoints with what is known about their network.
 #[derive(Debug)]
@@ -22,25 +23,57 @@ pub(crate) struct Found {
     pub rules: Rules,
     /// What it is, for people.
     pub what: &'static str,
+    /// The temporary folder of a zip archive.
+    pub unpacked: Option<Unpacked>,
+}
+
+impl Found {
+    pub fn new(folds: Vec<(String, PathBuf)>, rules: Rules, what: &'static str) -> Self {
+        Self { folds, rules, what, unpacked: None }
+    }
 }
 
 /// Looks at a path.
 pub(crate) fn find(path: &Path, options: &Options) -> Result<Found, ImportError> {
     let meta = fs::metadata(path).map_err(|e| ImportError::io(path.display(), e))?;
-    if !meta.is_dir() {
-        return file(path, options);
+    let mut found = match meta.is_dir() {
+        true => folder(path, options)?,
+        false => match Unpacked::open(path, options.configuration.as_deref())? {
+            None => file(path, options)?,
+            Some(unpacked) => match folder(&unpacked.root, options) {
+                Ok(found) => Found { unpacked: Some(unpacked), ..found },
+                Err(e) => return Err(e.relocated(&|text| unpacked.shown(text))),
+            },
+        },
+    };
+    if let Some(path) = &options.postprocessing {
+        let is_json = path.extension().is_some_and(|e| e == "json");
+        let steps = if is_json { postprocessing::of_json(&json(path)?) } else { postprocessing::of_pickle(&pickle(path)?) };
+        let steps = steps.map_err(|e| ImportError::format(path.display(), e))?;
+        found.rules.inference.get_or_insert_default().postprocess = steps;
     }
+    Ok(found)
+}
+
+fn folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     if path.join("plans.json").is_file() {
         return v2_folder(path, options);
     }
     if path.join("plans.pkl").is_file() {
         return v1_folder(path, options);
     }
-    let mut reason = "is no result folder of nnU-Net's: neither plans.json (v2) nor plans.pkl (v1) is in it".to_owned();
+    if monai::is_bundle(path) {
+        return monai::bundle(path, options);
+    }
+    let mut reason =
+        "is not a result folder of nnU-Net (neither plans.json nor plans.pkl is in it), nor a MONAI bundle (no configs/inference.json)"
+            .to_owned();
     if path.parent().is_some_and(|p| p.join("plans.json").is_file() || p.join("plans.pkl").is_file()) {
         reason += "; the folder above it is one: give that, with --folds";
+    } else if path.parent().is_some_and(monai::is_bundle) {
+        reason += "; the folder above it is one: give that";
     } else {
-        let inner = |p: &PathBuf| p.join("plans.json").is_file() || p.join("plans.pkl").is_file();
+        let inner = |p: &PathBuf| p.join("plans.json").is_file() || p.join("plans.pkl").is_file() || monai::is_bundle(p);
         let names: Vec<String> = children(path)?.into_iter().filter(inner).map(|p| last(&p)).collect();
         if !names.is_empty() {
             reason += &format!("; these in it are: {}", names.join(", "));
@@ -70,7 +103,7 @@ fn beside(path: &Path, more: &str) -> PathBuf {
 }
 
 fn file(path: &Path, options: &Options) -> Result<Found, ImportError> {
-    let single = |rules: Rules, what| Found { folds: vec![("weights".to_owned(), path.to_owned())], rules, what };
+    let single = |rules: Rules, what| Found::new(vec![("weights".to_owned(), path.to_owned())], rules, what);
     for (given, flag) in [(options.folds.is_some(), "--folds"), (options.checkpoint == Which::Best, "--checkpoint")] {
         if given {
             return Err(ImportError::Option(format!("{flag} chooses within a result folder; {} is a file", path.display())));
@@ -79,12 +112,18 @@ fn file(path: &Path, options: &Options) -> Result<Found, ImportError> {
     let beside = beside(path, ".pkl");
     if path.extension().is_some_and(|e| e == "model") && beside.is_file() {
         let about = pickle(&beside)?;
-        return Ok(single(v1_rules(&beside, None, Some(&about), path)?, "an nnU-Net v1 checkpoint"));
+        return Ok(single(v1_rules(&beside, None, Some(&about), path, options)?, "an nnU-Net v1 checkpoint"));
     }
     let mut rules = Rules { source: path.to_owned(), ..Rules::default() };
     if path.extension().is_some_and(|e| e == "model") {
         // nnU-Net v1 writes the two together, so one alone was probably copied without the other.
         rules.notes.push(format!("{}, where nnU-Net v1 keeps the plans, was looked for and is not there", beside.display()));
+    }
+    let parent = path.parent().filter(|p| last(p) == "models");
+    if let Some(bundle) = parent.and_then(Path::parent).filter(|p| monai::is_bundle(p)) {
+        rules
+            .notes
+            .push(format!("warning: the file is part of a MONAI bundle, whose configs tell how to use it: import {}", bundle.display()));
     }
     if !crate::state::is_safetensors(path) {
         let file = TorchFile::open(path)?;
@@ -98,7 +137,15 @@ fn file(path: &Path, options: &Options) -> Result<Found, ImportError> {
                 let configuration = options.configuration.as_deref().or_else(|| arg("configuration")?.as_str());
                 let configuration =
                     configuration.ok_or_else(|| named("configuration is missing; name it with --configuration".to_owned()))?;
-                let mut rules = nnunet_v2::rules(plans, dataset, configuration, v2.trainer(), v2.mirror.as_ref()).map_err(named)?;
+                let told = nnunet_v2::Told {
+                    plans,
+                    dataset,
+                    configuration,
+                    trainer: v2.trainer(),
+                    mirror: v2.mirror.as_ref(),
+                    ignore_preprocessor: options.ignore_preprocessor,
+                };
+                let mut rules = nnunet_v2::rules(told).map_err(named)?;
                 rules.source = path.to_owned();
                 return Ok(single(rules, "an nnU-Net v2 checkpoint"));
             }
@@ -138,7 +185,7 @@ fn pickle(path: &Path) -> Result<Json, ImportError> {
 }
 
 /// A JSON file of bounded size.
-fn json(path: &Path) -> Result<Json, ImportError> {
+pub(crate) fn json(path: &Path) -> Result<Json, ImportError> {
     let io = |e| ImportError::io(path.display(), e);
     let mut bytes = Vec::new();
     fs::File::open(path).and_then(|f| f.take(limits::JSON_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
@@ -235,7 +282,9 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     })?;
     let trainer = notes.as_ref().and_then(|n| n.trainer.clone()).or_else(|| parts.first().cloned()).unwrap_or_default();
     let mirror = notes.as_ref().and_then(|n| n.mirror.as_ref());
-    let mut rules = nnunet_v2::rules(&plans, &dataset, configuration, &trainer, mirror).map_err(|e| {
+    let ignore_preprocessor = options.ignore_preprocessor;
+    let told = nnunet_v2::Told { plans: &plans, dataset: &dataset, configuration, trainer: &trainer, mirror, ignore_preprocessor };
+    let mut rules = nnunet_v2::rules(told).map_err(|e| {
         let told_by = if e.starts_with("dataset.json: ") {
             path
         } else if e.starts_with(nnunet_v2::MIRRORING) {
@@ -247,7 +296,10 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     })?;
     rules.source = plans_path;
     rules.notes.extend(found);
-    postprocessing(path, options, &mut rules, &["postprocessing.pkl"])?;
+    let left_out = |shown: &str| format!("{shown} is left out, as nnU-Net v2's predictor does; --postprocessing FILE takes it");
+    if options.postprocessing.is_none() && path.join("postprocessing.pkl").is_file() {
+        rules.notes.push(left_out("postprocessing.pkl"));
+    }
     if options.postprocessing.is_none()
         && let Some(found) = children(path)?
             .iter()
@@ -256,13 +308,13 @@ fn v2_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
             .find(|p| p.is_file())
     {
         let shown = found.strip_prefix(path).unwrap_or(&found).display().to_string();
-        rules.notes.push(format!("{shown} is left out, as nnU-Net v2's predictor does; --postprocessing FILE takes it"));
+        rules.notes.push(left_out(&shown));
     }
-    Ok(Found { folds, rules, what: "an nnU-Net v2 result folder" })
+    Ok(Found::new(folds, rules, "an nnU-Net v2 result folder"))
 }
 
 fn v1_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
-    if options.configuration.is_some() {
+    if options.configuration.as_deref().is_some_and(|c| path.components().all(|p| p.as_os_str() != c)) {
         return Err(ImportError::Option("--configuration is for nnU-Net v2; a v1 folder holds one".to_owned()));
     }
     let mut found = Vec::new();
@@ -273,21 +325,20 @@ fn v1_folder(path: &Path, options: &Options) -> Result<Found, ImportError> {
     let about_path = beside(&folds[0].1, ".pkl");
     let about = if about_path.is_file() { Some(pickle(&about_path)?) } else { None };
     let plans_path = path.join("plans.pkl");
-    let mut rules = v1_rules(&plans_path, Some(pickle(&plans_path)?), about.as_ref(), &folds[0].1)?;
+    let mut rules = v1_rules(&plans_path, Some(pickle(&plans_path)?), about.as_ref(), &folds[0].1, options)?;
     rules.notes.extend(found);
     let json_path = path.join("postprocessing.json");
     if options.postprocessing.is_none() && json_path.is_file() {
-        let steps = nnunet_v1::postprocessing(&json(&json_path)?).map_err(|e| ImportError::format(json_path.display(), e))?;
+        let steps = postprocessing::of_v1(&json(&json_path)?).map_err(|e| ImportError::format(json_path.display(), e))?;
         if let Some(inference) = &mut rules.inference {
             inference.postprocess = steps;
         }
     }
-    postprocessing(path, options, &mut rules, &[])?;
-    Ok(Found { folds, rules, what: "an nnU-Net v1 result folder" })
+    Ok(Found::new(folds, rules, "an nnU-Net v1 result folder"))
 }
 
 /// Rules from plans (or those inside `.model.pkl`) and the trainer's name.
-fn v1_rules(at: &Path, plans: Option<Json>, about: Option<&Json>, model: &Path) -> Result<Rules, ImportError> {
+fn v1_rules(at: &Path, plans: Option<Json>, about: Option<&Json>, model: &Path, options: &Options) -> Result<Rules, ImportError> {
     let bad = |e: String| ImportError::format(at.display(), e);
     let inside = about.and_then(|a| a.get("plans")).cloned();
     let plans = plans.or(inside).ok_or_else(|| bad("plans is missing".to_owned()))?;
@@ -296,22 +347,10 @@ fn v1_rules(at: &Path, plans: Option<Json>, about: Option<&Json>, model: &Path) 
     let trainer = named.or_else(|| folder.and_then(|f| parts(f).first().cloned()).filter(|n| n.contains("Trainer"))).unwrap_or_default();
     // init: plans_file, fold, output_folder, dataset_directory, batch_dice, stage, ...
     let stage = about.and_then(|a| a.get("init")).and_then(|i| i.get(5)).and_then(Json::as_u64);
-    let mut rules = nnunet_v1::rules(&plans, &trainer, stage).map_err(bad)?;
+    let mut rules = nnunet_v1::rules(&plans, &trainer, stage, options.ignore_preprocessor).map_err(bad)?;
     rules.source = at.to_owned();
     // Without a task above it, the result folder names trainer and plans, whose version has a dot.
     let task = folder.and_then(Path::parent).map(last).filter(|n| n.starts_with("Task"));
     rules.title = task.or_else(|| folder.map(last).filter(|n| n.contains("Trainer")));
     Ok(rules)
-}
-
-/// A postprocessing file that the user names.
-fn postprocessing(folder: &Path, options: &Options, rules: &mut Rules, ignored: &[&str]) -> Result<(), ImportError> {
-    for name in ignored.iter().filter(|n| options.postprocessing.is_none() && folder.join(n).is_file()) {
-        rules.notes.push(format!("{name} is left out, as nnU-Net v2's predictor does; --postprocessing FILE takes it"));
-    }
-    let (Some(path), Some(inference)) = (&options.postprocessing, &mut rules.inference) else { return Ok(()) };
-    let is_json = path.extension().is_some_and(|e| e == "json");
-    let steps = if is_json { nnunet_v1::postprocessing(&json(path)?) } else { nnunet_v2::postprocessing(&pickle(path)?) };
-    inference.postprocess = steps.map_err(|e| ImportError::format(path.display(), e))?;
-    Ok(())
 }

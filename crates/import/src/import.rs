@@ -9,11 +9,16 @@ use mnx_weights::{Checkpoint, WeightsError};
 use crate::config_text::config_text;
 use crate::error::ImportError;
 use crate::folder::{self, Found};
+use crate::monai;
 use crate::network::{Facts, fit, heads};
 use crate::options::Options;
+use crate::patch::fitting;
+use crate::picking::Picking;
 use crate::rules::Rules;
 use crate::state::{StateDict, is_safetensors};
 use crate::torch::TorchFile;
+use crate::unpack::Unpacked;
+use crate::wording::{count, extents};
 
 /// One set of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +42,10 @@ pub struct Import {
     pub what: &'static str,
     /// What was assumed, dropped or left out, one line each; those that begin with `warning: ` may change results.
     pub notes: Vec<String>,
+    /// Which tensors of a file are meant.
+    picking: Picking,
+    /// Where a zip archive's files lie as long as this lives.
+    unpacked: Option<Unpacked>,
 }
 
 impl Import {
@@ -45,33 +54,37 @@ impl Import {
     /// # Errors
     /// Whatever is wrong with the files, by name.
     pub fn open(path: &Path, options: &Options) -> Result<Self, ImportError> {
-        let Found { folds, mut rules, what } = folder::find(path, options)?;
-        let state = state(&folds[0].1)?;
+        let picking = Picking::new(options)?;
+        let found = folder::find(path, options)?;
+        if !options.ignore_transforms.is_empty() && found.what != "a MONAI bundle" {
+            return Err(ImportError::Option(format!("--ignore-transforms is for MONAI bundles; {} is {}", path.display(), found.what)));
+        }
+        let mut out = match found.unpacked {
+            None => Self::of(path, found, options, &picking)?,
+            Some(unpacked) => match Self::of(path, Found { unpacked: None, ..found }, options, &picking) {
+                Ok(import) => Self { unpacked: Some(unpacked), ..import },
+                Err(e) => return Err(e.relocated(&|text| unpacked.shown(text))),
+            },
+        };
+        if let Some(unpacked) = &out.unpacked {
+            out.notes = out.notes.iter().map(|n| unpacked.shown(n)).collect();
+            out.toml = unpacked.shown(&out.toml);
+        }
+        Ok(out)
+    }
+
+    fn of(path: &Path, found: Found, options: &Options, picking: &Picking) -> Result<Self, ImportError> {
+        let Found { folds, mut rules, what, unpacked } = found;
+        let state = state(&folds[0].1, picking)?;
         let mut notes = std::mem::take(&mut rules.notes);
         notes.extend(state.notes.iter().cloned());
         let mut facts = Facts::read(&state, &mut notes)?;
-        let others = folds[1..].iter().map(|(name, path)| Ok((name.as_str(), self::state(path)?)));
+        let others = folds[1..].iter().map(|(name, path)| Ok((name.as_str(), self::state(path, picking)?)));
         facts.deep_supervision = heads((&folds[0].0, &state), others, &facts, options.heads, &mut notes)?;
         let do_res = do_res(&facts, &rules, options, &mut notes);
-        let norm = norm(&rules, options, &mut notes);
+        let norm = norm(&facts, &rules, options, &mut notes);
         agree(&facts, &rules, &state, &mut notes)?;
-        if rules.preprocess.is_none() {
-            notes.push(
-                "no plans: [preprocess], [inference] and [labels] of config.toml are yours to write (z-score, the image's own spacing)"
-                    .to_owned(),
-            );
-        }
-        if rules.patch.is_none() {
-            let axes = facts.dim.axes();
-            let (extents, names) = (vec![DEFAULT_EXTENT.to_string(); axes], ["z", "y", "x"]);
-            notes.push(format!(
-                "no patch: the network will be compiled for {}, and the segmentation depends on it; the size that it was trained at is \
-                 better: patch = [{}] in config.toml, or mnxc compile --patch {}",
-                extents.join("x"),
-                names[3 - axes..].join(", "),
-                names[3 - axes..].join(",").to_uppercase(),
-            ));
-        }
+        surroundings(&facts, &mut rules, norm, &mut notes);
         if options.name.as_ref().is_some_and(|n| n.trim().is_empty()) {
             return Err(ImportError::Option("--name is empty, a name expected".to_owned()));
         }
@@ -92,7 +105,7 @@ impl Import {
         let source = rules.source.display().to_string();
         let (config, toml) = config(&rules, &source, "what the plans say makes no rules that are known")?;
         let folds = folds.into_iter().map(|(name, path)| Fold { name, path }).collect();
-        Ok(Self { config, toml, folds, what, notes })
+        Ok(Self { config, toml, folds, what, notes, picking: picking.clone(), unpacked })
     }
 
     /// Reads the weights of a fold, under the config's names and in their order.
@@ -100,7 +113,11 @@ impl Import {
     /// # Errors
     /// Whatever is wrong with the file; all tensors that are missing, misshapen or surplus.
     pub fn read(&self, fold: &Fold) -> Result<Checkpoint, ImportError> {
-        let mut out = fit(&mut state(&fold.path)?, &self.config)?;
+        let read = || fit(&mut state(&fold.path, &self.picking)?, &self.config);
+        let mut out = read().map_err(|e| match &self.unpacked {
+            Some(unpacked) => e.relocated(&|text| unpacked.shown(text)),
+            None => e,
+        })?;
         out.metadata.insert("fold".to_owned(), fold.name.clone());
         out.metadata.insert("model".to_owned(), self.config.name.clone());
         Ok(out)
@@ -136,7 +153,9 @@ impl Import {
             let checkpoint = self.read(fold)?;
             let name = self.file_name(fold);
             checkpoint.save(folder.path().join(&name)).map_err(|e| unsaved(dir, &name, e))?;
-            said(&format!("{name}: {} tensors of {}", checkpoint.len(), fold.path.display()));
+            let from = fold.path.display().to_string();
+            let from = self.unpacked.as_ref().map_or_else(|| from.clone(), |u| u.shown(&from));
+            said(&format!("{name}: {} tensors of {from}", checkpoint.len()));
         }
         mnx_files::write(&folder.path().join("config.toml"), self.toml.as_bytes()).map_err(io)?;
         folder.commit().map_err(io)
@@ -151,8 +170,58 @@ fn unsaved(dir: &Path, name: &str, error: WeightsError) -> ImportError {
     }
 }
 
-fn state(path: &Path) -> Result<StateDict, ImportError> {
-    if is_safetensors(path) { StateDict::of_safetensors(path) } else { StateDict::of_torch(TorchFile::open(path)?) }
+fn state(path: &Path, picking: &Picking) -> Result<StateDict, ImportError> {
+    if is_safetensors(path) { StateDict::of_safetensors(path, picking) } else { StateDict::of_torch(TorchFile::open(path)?, picking) }
+}
+
+/// What the files leave open about patch, preparation and the way back, filled where it can be and said.
+fn surroundings(facts: &Facts, rules: &mut Rules, norm: NormType, notes: &mut Vec<String>) {
+    let monai = facts.flavour == Flavour::Monai;
+    if rules.preprocess.is_none() && monai {
+        let steps = rules.inference.take().map(|i| i.postprocess).unwrap_or_default();
+        monai::assume(rules, facts.dim == Dim::Two, facts.in_channels, facts.n_classes);
+        notes.append(&mut rules.notes);
+        rules.inference.get_or_insert_default().postprocess = steps;
+    } else if rules.preprocess.is_none() {
+        notes.push(
+            "no plans: [preprocess], [inference] and [labels] of config.toml are yours to write (z-score, the image's own spacing)"
+                .to_owned(),
+        );
+    }
+    let Some(patch) = &rules.patch else {
+        let axes = facts.dim.axes();
+        let names = if monai { ["x", "y", "z"] } else { ["z", "y", "x"] };
+        // A 2-D network of MONAI's sees x and y.
+        let names = if monai { &names[..axes] } else { &names[3 - axes..] };
+        notes.push(format!(
+            "no patch: the network will be compiled for {}, and the segmentation depends on it; the size that it was trained at is \
+             better: patch = [{}] in config.toml, or mnxc compile --patch {}",
+            extents(&vec![DEFAULT_EXTENT; axes]),
+            names.join(", "),
+            names.join(",").to_uppercase(),
+        ));
+        return;
+    };
+    let fits = fitting(patch, norm);
+    if fits != *patch {
+        let why = match patch.iter().all(|n| *n == Config::STRIDE) {
+            true => "a bottleneck of one voxel, of which group norm has no variance".to_owned(),
+            false => format!("every axis a multiple of {}", Config::STRIDE),
+        };
+        notes.push(format!(
+            "warning: patch {} does not fit: {why}; nearest {}, which config.toml gets (the network cannot have been trained at the other, \
+             and the segmentation depends on it: --patch of mnxc compile takes another)",
+            extents(patch),
+            extents(&fits)
+        ));
+        let line = format!(
+            "{} says {}, which no MedNeXt takes ({why}); this is the nearest.",
+            rules.source.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            extents(patch)
+        );
+        rules.remarks.before.push(("patch", vec![line]));
+        rules.patch = Some(fits);
+    }
 }
 
 /// Residuals around plain blocks leave no tensor behind.
@@ -176,12 +245,13 @@ fn do_res(facts: &Facts, rules: &Rules, options: &Options, notes: &mut Vec<Strin
 }
 
 /// Group and layer norm have the same tensors.
-fn norm(rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
+fn norm(facts: &Facts, rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
     if let Some(given) = options.norm.or(rules.norm) {
         return given;
     }
     let official = rules.trainer.as_deref().is_some_and(|t| t.starts_with("nnUNetTrainerV2_MedNeXt_"));
-    if !official {
+    // MONAI's layer norm does not run.
+    if !official && facts.flavour != Flavour::Monai {
         notes.push("the kind of norm is not in the tensors; taken as group, as in every published MedNeXt (--norm changes it)".to_owned());
     }
     NormType::Group
@@ -190,18 +260,19 @@ fn norm(rules: &Rules, options: &Options, notes: &mut Vec<String>) -> NormType {
 /// Tensors against plans and trainer.
 fn agree(facts: &Facts, rules: &Rules, state: &StateDict, notes: &mut Vec<String>) -> Result<(), ImportError> {
     let mut problems = Vec::new();
+    let told = if rules.source.ends_with("configs/inference.json") { "the bundle's metadata have" } else { "plans and data set have" };
     if let Some(n) = rules.in_channels.filter(|n| *n != facts.in_channels) {
-        problems.push(format!("the network takes {} image channels, plans and data set have {n}", facts.in_channels));
+        problems.push(format!("the network takes {}, {told} {n}", count(facts.in_channels, "image channel")));
     }
     if let Some(n) = rules.n_classes.filter(|n| *n != facts.n_classes) {
-        problems.push(format!("the network gives {} classes, plans and data set have {n}", facts.n_classes));
+        problems.push(format!("the network gives {} classes, {told} {n}", facts.n_classes));
     }
     let dims = facts.dim.axes();
     if let Some(p) = rules.patch.as_ref().filter(|p| p.len() != dims) {
-        problems.push(format!("the network is {dims}-D, the plans' patch is {p:?}"));
+        problems.push(format!("the network is {dims}-D, the patch is {}", extents(p)));
     }
     if !problems.is_empty() {
-        let what = format!("the network is not the one that the plans describe ({})", rules.source.display());
+        let what = format!("the network is not the one that the plans or the metadata describe ({})", rules.source.display());
         return Err(ImportError::Several { path: state.path().to_owned(), what, problems });
     }
     // `nnUNetTrainerV2_MedNeXt_S_kernel3`: the tensors have the last word.

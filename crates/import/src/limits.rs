@@ -27,3 +27,13 @@ pub const JSON_BYTES: u64 = 64 << 20;
 pub fn tensor_bytes(file: u64) -> u64 {
     file.saturating_mul(8).saturating_add(64 << 20)
 }
+
+/// Most files that are unpacked from an exported model or a bundle.
+pub const UNPACKED_FILES: usize = 1_000;
+/// Most folders above a file of an exported model or a bundle.
+pub const UNPACKED_DEPTH: usize = 12;
+
+/// Most bytes that are unpacked from a zip archive of this size: weights hardly shrink, text shrinks more, what grows beyond is no model.
+pub fn unpacked_bytes(file: u64) -> u64 {
+    file.saturating_mul(8).saturating_add(64 << 20)
+}

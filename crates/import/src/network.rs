@@ -5,7 +5,9 @@ use mnx_weights::{Checkpoint, Tensor};
 
 use crate::error::ImportError;
 use crate::options::Heads;
+use crate::picking::{ignoring, of_a_layer};
 use crate::state::StateDict;
+use crate::wording::{count, extents, few};
 
 /// What tensors tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +40,11 @@ impl Facts {
     pub fn read(state: &StateDict, notes: &mut Vec<String>) -> Result<Self, ImportError> {
         let fail = |reason: String| ImportError::format(state.path(), reason);
         let stem = state.shape("stem.weight").ok_or_else(|| {
-            let names: Vec<&str> = state.shapes().map(|(k, _)| k).take(3).collect();
+            let names: Vec<&str> = state.shapes().map(|(k, _)| k).collect();
             fail(format!(
-                "not a MedNeXt: none of its {} tensors is \"stem.weight\" (it begins with {})",
-                state.shapes().len(),
-                if names.is_empty() { "nothing".to_owned() } else { names.join(", ").escape_debug().to_string() }
+                "not a MedNeXt: no tensor is called \"stem.weight\" ({}: {}); mnx compiles MedNeXts only",
+                count(names.len(), "tensor"),
+                if names.is_empty() { "none".to_owned() } else { few(&names) }
             ))
         })?;
         let dim = match stem.len() {
@@ -52,8 +54,12 @@ impl Facts {
         };
         let (n_channels, in_channels) = (stem[0], stem[1]);
         let head = state.shape("out_0.conv_out.weight").filter(|s| s.len() == stem.len());
-        let n_classes = head
-            .ok_or_else(|| fail(format!("not a MedNeXt: \"{}\" is missing or misshapen", named(state.monai, "out_0.conv_out.weight"))))?[1];
+        let n_classes = head.ok_or_else(|| {
+            fail(format!(
+                "not a MedNeXt: \"{}\" is missing or misshapen; mnx compiles MedNeXts only",
+                named(state.monai, "out_0.conv_out.weight")
+            ))
+        })?[1];
 
         let block_counts: [usize; 9] = std::array::from_fn(|i| {
             let stage = STAGES[i];
@@ -81,7 +87,7 @@ impl Facts {
         let (enc, dec) = (kernel(&["down_0", "enc_block_0.0"]), kernel(&["up_0", "bottleneck.0", "dec_block_0.0"]));
         let (Some(enc_kernel_size), Some(dec_kernel_size)) = (enc, dec) else {
             return Err(fail(format!(
-                "not a MedNeXt: \"{}\" or \"{}\" is missing",
+                "not a MedNeXt: \"{}\" or \"{}\" is missing; mnx compiles MedNeXts only",
                 named(monai, "down_0.conv1.weight"),
                 named(monai, "up_0.conv1.weight")
             )));
@@ -181,9 +187,14 @@ pub(crate) fn fit(state: &mut StateDict, config: &Config) -> Result<Checkpoint, 
         let name = official(&t.key);
         match state.shape(&name) {
             None if name == "dummy_tensor" => {}
-            None => problems.push(format!("\"{}\" {:?} is missing", named(state.monai, &name), t.shape)),
+            None => problems.push(format!("\"{}\" ({}) is missing", named(state.monai, &name), extents(&t.shape))),
             Some(shape) if shape != t.shape => {
-                problems.push(format!("\"{}\" has shape {shape:?}, the network needs {:?}", state.original(&name), t.shape));
+                problems.push(format!(
+                    "\"{}\" has shape {}, the network needs {}",
+                    state.original(&name).escape_debug(),
+                    extents(shape),
+                    extents(&t.shape)
+                ));
             }
             Some(_) => {}
         }
@@ -191,10 +202,26 @@ pub(crate) fn fit(state: &mut StateDict, config: &Config) -> Result<Checkpoint, 
     }
     let surplus = |(k, _): &(&str, &[usize])| !known.contains(*k) && !extra_head(k) && *k != "dummy_tensor";
     problems.extend(
-        state.shapes().filter(surplus).map(|(k, s)| format!("\"{}\" {s:?} is not of the network", state.original(k).escape_debug())),
+        state
+            .shapes()
+            .filter(surplus)
+            .map(|(k, s)| format!("\"{}\" ({}) does not belong to the network", state.original(k).escape_debug(), extents(s))),
     );
     if !problems.is_empty() {
-        let what = format!("{} tensors do not fit the network that the others tell of ({})", problems.len(), config.name);
+        let mut what = format!(
+            "{} not fit the network that the others tell of ({})",
+            match problems.len() {
+                1 => "1 tensor does".to_owned(),
+                n => format!("{n} tensors do"),
+            },
+            config.name
+        );
+        // Surplus layers tell of another network; what is named otherwise (losses, counters) came along with it.
+        let foreign: Vec<&str> = state.shapes().filter(surplus).map(|(k, _)| k).filter(|k| !of_a_layer(k)).collect();
+        if let Some(first) = foreign.first() {
+            let prefix = state.original(first).strip_suffix(first).unwrap_or("");
+            what += &format!("; to leave out what is not the network's: {}", ignoring(prefix, foreign.iter().copied()));
+        }
         return Err(ImportError::Several { path: state.path().to_owned(), what, problems });
     }
     let mut out = Checkpoint::new();

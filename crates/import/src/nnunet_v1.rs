@@ -1,16 +1,17 @@
 //! nnU-Net v1's plans (what the official MedNeXt uses): pickles made of NumPy values.
 
 use mnx_artifact::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
-    Resampling, SeparateZ, Sequence, Windows,
+    Activation, Average, Deviation, Gaussian, Inference, Normalization, Preprocess, ProbabilityFile, Reader, Resampling, SeparateZ,
+    Sequence, Windows,
 };
 use serde_json::Value as Json;
 
 use crate::fields::{Field, Wrong};
-use crate::rules::{Rules, ct};
+use crate::nnunet_v2::preprocessor;
+use crate::rules::{Rules, channel_names, ct};
 
 /// What plans and trainer tell. `stage` is the plans' stage that the network was trained at; none takes the last.
-pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<Rules, Wrong> {
+pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>, ignore_preprocessor: bool) -> Result<Rules, Wrong> {
     let plans = Field::root(plans);
     let mut notes = Vec::new();
     let stages = plans.get("plans_per_stage")?.entries()?;
@@ -28,11 +29,13 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
         spacing.remove(0);
     }
     let channels = plans.get("num_modalities")?.count()? as usize;
+    let names =
+        plans.find("modalities").map(|f| channel_names(&f, &mut notes)).transpose()?.map(|c| c.names).filter(|n| n.len() == channels);
     let classes = plans.get("num_classes")?.count()? as usize;
     if let Some(name) = plans.find("preprocessor_name").map(|f| f.text()).transpose()?
         && !["GenericPreprocessor", "PreprocessorFor2D"].contains(&name)
     {
-        notes.push(format!("warning: preprocessor {name} is not known; volumes are prepared as GenericPreprocessor does"));
+        notes.push(preprocessor(name, "GenericPreprocessor", ignore_preprocessor)?);
     }
 
     let masked = |i: usize| plans.get("use_mask_for_norm")?.get(&i.to_string())?.truth();
@@ -93,6 +96,7 @@ pub(crate) fn rules(plans: &Json, trainer: &str, stage: Option<u64>) -> Result<R
         inference: Some(inference),
         labels,
         in_channels: Some(channels),
+        channels: names.unwrap_or_default(),
         n_classes: Some(outputs),
         notes,
         ..Rules::default()
@@ -115,55 +119,5 @@ fn export(plans: &Field<'_>) -> Result<Resampling, Wrong> {
     };
     out.order = order("interpolation_order", out.order)?;
     out.order_z = order("interpolation_order_z", out.order_z)?;
-    Ok(out)
-}
-
-/// `postprocessing.json`: the largest component of these classes, one after another.
-pub(crate) fn postprocessing(json: &Json) -> Result<Vec<Postprocess>, Wrong> {
-    let root = Field::root(json);
-    let Some(classes) = root.find("for_which_classes") else { return Ok(Vec::new()) };
-    let sizes = match root.find("min_valid_object_sizes") {
-        None => Vec::new(),
-        Some(f) if f.json().is_string() => sizes(f.text()?)?,
-        Some(f) => f.entries()?.into_iter().map(|(k, v)| Ok((class_key(k)?, v.number()?))).collect::<Result<_, Wrong>>()?,
-    };
-    if let Some((class, size)) = sizes.iter().find(|(_, s)| !s.is_finite() || *s < 0.0) {
-        return Err(format!("min_valid_object_sizes has {size} for {class:?}, expected a size in mm3 from 0"));
-    }
-    let one = |f: &Field<'_>| {
-        let labels = f.labels()?;
-        if labels.is_empty() || labels.contains(&0) {
-            return Err(f.wrong("classes from 1"));
-        }
-        let min_size = sizes.iter().find(|(k, _)| *k == labels).map(|(_, s)| *s);
-        Ok(Postprocess { labels, connectivity: Connectivity::Faces, min_size })
-    };
-    classes.items()?.iter().map(one).collect()
-}
-
-/// A class, or a tuple of them, as Python prints it.
-fn class_key(text: &str) -> Result<Vec<u32>, Wrong> {
-    let parts = text.trim().trim_matches(['(', ')', '[', ']']).split(',').map(str::trim).filter(|p| !p.is_empty());
-    let keys: Result<Vec<u32>, _> = parts.map(str::parse).collect();
-    keys.map_err(|_| format!("min_valid_object_sizes has the class {text:?}"))
-}
-
-/// A Python dictionary as text, `{1: 100.0, (1, 2): 250.0}`, or `None`.
-fn sizes(text: &str) -> Result<Vec<(Vec<u32>, f64)>, Wrong> {
-    let shown: String = text.chars().take(80).collect();
-    let wrong = || format!("min_valid_object_sizes is {shown:?}, expected a dictionary of sizes");
-    let inner = match text.trim() {
-        "None" | "" => return Ok(Vec::new()),
-        t => t.strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(wrong)?,
-    };
-    let mut out = Vec::new();
-    let mut rest = inner.trim();
-    while !rest.is_empty() {
-        let (key, tail) = rest.split_once(':').ok_or_else(wrong)?;
-        let (value, tail) = tail.split_once(',').unwrap_or((tail, ""));
-        let size: f64 = value.trim().parse().map_err(|_| wrong())?;
-        out.push((class_key(key)?, size));
-        rest = tail.trim();
-    }
     Ok(out)
 }

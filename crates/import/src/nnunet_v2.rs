@@ -1,14 +1,15 @@
 //! nnU-Net v2's plans and data set descriptions.
 
 use mnx_artifact::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
-    Resampling, SeparateZ, Sequence, Windows,
+    Activation, Average, Deviation, Gaussian, Inference, Normalization, Preprocess, ProbabilityFile, Reader, Resampling, SeparateZ,
+    Sequence, Windows,
 };
 use mnx_model::NormType;
 use serde_json::{Map, Value as Json};
 
 use crate::fields::{Field, Wrong};
-use crate::rules::{Rules, ct};
+use crate::rules::{Rules, channel_names, ct};
+use crate::wording::quoted;
 
 /// Deepest chain of `inherits_from`.
 const INHERITANCE: usize = 16;
@@ -16,8 +17,22 @@ const INHERITANCE: usize = 16;
 /// A checkpoint's key for the axes that prediction may mirror.
 pub(crate) const MIRRORING: &str = "inference_allowed_mirroring_axes";
 
-/// What plans, data set and checkpoint tell of a configuration. `mirror` is the checkpoint's `inference_allowed_mirroring_axes`.
-pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: &str, mirror: Option<&Json>) -> Result<Rules, Wrong> {
+/// What a result folder or a checkpoint says of a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'j> {
+    pub plans: &'j Json,
+    pub dataset: &'j Json,
+    pub configuration: &'j str,
+    pub trainer: &'j str,
+    /// The checkpoint's `inference_allowed_mirroring_axes`.
+    pub mirror: Option<&'j Json>,
+    /// Whether an unknown preprocessor is taken for nnU-Net's own.
+    pub ignore_preprocessor: bool,
+}
+
+/// What plans, data set and checkpoint tell of a configuration.
+pub(crate) fn rules(told: Told<'_>) -> Result<Rules, Wrong> {
+    let Told { plans, dataset, configuration, trainer, mirror, ignore_preprocessor } = told;
     let mut notes = Vec::new();
     let merged = Json::Object(inherit(plans, configuration)?);
     let (plans, c) = (Field::root(plans), Field::root(&merged));
@@ -31,10 +46,18 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
         normalization(&plans, schemes[i].text()?, i, masked)
     });
     let resampling = |which: &str, default: Resampling| resampling(&c, which, default);
+    let (reader, orientation) = reader(&plans, dataset)?;
+    file_ending(dataset)?;
+    if let Some(manager) = plans.find("label_manager").map(|f| f.text()).transpose()?.filter(|m| *m != "LabelManager") {
+        return Err(format!(
+            "label_manager is {}; LabelManager, nnU-Net's own, expected: mnx does not know how another turns scores into labels",
+            quoted(manager)
+        ));
+    }
     let preprocess = Preprocess {
-        reader: Some(Reader::Simpleitk),
+        reader: Some(reader),
         spacing: Some(c.get("spacing").and_then(|f| f.spacing(dims)).map_err(named)?),
-        orientation: None,
+        orientation,
         transpose: plans.get("transpose_forward")?.transpose()?,
         normalization: normalization.collect::<Result<_, Wrong>>().map_err(named)?,
         crop_to_nonzero: true,
@@ -45,7 +68,8 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
     if let Some(name) = c.find("preprocessor_name").map(|f| f.text()).transpose().map_err(named)?
         && name != "DefaultPreprocessor"
     {
-        notes.push(format!("warning: preprocessor {name} is not known; volumes are prepared as DefaultPreprocessor does"));
+        let warning = preprocessor(name, "DefaultPreprocessor", ignore_preprocessor);
+        notes.push(warning.map_err(|e| format!("configurations.{configuration}: {e}"))?);
     }
     if c.find("previous_stage").is_some() {
         return Err(format!("configurations.{configuration} is the second stage of a cascade, which takes another network's segmentation"));
@@ -75,7 +99,7 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
         postprocess: Vec::new(),
     };
     let channels = Field::root(dataset).find("channel_names").or_else(|| Field::root(dataset).find("modality"));
-    let in_channels = channels.map(|f| f.entries()).transpose().map_err(|e| format!("dataset.json: {e}"))?.map(|e| e.len());
+    let channels = channels.map(|f| channel_names(&f, &mut notes)).transpose().map_err(|e| format!("dataset.json: {e}"))?;
     if dims == 2 {
         notes.push("a 2-D configuration: slices are segmented one by one".to_owned());
     }
@@ -88,13 +112,62 @@ pub(crate) fn rules(plans: &Json, dataset: &Json, configuration: &str, trainer: 
         preprocess: Some(preprocess),
         inference: Some(inference),
         labels: l.labels,
-        in_channels,
+        in_channels: channels.as_ref().map(|c| c.count),
+        channels: channels.map(|c| c.names).unwrap_or_default(),
         n_classes: Some(l.outputs),
         do_res,
         norm,
         notes,
         ..Rules::default()
     })
+}
+
+/// What is said of a preprocessor that is not nnU-Net's own: an error, or a warning if the user goes without it.
+pub(crate) fn preprocessor(name: &str, own: &str, ignored: bool) -> Result<String, Wrong> {
+    match ignored {
+        true => {
+            Ok(format!("warning: preprocessor {} is not known; volumes are prepared as {own} does (--ignore-preprocessor)", quoted(name)))
+        }
+        false => Err(format!(
+            "preprocessor_name is {}; {own} expected: others are not known (--ignore-preprocessor prepares volumes as {own} does)",
+            quoted(name)
+        )),
+    }
+}
+
+/// Who read the training images, and the orientation that this reader brings them to. nnU-Net predicts with the reader that the plans name.
+fn reader(plans: &Field<'_>, dataset: &Json) -> Result<(Reader, Option<String>), Wrong> {
+    let dataset = Field::root(dataset);
+    let (name, place) = match plans.find("image_reader_writer") {
+        Some(f) => (f.text()?, "image_reader_writer"),
+        // Plans of the first releases have none; the data set decided then, and SimpleITK was asked first.
+        None => match dataset.find("overwrite_image_reader_writer").map(|f| f.text()).transpose()?.filter(|n| *n != "None") {
+            Some(name) => (name, "dataset.json: overwrite_image_reader_writer"),
+            None => return Ok((Reader::Simpleitk, None)),
+        },
+    };
+    match name {
+        "SimpleITKIO" => Ok((Reader::Simpleitk, None)),
+        "NibabelIO" => Ok((Reader::Nibabel, None)),
+        "NibabelIOWithReorient" => Ok((Reader::NibabelReorient, Some("RAS".to_owned()))),
+        "NaturalImage2DIO" | "Tiff3DIO" => Err(format!(
+            "{place} is \"{name}\", for pictures (PNG, TIFF); mnx reads NIfTI as SimpleITKIO, NibabelIO and NibabelIOWithReorient do"
+        )),
+        other => Err(format!("{place} is {}; SimpleITKIO, NibabelIO or NibabelIOWithReorient expected", quoted(other))),
+    }
+}
+
+/// Refuses files that mnx does not read.
+fn file_ending(dataset: &Json) -> Result<(), Wrong> {
+    match Field::root(dataset).find("file_ending").map(|f| f.text()).transpose().map_err(|e| format!("dataset.json: {e}"))? {
+        None | Some(".nii.gz" | ".nii") => Ok(()),
+        Some(other) => Err(format!(
+            "dataset.json: file_ending is {}; mnx reads .nii.gz and .nii. Convert the images \
+             (SimpleITK.WriteImage(SimpleITK.ReadImage(\"case{}\"), \"case.nii.gz\")) and write \".nii.gz\" into dataset.json",
+            quoted(other),
+            other.escape_debug()
+        )),
+    }
 }
 
 /// A configuration with what it inherits; its own values win.
@@ -133,8 +206,9 @@ fn normalization(plans: &Field<'_>, scheme: &str, channel: usize, masked: bool) 
         "RGBTo01Normalization" => Normalization::Rgb01,
         other => {
             return Err(format!(
-                "normalization_schemes[{channel}] is {other:?}; CTNormalization, ZScoreNormalization, NoNormalization, RescaleTo01Normalization or \
-                 RGBTo01Normalization expected"
+                "normalization_schemes[{channel}] is {}; CTNormalization, ZScoreNormalization, NoNormalization, \
+                 RescaleTo01Normalization or RGBTo01Normalization expected",
+                quoted(other)
             ));
         }
     })
@@ -146,7 +220,7 @@ fn resampling(c: &Field<'_>, which: &str, default: Resampling) -> Result<Resampl
     if let Some(function) = c.find(&name) {
         let function = function.text()?;
         if function != "resample_data_or_seg_to_shape" {
-            return Err(format!("{name} is {function:?}; resample_data_or_seg_to_shape expected"));
+            return Err(format!("{name} is {}; resample_data_or_seg_to_shape expected", quoted(function)));
         }
     }
     let mut out = default;
@@ -237,37 +311,4 @@ fn architecture(c: &Field<'_>) -> (Option<bool>, Option<NormType>) {
         _ => None,
     };
     (args.find("do_res").and_then(|f| f.truth().ok()), norm)
-}
-
-/// `postprocessing.pkl`: functions by name, and their arguments.
-pub(crate) fn postprocessing(json: &Json) -> Result<Vec<Postprocess>, Wrong> {
-    const LARGEST: &str = "nnunetv2.postprocessing.remove_connected_components.remove_all_but_largest_component_from_segmentation";
-    let parts = Field::root(json).items()?;
-    let [functions, arguments] = parts.as_slice() else {
-        return Err(format!("{} parts; functions and their arguments expected", parts.len()));
-    };
-    let (functions, arguments) = (functions.items()?, arguments.items()?);
-    if functions.len() != arguments.len() {
-        return Err(format!("{} functions with {} sets of arguments", functions.len(), arguments.len()));
-    }
-    let mut out = Vec::new();
-    for (function, args) in functions.iter().zip(&arguments) {
-        if function.text()? != LARGEST {
-            return Err(format!("the function {:?} is not known", function.text()?));
-        }
-        let what = args.get("labels_or_regions")?;
-        let mut labels = Vec::new();
-        // One label, a list of labels, or of regions: all count as one object.
-        for item in if what.json().is_array() { what.items()? } else { vec![what] } {
-            labels.extend(item.labels()?);
-        }
-        labels.retain(|l| *l != 0);
-        labels.sort_unstable();
-        labels.dedup();
-        if labels.is_empty() {
-            return Err(args.get("labels_or_regions")?.wrong("a label from 1"));
-        }
-        out.push(Postprocess { labels, connectivity: Connectivity::Corners, min_size: None });
-    }
-    Ok(out)
 }

@@ -21,8 +21,18 @@ pub struct Options {
     pub do_res: Option<bool>,
     /// The model's name.
     pub name: Option<String>,
-    /// A postprocessing file of nnU-Net's (`.json` of v1, `.pkl` of v2).
+    /// A postprocessing file of nnU-Net's (`.json` of v1 and v2, `.pkl` of v2).
     pub postprocessing: Option<PathBuf>,
+    /// Where a file keeps the state dict: a key, or keys with dots between them (`callbacks.ema.state_dict`).
+    pub key: Option<String>,
+    /// What stands before every name of the network (`net.`); tensors without it are left out.
+    pub prefix: Option<String>,
+    /// Patterns of the names that are left out (`criterion.*`).
+    pub ignore: Vec<String>,
+    /// Transforms of a MONAI bundle, by name, that mnx cannot follow and the user does without.
+    pub ignore_transforms: Vec<String>,
+    /// Whether plans with a preprocessor that is not known are read as if they named nnU-Net's own.
+    pub ignore_preprocessor: bool,
 }
 
 /// Which of a fold's checkpoints.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use mnx_artifact::{Inference, Normalization, Preprocess};
 
 use crate::fields::{Field, Wrong};
+use crate::wording::quoted;
 
 /// Everything but the tensors, as far as the files tell.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,10 @@ pub(crate) struct Rules {
     pub patch: Option<Vec<usize>>,
     pub preprocess: Option<Preprocess>,
     pub inference: Option<Inference>,
+    /// Names of the image channels, if every one has a name of its own.
+    pub channels: Vec<String>,
+    /// What is written into the config's text beside the values.
+    pub remarks: Remarks,
     /// Names and labels.
     pub labels: Vec<(String, u32)>,
     /// Image channels that plans or data set name.
@@ -42,4 +47,47 @@ pub(crate) fn ct(properties: &Field<'_>, deviation: &str, masked: bool) -> Resul
         return Err(low.wrong(&format!("a number below percentile_99_5, which is {}", high.json())));
     }
     Ok(Normalization::Ct { low: low.number()?, high: high.number()?, mean, std: std.number()?, masked })
+}
+
+/// Comments of the written config.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remarks {
+    /// Lines before a key: `("preprocess.transpose", lines)`; a key of the root has no dot.
+    pub before: Vec<(&'static str, Vec<String>)>,
+    /// Lines at the end.
+    pub last: Vec<String>,
+}
+
+/// Names of a data set's image channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Channels {
+    /// How many the file lists.
+    pub count: usize,
+    /// Their names in order; empty if they do not tell the channels apart.
+    pub names: Vec<String>,
+}
+
+/// Reads `{"0": "CT", "1": "PET"}`. Names that are empty or stand twice tell nothing and are left out; `notes` hears of it.
+pub(crate) fn channel_names(field: &Field<'_>, notes: &mut Vec<String>) -> Result<Channels, Wrong> {
+    let entries = field.entries()?;
+    let mut names = vec![String::new(); entries.len()];
+    // The keys are the channels' numbers; where they are not, the order of the file counts, as it does for nnU-Net.
+    let numbers: Vec<Option<usize>> = entries.iter().map(|(key, _)| key.parse().ok()).collect();
+    let numbered = (0..entries.len()).all(|i| numbers.contains(&Some(i)));
+    for (at, (_, name)) in entries.iter().enumerate() {
+        let at = if numbered { numbers[at].unwrap_or(at) } else { at };
+        name.json().as_str().unwrap_or("").trim().clone_into(&mut names[at]);
+    }
+    let count = names.len();
+    let blank = names.iter().any(String::is_empty);
+    let twice = names.iter().enumerate().find(|(i, n)| !n.is_empty() && names[..*i].contains(n)).map(|(_, n)| n.clone());
+    if blank || twice.is_some() {
+        let why = match twice {
+            Some(name) => format!("{} stands for two channels", quoted(&name)),
+            None => "one of them is empty".to_owned(),
+        };
+        notes.push(format!("the names of the image channels are left out: {why}; [channels] of config.toml takes better ones"));
+        names.clear();
+    }
+    Ok(Channels { count, names })
 }

@@ -7,14 +7,10 @@ use mnx_model::to_official;
 use mnx_weights::{Checkpoint, Tensor, WeightsError};
 
 use crate::error::ImportError;
-use crate::pickle::{Element, Heap, Value};
+use crate::picking::Picking;
+use crate::pickle::{Element, Value};
 use crate::torch::TorchFile;
-
-/// Prefixes that wrappers put before every name: data parallel and `torch.compile`.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
-
-/// Keys under which training codes keep a state dict; nnU-Net's first.
-const HOLDERS: [&str; 7] = ["network_weights", "state_dict", "model_state_dict", "model_state", "model", "net", "network"];
+use crate::wording::extents;
 
 /// Where tensors are read from.
 #[derive(Debug)]
@@ -54,19 +50,10 @@ pub(crate) fn is_safetensors(path: &Path) -> bool {
 
 impl StateDict {
     /// The state dict of an open file.
-    pub fn of_torch(file: TorchFile) -> Result<Self, ImportError> {
+    pub fn of_torch(file: TorchFile, picking: &Picking) -> Result<Self, ImportError> {
         let path = file.path().display().to_string();
         let heap = file.heap();
-        let dict = find(heap, file.root()).ok_or_else(|| {
-            ImportError::format(
-                &path,
-                format!(
-                    "holds {}, no state dict; tensors by name expected, or such a dictionary under one of {}",
-                    heap.kind(file.root()),
-                    HOLDERS.join(", ")
-                ),
-            )
-        })?;
+        let dict = picking.dictionary(heap, file.root(), &path)?;
         let mut found = IndexMap::new();
         let mut problems = Vec::new();
         for (key, value) in heap.dict(dict).unwrap_or_default() {
@@ -75,10 +62,11 @@ impl StateDict {
                 continue;
             };
             match heap.tensor(*value) {
+                None if picking.ignores(key) => {}
                 Some(t) => {
                     let shape: Result<Vec<usize>, _> = t.shape.iter().map(|n| usize::try_from(*n)).collect();
                     let Ok(shape) = shape else {
-                        problems.push(format!("\"{}\" has shape {:?}", key.escape_debug(), t.shape));
+                        problems.push(format!("\"{}\" has shape {}", key.escape_debug(), extents(&t.shape)));
                         continue;
                     };
                     found.insert(key.to_owned(), Entry { shape, key: key.to_owned(), value: *value, element: t.element });
@@ -90,12 +78,13 @@ impl StateDict {
             problems.truncate(50);
             return Err(ImportError::Several { path, what: "the state dict holds more than tensors".to_owned(), problems });
         }
-        Self::named(Place::Torch(Box::new(file)), path, found)
+        Self::named(Place::Torch(Box::new(file)), path, found, picking)
     }
 
     /// The tensors of a safetensors file.
-    pub fn of_safetensors(path: &Path) -> Result<Self, ImportError> {
+    pub fn of_safetensors(path: &Path, picking: &Picking) -> Result<Self, ImportError> {
         let shown = path.display().to_string();
+        picking.flat(&shown)?;
         let checkpoint = Checkpoint::load(path).map_err(|e| match e {
             WeightsError::Io { path, source } => ImportError::Io { path, source },
             other => ImportError::format(&shown, other.to_string().trim_start_matches(&format!("{shown}: "))),
@@ -104,16 +93,16 @@ impl StateDict {
             (k.to_owned(), Entry { shape: t.shape.clone(), key: k.to_owned(), value: Value::None, element: Element::F32 })
         };
         let found = checkpoint.iter().map(entry).collect();
-        Self::named(Place::Safetensors(checkpoint), shown, found)
+        Self::named(Place::Safetensors(checkpoint), shown, found, picking)
     }
 
-    fn named(place: Place, path: String, found: IndexMap<String, Entry>) -> Result<Self, ImportError> {
+    fn named(place: Place, path: String, found: IndexMap<String, Entry>, picking: &Picking) -> Result<Self, ImportError> {
         let mut notes = Vec::new();
-        let (entries, stripped) = strip(&path, found)?;
-        if let Some(prefix) = stripped {
-            notes.push(format!("names lose the prefix \"{}\"", prefix.escape_debug()));
-        }
+        let entries = picking.names(&path, found, &mut notes)?;
         let monai = entries.keys().any(|k| k.starts_with("enc_stages.") || k.starts_with("down_blocks."));
+        if monai {
+            stages(&entries).map_err(|reason| ImportError::format(&path, reason))?;
+        }
         let mut out = IndexMap::new();
         for (key, entry) in entries {
             let name = if monai { to_official(&key).unwrap_or(key) } else { key };
@@ -127,10 +116,10 @@ impl StateDict {
             }
         }
         let mut types: Vec<Element> = out.values().map(|e| e.element).filter(|e| *e != Element::F32).collect();
-        types.sort_unstable_by_key(|e| format!("{e:?}"));
+        types.sort_unstable_by_key(|e| e.as_str());
         types.dedup();
         if !types.is_empty() {
-            let names: Vec<String> = types.iter().map(|e| format!("{e:?}").to_lowercase()).collect();
+            let names: Vec<&str> = types.iter().map(|e| e.as_str()).collect();
             notes.push(format!("tensors of type {} become float32", names.join(", ")));
         }
         Ok(Self { place, path, entries: out, monai, notes })
@@ -169,36 +158,11 @@ impl StateDict {
     }
 }
 
-/// The dictionary of tensors: what was saved, or what it holds under a usual key.
-fn find(heap: &Heap, root: Value) -> Option<Value> {
-    let tensors = |v: Value| heap.dict(v).is_some_and(|d| d.iter().any(|(_, x)| heap.tensor(*x).is_some()));
-    HOLDERS.iter().filter_map(|k| heap.get(root, k)).find(|v| tensors(*v)).or_else(|| tensors(root).then_some(root))
-}
-
-/// Takes wrappers' prefixes off, then whatever stands before every name of the network.
-fn strip(path: &str, found: IndexMap<String, Entry>) -> Result<(IndexMap<String, Entry>, Option<String>), ImportError> {
-    let mut removed = std::collections::BTreeSet::new();
-    let mut out: IndexMap<String, Entry> = IndexMap::new();
-    let clash =
-        |name: &str| ImportError::format(path, format!("two tensors are called \"{}\" once prefixes are gone", name.escape_debug()));
-    for (key, entry) in found {
-        let mut name = key.as_str();
-        while let Some(rest) = WRAPPERS.iter().find_map(|w| name.strip_prefix(w)) {
-            name = rest;
-        }
-        if name.len() < key.len() {
-            removed.insert(key[..key.len() - name.len()].to_owned());
-        }
-        let name = name.to_owned();
-        if out.insert(name.clone(), entry).is_some() {
-            return Err(clash(&name));
-        }
+/// MONAI builds as many stages as it is told; official names, configs and kernels are those of four.
+fn stages(entries: &IndexMap<String, Entry>) -> Result<(), String> {
+    let number = |name: &str| name.strip_prefix("down_blocks.")?.split('.').next()?.parse::<usize>().ok();
+    match entries.keys().filter_map(|k| number(k)).max().map_or(0, |n| n.saturating_add(1)) {
+        4 => Ok(()),
+        n => Err(format!("a MedNeXt of {n} stages (entries of blocks_down); mnx knows those of 4")),
     }
-    let holder = out.keys().find_map(|k| k.strip_suffix("stem.weight")).filter(|p| !p.is_empty()).map(str::to_owned);
-    if let Some(prefix) = holder.filter(|p| out.keys().all(|k| k.starts_with(p.as_str()))) {
-        out = out.into_iter().map(|(k, e)| (k[prefix.len()..].to_owned(), e)).collect();
-        removed.insert(prefix);
-    }
-    let text = (!removed.is_empty()).then(|| removed.into_iter().collect::<Vec<_>>().join("\", \""));
-    Ok((out, text))
 }

@@ -3,6 +3,7 @@
 use super::heap::{Heap, Node, NodeId, Storage, TensorView, Value};
 use super::numpy::{self, Array, Dtype};
 use crate::limits;
+use crate::wording::list;
 
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +49,29 @@ impl Element {
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F64 | Self::I64 | Self::U64 | Self::C64 => 8,
             Self::C128 => 16,
+        }
+    }
+}
+
+impl Element {
+    /// Name of the type as NumPy has it, for messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::I64 => "int64",
+            Self::I32 => "int32",
+            Self::I16 => "int16",
+            Self::I8 => "int8",
+            Self::U64 => "uint64",
+            Self::U32 => "uint32",
+            Self::U16 => "uint16",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
+            Self::C64 => "complex64",
+            Self::C128 => "complex128",
         }
     }
 }
@@ -300,7 +324,13 @@ fn tensor(heap: &Heap, storage: Value, element: Option<Element>, offset: Value, 
     match (count, last) {
         (Some(0), _) => {}
         (Some(_), Some(last)) if last < there => {}
-        _ => return Err(format!("a tensor of size {shape:?}, stride {strides:?} at {offset} leaves its storage of {there} elements")),
+        _ => {
+            return Err(format!(
+                "a tensor of size ({}), stride ({}) at {offset} leaves its storage of {there} elements",
+                list(&shape),
+                list(&strides)
+            ));
+        }
     }
     Ok(Made::Node(Node::Tensor(Box::new(TensorView { storage: id, element, offset, shape, strides }))))
 }

@@ -377,9 +377,14 @@ impl Machine {
         match globals::find(module, name) {
             Some(global) => self.push(Node::Global(global)),
             None => Err(format!(
-                "the name {}.{} is not on the list of what checkpoints hold; nothing of the file is run",
+                "the name {}.{} is not on the list of what checkpoints hold; nothing of the file is run{}",
                 short(module),
-                short(name)
+                short(name),
+                // A class, as of `torch.save(model)`: what is wanted is inside and can be saved by itself.
+                match name.starts_with(|c: char| c.is_ascii_uppercase()) {
+                    true => "; of a whole model save the state dict: torch.save(model.state_dict(), \"weights.pth\")",
+                    false => "",
+                }
             )
             .into()),
         }

@@ -2,6 +2,7 @@
 
 use super::globals::Made;
 use super::heap::{Heap, Node, Value};
+use crate::wording::list;
 
 /// Kind of a NumPy type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl Array {
             _ => return Err(format!("a NumPy array whose data is {}", heap.kind(data))),
         };
         if count.is_none() || count != there {
-            return Err(format!("a NumPy array of shape {shape:?} whose data does not fill it"));
+            return Err(format!("a NumPy array of shape ({}) whose data does not fill it", list(&shape)));
         }
         Ok(Self { dtype, shape, fortran, data })
     }

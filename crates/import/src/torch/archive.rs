@@ -18,18 +18,24 @@ pub(crate) struct Archive {
     prefix: String,
 }
 
+/// A zip archive whose directory stays within the limits and names every entry once.
+pub(crate) fn open_zip(mut file: File, size: u64) -> Result<ZipArchive<BufReader<File>>, String> {
+    let entries = entries(&mut file, size)?;
+    if entries > limits::ZIP_ENTRIES {
+        return Err(format!("a zip archive that claims {entries} entries; at most {} are read", limits::ZIP_ENTRIES));
+    }
+    // The archive begins where the file does: nothing is searched for, so what was counted above is what is read.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let zip = ZipArchive::with_config(config, BufReader::new(file)).map_err(|e| format!("not a sound zip archive: {e}"))?;
+    if zip.has_duplicate_names() {
+        return Err("a zip archive with two entries of one name".to_owned());
+    }
+    Ok(zip)
+}
+
 impl Archive {
-    pub fn open(mut file: File, size: u64) -> Result<Self, String> {
-        let entries = entries(&mut file, size)?;
-        if entries > limits::ZIP_ENTRIES {
-            return Err(format!("a zip archive that claims {entries} entries; at most {} are read", limits::ZIP_ENTRIES));
-        }
-        // The archive begins where the file does: nothing is searched for, so what was counted above is what is read.
-        let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let zip = ZipArchive::with_config(config, BufReader::new(file)).map_err(|e| format!("not a sound zip archive: {e}"))?;
-        if zip.has_duplicate_names() {
-            return Err("a zip archive with two entries of one name".to_owned());
-        }
+    pub fn open(file: File, size: u64) -> Result<Self, String> {
+        let zip = open_zip(file, size)?;
         let mut prefixes = Vec::new();
         let mut script = false;
         for name in zip.file_names() {
@@ -43,13 +49,16 @@ impl Archive {
         }
         if script {
             return Err(
-                "a TorchScript archive (torch.jit.save), which holds code; save the state dict: torch.save(model.state_dict(), PATH)"
+                "a TorchScript archive (torch.jit.save), which holds code; save the state dict: torch.save(model.state_dict(), \"weights.pth\")"
                     .to_owned(),
             );
         }
         match <[String; 1]>::try_from(prefixes) {
             Ok([prefix]) => Ok(Self { zip, prefix }),
-            Err(none) if none.is_empty() => Err("a zip archive without data.pkl; a file of torch.save expected".to_owned()),
+            Err(none) if none.is_empty() => {
+                Err("a zip archive without data.pkl; a file of torch.save, a model that nnU-Net exported or a MONAI bundle expected"
+                    .to_owned())
+            }
             Err(several) => Err(format!("a zip archive with {} files data.pkl; one expected", several.len())),
         }
     }

@@ -16,7 +16,8 @@ use mnx_weights::Tensor;
 use crate::error::ImportError;
 use crate::limits;
 use crate::pickle::{self, Heap, PickleError, Source, Value};
-pub(crate) use archive::Archive;
+use archive::Archive;
+pub(crate) use archive::open_zip;
 use storage::{Gather, gather};
 
 /// Where storages lie.
