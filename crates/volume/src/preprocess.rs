@@ -153,7 +153,7 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
 }
 
 /// The spacing to resample to. Two numbers belong to a 2-D model, whose slices keep their distance.
-fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
+pub(crate) fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
     let wanted = match wanted {
         None => return Ok(old),
         Some(&[z, y, x]) => [z, y, x],
