@@ -204,8 +204,8 @@ fn first_bytes(path: &Path) -> Option<Vec<u8>> {
     Some(unpacked[..have].to_vec())
 }
 
-/// A name without the format's ending, `.gz` included.
-fn stem(path: &Path) -> String {
+/// A file's name without the format's ending, `.gz` included.
+pub fn stem(path: &Path) -> String {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let short = name.strip_suffix(".gz").unwrap_or(&name);
     let short = short.strip_suffix(".nii").unwrap_or(short);
