@@ -20,4 +20,4 @@ mod whole;
 pub use folder::{ScratchFolder, WholeFolder};
 #[cfg(unix)]
 pub use signals::end_on_signals;
-pub use whole::{WholeFile, write};
+pub use whole::{WholeFile, try_directory, write};

@@ -96,6 +96,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
+/// Tries whether a directory takes new files; none is left.
+///
+/// # Errors
+/// When it does not.
+pub fn try_directory(directory: &Path) -> io::Result<()> {
+    match unnamed::create(directory) {
+        Some(_) => Ok(()),
+        None => Live::file(directory).map(|_| ()),
+    }
+}
+
 /// Files that have no name before they are complete: whatever ends the process, they go with it.
 #[cfg(target_os = "linux")]
 mod unnamed {

@@ -31,7 +31,7 @@ const WANTED: [&str; 14] = [
 /// A model in a temporary folder, which goes when this goes.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    folder: tempfile::TempDir,
+    folder: mnx_files::ScratchFolder,
     zip: PathBuf,
     /// Where the model lies.
     pub root: PathBuf,
@@ -73,7 +73,7 @@ impl Unpacked {
                 limits::UNPACKED_FILES
             )));
         }
-        let folder = tempfile::Builder::new().prefix(".mnx-").tempdir().map_err(io)?;
+        let folder = mnx_files::ScratchFolder::create().map_err(io)?;
         let mut left = limits::unpacked_bytes(meta.len());
         for (index, name) in wanted {
             let target = folder

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mnx_runtime::DeviceChoice;
+use mnx_runtime::session::{default_threads, most_threads};
 
 use crate::cmd::evaluate::{Class, parse_class};
 
@@ -68,7 +69,7 @@ pub struct Where {
     /// all of them share the patches), ptx-sim (GPU code interpreted on the CPU, very slow) or null (computes nothing).
     #[arg(long, env = "MNX_DEVICE", default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: DeviceChoice,
-    /// Threads of the host [default: the cores this process may use].
+    /// Threads of the host, at most four times its cores [default: the cores this process may use].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Code target to use, for example x86-64-v3 or sm_80 [default: the best that the device runs].
@@ -80,10 +81,15 @@ fn device(text: &str) -> Result<DeviceChoice, String> {
     text.parse()
 }
 
+/// Refused here, before any thread starts: tens of thousands would take minutes to start and never end their work.
 fn threads(text: &str) -> Result<usize, String> {
+    let most = most_threads();
     match text.parse() {
-        Ok(n) if n >= 1 => Ok(n),
-        _ => Err("a number of threads, 1 or more, expected".to_owned()),
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
+        _ => Err(format!(
+            "a number of threads from 1 to {most} expected: four times the cores that this process may use, {}",
+            default_threads()
+        )),
     }
 }
 
@@ -147,11 +153,14 @@ Examples:
   mnx predict tumour.mnxa -i t1.nii.gz -i t2.nii.gz -i flair.nii.gz -o seg.nii.gz --tta --probabilities p.nii.gz
   mnx predict liver.mnxa -i imagesTs -o predictions --continue          a folder, going on where it stopped
   mnx predict liver.mnxa -i imagesTs -o predictions --save-probabilities --step 0.25
+  mnx predict brats.mnxa -i scans -o predictions --channels t1n,t1c,t2w,t2f      BraTS-0001-t1n.nii.gz, ...
 
-A model of several channels takes one -i per channel, in the model's order, or one 4-D file.
+A model of several channels takes one -i per channel, in the model's order (see mnx inspect), or one 4-D file.
 The segmentation has the first input's grid, orientation and header.
 
 A folder holds cases as nnU-Net names them: CASE_0000.nii.gz, CASE_0001.nii.gz, ..., one file per channel; CASE.nii.gz comes out.
+For a model of one channel CASE.nii.gz does as well. --channels names other endings, one per channel in the model's order, behind
+\"-\", \"_\" or \".\" and in upper or lower case.
 While one case is in the network the next is read and the last is written, so up to three are in memory. A case that fails is told
 at the end and does not stop the others; the exit code is 1 then.
 
@@ -175,7 +184,10 @@ pub struct Predict {
     /// Average over mirrored copies of each patch, along the axes that the model was trained with (3 axes: 8 times the work).
     #[arg(long)]
     pub tta: bool,
-    /// Leave out cases whose outputs are there.
+    /// What the files of each channel end in, instead of 0000, 0001, ... (a folder of cases).
+    #[arg(long, value_name = "SUFFIX,..", value_delimiter = ',')]
+    pub channels: Vec<String>,
+    /// Leave out cases whose outputs are there: whole, on the input's grid, with labels of this model. Others are done again.
     #[arg(long = "continue")]
     pub resume: bool,
     /// Also write the probabilities as nnU-Net does: an .npz and a .pkl beside each segmentation.
@@ -246,7 +258,7 @@ pub struct Evaluate {
     /// Write JSON to a file, or to standard output (-) instead of the table.
     #[arg(long, value_name = "F|-")]
     pub json: Option<PathBuf>,
-    /// Threads; as many cases are compared at a time [default: the cores this process may use].
+    /// Threads, at most four times the cores; as many cases are compared at a time [default: the cores this process may use].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 }

@@ -31,9 +31,46 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
+/// A step's time, none below its meaning: `1.23 s`, `45 ms`, `< 1 ms`.
+pub fn step(s: f64) -> String {
+    if s >= 1.0 {
+        format!("{s:.2} s")
+    } else if s >= 1e-3 {
+        format!("{:.0} ms", s * 1e3)
+    } else {
+        "< 1 ms".to_owned()
+    }
+}
+
+/// How long something takes, as a person says it: `12 s`, `5 min`, `3 h 20 min`.
+pub fn duration(s: f64) -> String {
+    let minutes = (s / 60.0).round() as u64;
+    if s < 99.5 {
+        format!("{s:.0} s")
+    } else if minutes < 100 {
+        format!("{minutes} min")
+    } else {
+        format!("{} h {:02} min", minutes / 60, minutes % 60)
+    }
+}
+
+/// `1 patch`, `2 patches`.
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
 /// `1 thread`, `2 threads`.
 pub fn threads(n: usize) -> String {
-    if n == 1 { "1 thread".to_owned() } else { format!("{n} threads") }
+    counted(n, "thread", "threads")
+}
+
+/// Numbers along the axes: `1.0, 0.5, 3.0 mm`.
+pub fn millimetres(values: [f64; 3]) -> String {
+    let one = |v: f64| {
+        let v = if v.abs() >= 1e-3 { (v * 1e4).round() / 1e4 } else { v };
+        if v.fract() == 0.0 && v.abs() < 1e15 { format!("{v:.1}") } else { format!("{v}") }
+    };
+    format!("{} mm", values.map(one).join(", "))
 }
 
 /// `1x1x64x64x64`.
@@ -82,6 +119,10 @@ mod tests {
         assert_eq!(count(999.0), "999");
         assert_eq!(count(12_345_678.0), "12.35 M");
         assert_eq!(seconds(0.0025), "2.50 ms");
+        assert_eq!([1.5, 0.0456, 2.8e-6].map(step), ["1.50 s", "46 ms", "< 1 ms"]);
+        assert_eq!([0.2, 99.4, 100.0, 5400.0, 12_000.0].map(duration), ["0 s", "99 s", "2 min", "90 min", "3 h 20 min"]);
+        assert_eq!([1, 0, 2].map(|n| counted(n, "case", "cases")), ["1 case", "0 cases", "2 cases"]);
+        assert_eq!(millimetres([1000.0, 0.699_999_988, 1e-9]), "1000.0, 0.7, 0.000000001 mm");
         let rows = vec![vec!["ä".to_owned(), "10".to_owned()], vec!["long".to_owned(), "7".to_owned()]];
         assert_eq!(table(&["n", "v"], &rows), "n      v\nä     10\nlong   7\n");
     }

@@ -363,3 +363,37 @@ fn nothing_is_written_when_nothing_can_be_compared() {
     }
     refused(f.run(&["--pred", "pred/e.nii", "--ref", "ref/f.nii"]), &["no label other than 0"]);
 }
+
+#[test]
+fn folders_of_other_formats_say_so() {
+    let f = Folders::new();
+    let nrrd = "NRRD0004\ntype: short\n";
+    refused(f.folders(&[]), &["error[mnx-0234]: pred: no .nii or .nii.gz files in this folder"]);
+    std::fs::write(f.path("pred/a.b.nrrd"), nrrd).unwrap();
+    std::fs::write(f.path("pred/c.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    refused(
+        f.folders(&[]),
+        &["error[mnx-0235]: pred: no NIfTI files, but 2 files of other formats", "pred/a.b.nrrd: an NRRD file, NIfTI expected"],
+    );
+    // Beside volumes: a partner of another format is named with the way to convert; a picture is nobody's partner.
+    f.put("ref/a.b.nii.gz", &painted(&[(1, 1, 0..4)]));
+    f.put("pred/c.nii.gz", &painted(&[(1, 1, 0..4)]));
+    f.put("ref/c.nii.gz", &painted(&[(1, 1, 0..4)]));
+    let output = f.folders(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = err(&output);
+    assert!(
+        said.contains("1 of 2 cases failed") && said.contains("a.b: pred/a.b.nrrd: an NRRD file, NIfTI expected; convert it: "),
+        "{said}"
+    );
+    // All failed, by what the files are and not by what they are called.
+    std::fs::write(f.path("pred/a.b.nii.gz"), nrrd).unwrap();
+    std::fs::write(f.path("pred/c.nii.gz"), "").unwrap();
+    refused(f.folders(&[]), &["no case could be compared", "a.b: pred/a.b.nii.gz: an NRRD file", "c: pred/c.nii.gz: "]);
+    // Pipes are not waited for.
+    assert!(Process::new("mkfifo").arg(f.path("pred/d.nii")).status().unwrap().success());
+    f.put("ref/d.nii", &painted(&[(1, 1, 0..4)]));
+    f.put("pred/c.nii.gz", &painted(&[(1, 1, 0..4)]));
+    let said = err(&f.folders(&[]));
+    assert!(said.contains("pred/d.nii: no file, left out") && said.contains("d: no prediction: "), "{said}");
+}

@@ -221,7 +221,7 @@ fn refusals_name_the_reason_and_write_nothing() {
         assert!(output.stdout.is_empty() && !case.seg.exists() && !case.root.join("p.png").exists());
     };
     expect(&probabilities, &probabilities.image, &[], "output is softmax, predict needs logits");
-    expect(&plain, &two, &[], "2 channel(s), expected 1");
+    expect(&plain, &two, &[], "two.nii: 2 channels, the model takes 1");
     expect(&plain, &holes, &["--picture", "p.png"], "1 NaN");
     expect(&plain, &text, &[], "not a NIfTI file");
     expect(&plain, &cut, &[], "cut.nii.gz");
@@ -272,7 +272,7 @@ fn predict_folder(case: &Case, folder: &Path, more: &[&str]) -> Output {
 #[test]
 fn a_folder_is_segmented_case_by_case() {
     let case = case(&model(), "folder");
-    let images = folder(&case, &["a_0000.nii.gz", "b_1_0000.nii.gz", "c_0000.nii.gz", "d_0001.nii.gz", "other.nii.gz"]);
+    let images = folder(&case, &["a_0000.nii.gz", "b_1_0000.nii.gz", "c_0000.nii.gz", "d_0001.nii.gz"]);
     std::fs::write(images.join("broken_0000.nii"), "not a volume").unwrap();
     std::fs::write(images.join("notes.txt"), "no image").unwrap();
     // What a Mac and an interrupted copy leave.
@@ -282,7 +282,7 @@ fn a_folder_is_segmented_case_by_case() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("2 of 5 cases failed") && said.contains("broken: ") && said.contains("not a NIfTI file"), "{said}");
-    assert!(said.contains("d: channel 0000 is missing") && said.contains("1 NIfTI files without a channel"), "{said}");
+    assert!(said.contains("d: channel 0 is missing: ") && said.contains("images/d_0000.nii.gz expected"), "{said}");
     // Progress counts the cases that the report at the end counts.
     assert!(said.contains("1 of 5 cases: d failed\n") && said.contains("5 of 5 cases: c done") && !said.contains("of 4"), "{said}");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -303,16 +303,17 @@ fn a_folder_is_segmented_case_by_case() {
     }
 
     // Going on: what is there stays untouched, what is missing is made.
-    std::fs::write(out.join("a.nii.gz"), "mine").unwrap();
+    let time = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
+    let before = time("a.nii.gz");
     std::fs::remove_file(out.join("c.nii.gz")).unwrap();
     std::fs::remove_file(images.join("broken_0000.nii")).unwrap();
     std::fs::remove_file(images.join("d_0001.nii.gz")).unwrap();
     let output = predict_folder(&case, &images, &["--continue"]);
     let said = ok(&output);
-    assert!(said.contains("2 there already") && said.contains("1 cases"), "{said}");
+    assert!(said.contains("2 there already") && said.contains("1 case on host"), "{said}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("2 of 3 cases: 2 there already\n") && said.contains("3 of 3 cases: c done"), "{said}");
-    assert_eq!(std::fs::read(out.join("a.nii.gz")).unwrap(), b"mine");
+    assert_eq!(time("a.nii.gz"), before);
     assert!(std::fs::read(out.join("c.nii.gz")).unwrap() == alone);
     // With probabilities asked for, a case without them is not done.
     ok(&predict_folder(&case, &images, &["--continue", "--save-probabilities", "--quiet"]));
@@ -323,7 +324,7 @@ fn a_folder_is_segmented_case_by_case() {
 #[test]
 fn folders_that_cannot_be_segmented_are_refused() {
     let case = case(&model(), "no folder");
-    let images = folder(&case, &["image.nii.gz"]);
+    let images = folder(&case, &["image.NII"]);
     let expect = |more: &[&str], reason: &str| {
         let output = predict_folder(&case, &images, more);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

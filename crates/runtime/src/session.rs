@@ -104,6 +104,12 @@ pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The most threads that a host takes: four times the cores that this process may run on. More only wait for each other, and so many
+/// more are a slip of the finger that would take minutes to start.
+pub fn most_threads() -> usize {
+    default_threads().saturating_mul(4)
+}
+
 impl Session {
     /// Picks device and program, loads the weights of the first fold, allocates the arena, loads the code.
     ///

@@ -117,10 +117,10 @@ pub(crate) fn announced(path: &Path, first: [u8; 4]) -> Result<(NiftiVersion, bo
             _ => {}
         }
     }
-    Err(VolumeError::NotNifti {
+    Err(crate::foreign::refusal(path).unwrap_or_else(|| VolumeError::NotNifti {
         path: path.to_path_buf(),
         what: format!("the header size field is {}, expected 348 (NIfTI-1) or 540 (NIfTI-2)", i32::from_le_bytes(first)),
-    })
+    }))
 }
 
 impl Header {

@@ -176,7 +176,7 @@ fn orient(volume: &Volume, settings: &Preprocess) -> Result<AxisMap, VolumeError
 }
 
 /// The spacing to resample to. Two numbers belong to a 2-D model, whose slices keep their distance.
-fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
+pub(crate) fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f64; 3], VolumeError> {
     let wanted = match wanted {
         None => return Ok(old),
         Some(&[z, y, x]) => [z, y, x],

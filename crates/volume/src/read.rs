@@ -139,8 +139,16 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
     Ok(volume)
 }
 
+/// Reads and checks the header alone, as a reader sees it, with the claim that it makes on the file's size.
+///
+/// # Errors
+/// As [`read`], but for what is wrong with the voxels.
+pub fn peek(path: &Path, reader: Option<Reader>) -> Result<Header, VolumeError> {
+    read_header(path, &mut Source::open(path)?, reader).map(|(header, _)| header)
+}
+
 /// Reads and checks the header and its extensions; the source then stands at the first voxel.
-fn read_header(path: &Path, source: &mut Source, reader: Option<Reader>) -> Result<(Header, Layout), VolumeError> {
+pub(crate) fn read_header(path: &Path, source: &mut Source, reader: Option<Reader>) -> Result<(Header, Layout), VolumeError> {
     let mut bytes = [0u8; crate::nifti2::SIZE];
     let (first, rest) = bytes.split_at_mut(4);
     if source.fill(path, first)? < 4 {

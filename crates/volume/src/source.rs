@@ -26,11 +26,13 @@ enum Stream {
 impl Source {
     /// Opens a file; gzip is told by its first two bytes, not by the name.
     pub(crate) fn open(path: &Path) -> Result<Source, VolumeError> {
-        let file = File::open(path).map_err(|e| VolumeError::io(path, e))?;
-        let meta = file.metadata().map_err(|e| VolumeError::io(path, e))?;
+        // Asked before it is opened: opening a pipe waits for its writer.
+        let meta = std::fs::metadata(path).map_err(|e| VolumeError::io(path, e))?;
         if !meta.is_file() {
             return Err(VolumeError::unsupported(path, "not a regular file"));
         }
+        let file = File::open(path).map_err(|e| VolumeError::io(path, e))?;
+        let meta = file.metadata().map_err(|e| VolumeError::io(path, e))?;
         let mut buffered = BufReader::with_capacity(1 << 16, file);
         let gzip = begins_member(&mut buffered).map_err(|e| VolumeError::io(path, e))?;
         let stream = if gzip { Stream::Gzip(Some(Box::new(GzDecoder::new(buffered)))) } else { Stream::Plain(buffered) };

@@ -14,15 +14,34 @@ pub mod verify;
 use std::path::Path;
 
 use mnx_artifact::Bundle;
-use mnx_console::note;
+use mnx_console::{note, warn};
+use mnx_runtime::session::default_threads;
 use mnx_runtime::{CodeForm, RuntimeError, Session};
 
 use crate::cli::Where;
 use crate::failure::Failure;
 use crate::text;
 
+/// Warns of more threads than cores; the command line has refused absurd numbers.
+fn warn_of_threads(asked: Option<usize>) {
+    let cores = default_threads();
+    if let Some(n) = asked.filter(|n| *n > cores) {
+        let of = if cores == 1 { "1 core" } else { &format!("{cores} cores") };
+        warn(&format!("--threads {n}: this process may use {of}, and more threads than cores wait for each other"));
+    }
+}
+
+/// Starts the threads of everything but the network (resampling, accumulating, distances), as many as the network has.
+fn start_threads(asked: Option<usize>) -> Result<(), Failure> {
+    warn_of_threads(asked);
+    let threads = asked.unwrap_or_else(default_threads);
+    let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    started.map_err(|e| Failure::user("mnx-0218", format!("{} cannot be started: {e}", text::threads(threads))))
+}
+
 /// Opens a bundle's program where the user asked for it, and says what was chosen.
 fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
+    warn_of_threads(place.threads);
     let session = Session::open(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
     session.notes().iter().for_each(|n| note(n));
     Ok(session)
@@ -82,25 +101,27 @@ impl Place {
 fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let shown = output.display();
     if output.is_dir() {
-        return Err(Failure::user("mnx-0101", format!("{shown}: is a directory, a file name expected")));
+        return Err(Failure::user("mnx-0221", format!("{shown}: is a directory, a file name expected")));
     }
     let parent = match output.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     if !parent.is_dir() {
-        return Err(Failure::user("mnx-0101", format!("{shown}: there is no directory {}", parent.display())));
+        return Err(Failure::user("mnx-0222", format!("{shown}: there is no directory {}", parent.display())));
     }
     if let Ok(there) = output.canonicalize()
         && inputs.iter().any(|i| i.canonicalize().is_ok_and(|i| i == there))
     {
-        return Err(Failure::user("mnx-0101", format!("{shown}: would overwrite an input")));
+        return Err(Failure::user("mnx-0223", format!("{shown}: would overwrite an input")));
     }
-    Ok(())
+    // Made and dropped again: the folder takes files, and the name leads to a place for one.
+    let refused = |e| Failure::user("mnx-0224", format!("{shown}: cannot be written: {e}"));
+    mnx_files::WholeFile::create(output).map(drop).map_err(refused)
 }
 
 /// Writes a text file that appears whole or not at all.
 fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0101", format!("{}: {e}", path.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0224", format!("{}: {e}", path.display()));
     mnx_files::write(path, content.as_bytes()).map_err(io)
 }

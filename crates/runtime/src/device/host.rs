@@ -19,12 +19,10 @@ use crate::error::RuntimeError;
 use crate::isa;
 use crate::pool::{Pool, Work};
 use crate::roofline::Roofline;
+use crate::session::most_threads;
 pub use fault::report_crashes;
 use library::Library;
 use memory::Memory;
-
-/// More threads than this are a typing mistake.
-const MAX_THREADS: usize = 4096;
 
 /// Bytes that one workgroup of a fill or a copy moves.
 const BLOCK: usize = 1 << 20;
@@ -46,10 +44,10 @@ impl Host {
     /// The CPU with this many threads, the caller's included.
     ///
     /// # Errors
-    /// `Device` if threads cannot be started.
+    /// `Device` if there are more than [`most_threads`] or they cannot be started.
     pub fn new(threads: usize) -> Result<Self, RuntimeError> {
-        if threads == 0 || threads > MAX_THREADS {
-            return Err(failed(format!("{threads} threads asked for, 1 to {MAX_THREADS} possible")));
+        if threads == 0 || threads > most_threads() {
+            return Err(failed(format!("{threads} threads asked for, 1 to {} expected", most_threads())));
         }
         let pool = Pool::new(threads).map_err(|e| failed(format!("cannot start {threads} threads: {e}")))?;
         Ok(Self { pool, sets: Vec::new(), installed: None, memory: Vec::new() })

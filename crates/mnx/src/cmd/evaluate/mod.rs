@@ -19,7 +19,7 @@ pub use classes::{Class, parse as parse_class};
 use pairs::{Failed, Pair};
 
 use crate::cli::Evaluate;
-use crate::cmd::{check_output, write_text};
+use crate::cmd::{check_output, start_threads, write_text};
 use crate::failure::Failure;
 use crate::text;
 
@@ -56,8 +56,8 @@ pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
     let (pairs, mut failed) = pairs::find(&args.pred, &args.reference)?;
     check_outputs(args, &pairs)?;
     let threads = args.threads.unwrap_or_else(default_threads);
-    // Distances within a case keep to the same number of threads. This fails only if the pool exists already.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    // Distances within a case keep to the same number of threads.
+    start_threads(args.threads)?;
     let compared = compare_all(&pairs, &asked, args.tolerance, threads, quiet);
 
     let mut good = Vec::new();

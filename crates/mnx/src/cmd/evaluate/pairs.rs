@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use mnx_console::Problem;
+use mnx_volume::Foreign;
+use mnx_volume::foreign::stem;
+
 use crate::failure::Failure;
+use crate::text;
 
 /// A case: two files.
 pub struct Pair {
@@ -30,7 +35,7 @@ pub struct Failed {
 pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Failed>), Failure> {
     for path in [prediction, reference] {
         if let Err(e) = std::fs::metadata(path) {
-            return Err(Failure::user("mnx-0301", format!("{}: {e}", path.display())));
+            return Err(Failure::user("mnx-0232", format!("{}: {e}", path.display())));
         }
     }
     match (prediction.is_dir(), reference.is_dir()) {
@@ -43,27 +48,37 @@ pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Faile
         (folder, _) => {
             let (folder, file) = if folder { (prediction, reference) } else { (reference, prediction) };
             let (folder, file) = (folder.display(), file.display());
-            Err(Failure::user("mnx-0301", format!("{folder} is a folder and {file} a file, two folders or two files expected")))
+            Err(Failure::user("mnx-0231", format!("{folder} is a folder and {file} a file, two folders or two files expected")))
         }
     }
 }
 
+/// The volumes of a folder by case, and the files of other formats by the case that they might be.
+struct Volumes {
+    nifti: BTreeMap<String, PathBuf>,
+    foreign: BTreeMap<String, (PathBuf, Foreign)>,
+}
+
 fn in_folders(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Failed>), Failure> {
     let (mut predictions, mut references) = (volumes(prediction)?, volumes(reference)?);
-    let names: BTreeSet<String> = predictions.keys().chain(references.keys()).cloned().collect();
+    let names: BTreeSet<String> = predictions.nifti.keys().chain(references.nifti.keys()).cloned().collect();
     let (mut pairs, mut failed) = (Vec::new(), Vec::new());
     for case in names {
-        match (predictions.remove(&case), references.remove(&case)) {
+        match (predictions.nifti.remove(&case), references.nifti.remove(&case)) {
             (Some(prediction), Some(reference)) => pairs.push(Pair { case, prediction, reference }),
-            (None, Some(there)) => failed.push(alone(case, "prediction", prediction, &there)),
-            (Some(there), None) => failed.push(alone(case, "reference", reference, &there)),
+            (None, Some(there)) => failed.push(alone(case, "prediction", prediction, &there, &predictions)),
+            (Some(there), None) => failed.push(alone(case, "reference", reference, &there, &references)),
             (None, None) => {}
         }
     }
     Ok((pairs, failed))
 }
 
-fn alone(case: String, what: &str, folder: &Path, there: &Path) -> Failed {
+/// A case whose partner is missing, or is there in a format that is not read.
+fn alone(case: String, what: &str, folder: &Path, there: &Path, volumes: &Volumes) -> Failed {
+    if let Some((path, format)) = volumes.foreign.get(&case) {
+        return Failed { case, reason: format!("{}: {}", path.display(), format.why(path)) };
+    }
     let name = there.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     Failed { case, reason: format!("no {what}: {} expected beside {}", folder.join(name).display(), there.display()) }
 }
@@ -73,22 +88,48 @@ fn case_of(name: &str) -> Option<&str> {
     name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii")).filter(|case| !case.is_empty() && !case.starts_with('.'))
 }
 
-/// The volumes of a folder by case; hidden files are passed over.
-fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0301", format!("{}: {e}", folder.display()));
-    let mut out = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
+/// Only files count, and links to them; hidden ones are passed over. Pipes and folders under a volume's name are told.
+fn volumes(folder: &Path) -> Result<Volumes, Failure> {
+    let io = |e: std::io::Error| Failure::user("mnx-0232", format!("{}: {e}", folder.display()));
+    let mut out = Volumes { nifti: BTreeMap::new(), foreign: BTreeMap::new() };
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).map_err(io)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(io)?;
+    paths.sort();
+    let mut others = 0;
+    for path in paths {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let Some(case) = case_of(&name).filter(|_| !path.is_dir()) else { continue };
-        if let Some(other) = out.insert(case.to_owned(), path.clone()) {
-            return Err(Failure::user("mnx-0301", format!("case {case} is there twice: {} and {}", other.display(), path.display())));
+        // A link to nowhere is a case that fails when it is read.
+        let file = std::fs::metadata(&path).map_or(true, |m| m.is_file());
+        match case_of(&name) {
+            Some(_) if !file => mnx_console::warn(&format!("{}: no file, left out", path.display())),
+            Some(case) => {
+                if let Some(other) = out.nifti.insert(case.to_owned(), path.clone()) {
+                    let both = format!("{} and {}", other.display(), path.display());
+                    return Err(Failure::user("mnx-0233", format!("case {case} is there twice: {both}")));
+                }
+            }
+            None => {
+                if let Some(format) = Foreign::of_file(&path).filter(|_| file && !name.starts_with('.')) {
+                    others += 1;
+                    let place = out.foreign.entry(stem(&path)).or_insert_with(|| (path.clone(), format));
+                    // Pictures and arrays lie beside a case for other reasons.
+                    if format.is_scan() {
+                        *place = (path, format);
+                    }
+                }
+            }
         }
     }
-    if out.is_empty() {
-        return Err(Failure::user("mnx-0301", format!("{}: no .nii or .nii.gz files in this folder", folder.display())));
+    if !out.nifti.is_empty() {
+        return Ok(out);
     }
-    Ok(out)
+    let shown = folder.display();
+    let Some((path, format)) = out.foreign.values().next() else {
+        return Err(Failure::user("mnx-0234", format!("{shown}: no .nii or .nii.gz files in this folder")));
+    };
+    let n = text::counted(others, "file", "files");
+    let problem = Problem::new("mnx-0235", format!("{shown}: no NIfTI files, but {n} of other formats"));
+    Err(Failure::User(problem.note(format!("{}: {}", path.display(), format.why(path)))))
 }
 
 #[cfg(test)]

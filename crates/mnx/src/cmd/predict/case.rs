@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mnx_runtime::Patches;
+use mnx_runtime::{Patches, memory};
 use mnx_volume::{
-    Geometry, Preprocessed, Queue, ReadOptions, Restorer, Volume, keep_largest, picture, preprocess, preprocess_taking, read_channels,
-    write_f32, write_labels,
+    Geometry, Preprocessed, Queue, ReadOptions, Restorer, Volume, VolumeError, keep_largest, picture, preprocess, preprocess_taking,
+    read_channels, write_f32, write_labels,
 };
 
 use crate::cmd::predict::model::Model;
-use crate::cmd::predict::{save, stem};
+use crate::cmd::predict::{doubt, save, stem};
 use crate::failure::Failure;
+use crate::text;
 
 /// A case's files.
 #[derive(Debug, Clone)]
@@ -52,11 +53,6 @@ impl Job {
     pub fn outputs(&self) -> Vec<&Path> {
         let saved = self.saved.iter().flat_map(|s| [&s.npz, &s.properties]);
         [&self.segmentation].into_iter().chain(&self.probabilities).chain(&self.picture).chain(saved).map(PathBuf::as_path).collect()
-    }
-
-    /// Whether all of them are there; each appears complete or not at all.
-    pub fn done(&self) -> bool {
-        self.outputs().iter().all(|p| p.is_file())
     }
 }
 
@@ -108,16 +104,44 @@ pub struct Stored {
     pub times: Times,
 }
 
-/// Reads a case and brings it to the model's grid.
-pub fn prepare(model: &Model, job: &Job, nan_to_num: bool) -> Result<Ready, Failure> {
+/// Reads a case and brings it to the model's grid; what is doubtful about it is told before the work.
+pub fn prepare(model: &Model, job: &Job, nan_to_num: bool, tell: &dyn Fn(&str)) -> Result<Ready, Failure> {
     let _case = tracing::info_span!("case", name = %job.name).entered();
     let mut times = Times::default();
     let options = ReadOptions { nan_to_num, channels: Some(model.channels), reader: model.preprocess.reader };
-    let mut volume = times.step("read", || read_channels(&job.inputs, &options))?;
-    let ready = times.step("prepare", || {
-        if job.picture.is_some() { preprocess(&volume, &model.preprocess) } else { preprocess_taking(&mut volume, &model.preprocess) }
+    let mut volume = times.step("read", || read_channels(&job.inputs, &options)).map_err(|e| of_channel(model, job, e))?;
+    let ready = times.step("prepare", || -> Result<Preprocessed, Failure> {
+        doubt::check(model, job, &volume, memory::limit(), tell)?;
+        let prepared =
+            if job.picture.is_some() { preprocess(&volume, &model.preprocess) } else { preprocess_taking(&mut volume, &model.preprocess) };
+        prepared.map_err(|e| of_channel(model, job, e))
     })?;
     Ok(Ready { volume, ready, times })
+}
+
+/// A volume's error in the words of the model: its channels by name, and the file where the error has none.
+pub fn of_channel(model: &Model, job: &Job, error: VolumeError) -> Failure {
+    if let VolumeError::Channels { path, found, .. } = &error {
+        let (path, found) = (path.display(), text::counted(*found, "channel", "channels"));
+        let wanted = match (job.inputs.len(), model.channels) {
+            (1, 1) => format!("the model takes {}", model.takes()),
+            (1, _) => format!("the model takes {}: one -i per channel, in this order, or one 4-D file expected", model.takes()),
+            _ => "one per file expected".to_owned(),
+        };
+        return Failure::user("mnx-0211", format!("{path}: {found}, {wanted}"));
+    }
+    let Failure::User(mut problem) = Failure::from(error) else { return Failure::Bug("a volume's error is no user's".to_owned()) };
+    let begins = |path: &PathBuf| problem.message.starts_with(&format!("{}:", path.display()));
+    match job.inputs.iter().position(begins) {
+        Some(channel) if job.inputs.len() > 1 => problem.message.push_str(&format!(" ({})", model.channel(channel))),
+        Some(_) => {}
+        None => {
+            if let Some(first) = job.inputs.first() {
+                problem.message = format!("{}: {}", first.display(), problem.message);
+            }
+        }
+    }
+    Failure::User(problem)
 }
 
 /// Slides the network over a case. `progress` is told patches done and in all.
@@ -184,7 +208,7 @@ fn all_finite(scores: &[f32]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::user(
-        "mnx-0201",
+        "mnx-0216",
         format!(
             "{odd} of {} scores of a patch are not finite: the network, or its 16-bit storage on a GPU, does not stand this input \
          (compile with --precision f32, or look for values far outside what it was trained on)",

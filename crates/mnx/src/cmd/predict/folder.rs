@@ -1,6 +1,5 @@
-//! A folder of cases under nnU-Net's names, with reading, network and writing overlapped.
+//! A folder of cases, with reading, network and writing overlapped.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,68 +7,19 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use mnx_artifact::Bundle;
-use mnx_runtime::Patches;
+use mnx_runtime::{Patches, Session};
+use rayon::prelude::*;
 
 use crate::cli::Predict;
-use crate::cmd::predict::case::{self, Job, Ready, Saved, Scored, Stored};
+use crate::cmd::predict::case::{self, Job, Ready, Scored, Stored};
+use crate::cmd::predict::cases::{self, Found, Refused};
+use crate::cmd::predict::done::{State, state};
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::progress::Cases;
-use crate::cmd::predict::{is_nifti, report, stem};
+use crate::cmd::predict::report;
 use crate::cmd::{Place, open_sessions};
 use crate::failure::Failure;
-
-/// Cases that cannot be tried, each with its reason.
-type Refused = Vec<(String, String)>;
-
-/// The cases of a folder: files `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, ..., one per channel; hidden files (`._CASE_0000.nii.gz` of a Mac)
-/// are passed over.
-fn cases(folder: &Path, output: &Path, channels: usize, save: bool) -> Result<(Vec<Job>, Refused, usize), Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0201", format!("{}: {e}", folder.display()));
-    let mut found: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
-    let mut refused = Refused::new();
-    let mut unnamed = 0;
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        if hidden || !is_nifti(&path) || path.is_dir() {
-            continue;
-        }
-        let Some((case, channel)) = case_of(&path) else {
-            unnamed += 1;
-            continue;
-        };
-        if let Some(other) = found.entry(case.clone()).or_default().insert(channel, path.clone()) {
-            refused.push((case, format!("{} and {} are the same channel", other.display(), path.display())));
-        }
-    }
-    let mut jobs = Vec::new();
-    for (case, files) in found {
-        if refused.iter().any(|(name, _)| *name == case) {
-            continue;
-        }
-        let missing = (0..channels).find(|c| !files.contains_key(c));
-        let surplus = files.keys().find(|c| **c >= channels);
-        if let Some(channel) = missing.or(surplus.copied()) {
-            let what = if missing.is_some() { "is missing" } else { "is one too many" };
-            refused.push((case.clone(), format!("channel {channel:04} {what}, the model takes {channels} from 0000 on")));
-            continue;
-        }
-        let inputs: Vec<PathBuf> = files.into_values().collect();
-        let ending = if inputs[0].to_string_lossy().ends_with(".gz") { ".nii.gz" } else { ".nii" };
-        let segmentation = output.join(format!("{case}{ending}"));
-        let saved = save.then(|| Saved::beside(&segmentation));
-        jobs.push(Job { name: case, inputs, segmentation, saved, probabilities: None, picture: None });
-    }
-    Ok((jobs, refused, unnamed))
-}
-
-/// `CASE` and 1 of `FOLDER/CASE_0001.nii.gz`.
-fn case_of(path: &Path) -> Option<(String, usize)> {
-    let stem = stem(path);
-    let (case, channel) = stem.file_name()?.to_str()?.rsplit_once('_')?;
-    let digits = channel.len() == 4 && channel.bytes().all(|b| b.is_ascii_digit());
-    if case.is_empty() || !digits { None } else { Some((case.to_owned(), channel.parse().ok()?)) }
-}
+use crate::text;
 
 /// A segmentation must not replace an image, which a case called `X_0000` would try.
 fn refuse_overwriting(jobs: &mut Vec<Job>, refused: &mut Refused) {
@@ -83,51 +33,108 @@ fn refuse_overwriting(jobs: &mut Vec<Job>, refused: &mut Refused) {
     });
 }
 
+/// Leaves out the cases that are done and says which are done again; how many were left out.
+fn leave_out_done(model: &Model, jobs: &mut Vec<Job>) -> usize {
+    let states: Vec<State> = jobs.par_iter().map(|job| state(model, job)).collect();
+    for (job, state) in jobs.iter().zip(&states) {
+        if let State::Again(why) = state {
+            mnx_console::note(&format!("{} is done again: {why}", job.name));
+        }
+    }
+    let mut states = states.into_iter();
+    let before = jobs.len();
+    jobs.retain(|_| states.next() != Some(State::Done));
+    before - jobs.len()
+}
+
+/// The folder of the outputs, with those above it that had to be made. Of these, what stays empty goes again.
+struct Outputs {
+    /// Outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Outputs {
+    fn at(folder: &Path) -> Result<Self, Failure> {
+        let missing: Vec<PathBuf> =
+            folder.ancestors().filter(|f| !f.as_os_str().is_empty()).take_while(|f| !f.exists()).map(Path::to_owned).collect();
+        let outputs = Self { made: missing.into_iter().rev().collect() };
+        fs::create_dir_all(folder).map_err(|e| Failure::user("mnx-0207", format!("{}: {e}", folder.display())))?;
+        mnx_files::try_directory(folder).map_err(|e| Failure::user("mnx-0224", format!("{}: cannot be written: {e}", folder.display())))?;
+        Ok(outputs)
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        // The system removes no folder that holds anything.
+        self.made.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
+
 /// Segments every case; failures are told at the end.
 pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: &Path) -> Result<(), Failure> {
-    let (mut jobs, mut failed, unnamed) = cases(folder, &args.output, model.channels, args.save_probabilities)?;
-    if jobs.is_empty() && failed.is_empty() {
-        return Err(Failure::user(
-            "mnx-0201",
-            format!(
-                "{}: no cases; files CASE_0000.nii.gz, CASE_0001.nii.gz, ... (one per channel) expected, {unnamed} NIfTI files have other names",
-                folder.display()
-            ),
-        ));
-    }
-    if unnamed > 0 && !quiet {
-        mnx_console::note(&format!("{unnamed} NIfTI files without a channel in their names (CASE_0000.nii.gz) are left out"));
-    }
-    fs::create_dir_all(&args.output).map_err(|e| Failure::user("mnx-0201", format!("{}: {e}", args.output.display())))?;
+    let Found { mut jobs, refused: mut failed, left_out } = cases::find(args, model, folder)?;
+    left_out.iter().for_each(|line| mnx_console::warn(line));
     refuse_overwriting(&mut jobs, &mut failed);
     let found = jobs.len() + failed.len();
-    let listed = jobs.len();
-    if args.resume {
-        jobs.retain(|job| !job.done());
-    }
-    let there = listed - jobs.len();
-    let sessions = open_sessions(bundle, &args.place)?;
-    let place = Place::of(&sessions);
-    let mut patches = Patches::new(sessions, args.check)?;
+    let there = if args.resume { leave_out_done(model, &mut jobs) } else { 0 };
     let mut progress = Cases::new(found, quiet);
     failed.iter().for_each(|(name, _)| progress.untried(name));
     progress.there(there);
+    let mut done = Vec::new();
+    let mut place = Place::of(&[]);
+    // Without a case to try, nothing is loaded and no folder is made.
+    if !jobs.is_empty() {
+        let _outputs = Outputs::at(&args.output)?;
+        let sessions = open_sessions(bundle, &args.place)?;
+        place = Place::of(&sessions);
+        let outcome = segment_all(args, model, &jobs, sessions, &mut progress, &mut failed);
+        progress.finish();
+        done = outcome?;
+    } else {
+        progress.finish();
+    }
+    failed.sort();
+    if args.json || !done.is_empty() || there > 0 {
+        report::folder(args, quiet, model, &done, &failed, there, &place)?;
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = failed.iter().map(|(case, why)| format!("  {case}: {why}")).collect();
+    let of = text::counted(found, "case", "cases");
+    Err(Failure::user("mnx-0212", format!("{}: {} of {of} failed:\n{}", folder.display(), failed.len(), lines.join("\n"))))
+}
+
+/// One case is prepared while another is in the network and a third is written: no queue holds more.
+fn segment_all<'a>(
+    args: &Predict,
+    model: &Model,
+    jobs: &'a [Job],
+    sessions: Vec<Session>,
+    progress: &mut Cases,
+    failed: &mut Refused,
+) -> Result<Vec<(&'a Job, Stored)>, Failure> {
+    let mut patches = Patches::new(sessions, args.check)?;
     let stop = AtomicBool::new(false);
-    let mut done: Vec<(&Job, Stored)> = Vec::new();
-    // One case is prepared while another is in the network and a third is written: no queue holds more.
-    let outcome = thread::scope(|scope| -> Result<(), Failure> {
+    let warn = progress.warner();
+    let mut done = Vec::new();
+    let started = |e: std::io::Error| Failure::user("mnx-0218", format!("the threads that read and write cases cannot be started: {e}"));
+    thread::scope(|scope| -> Result<(), Failure> {
         let (to_network, prepared) = sync_channel::<(&Job, Result<Ready, Failure>)>(0);
         let (to_writer, scored) = sync_channel::<(&Job, Scored)>(0);
-        let (jobs, stop) = (&jobs, &stop);
-        let reader = scope.spawn(move || {
+        let (stop, warn) = (&stop, &warn);
+        let read = move || {
             for job in jobs {
-                let ready = case::prepare(model, job, args.nan_to_num);
+                let ready = case::prepare(model, job, args.nan_to_num, warn);
                 if stop.load(Ordering::Relaxed) || to_network.send((job, ready)).is_err() {
                     break;
                 }
             }
-        });
-        let writer = scope.spawn(move || scored.into_iter().map(|(job, s)| (job, case::store(model, job, s))).collect::<Vec<_>>());
+        };
+        let write = move || scored.into_iter().map(|(job, s)| (job, case::store(model, job, s))).collect::<Vec<_>>();
+        let reader = thread::Builder::new().name("mnx-read".to_owned()).spawn_scoped(scope, read).map_err(started)?;
+        let writer = thread::Builder::new().name("mnx-write".to_owned()).spawn_scoped(scope, write).map_err(started)?;
         let mut ended = Ok(());
         for (job, ready) in prepared {
             progress.begin(&job.name);
@@ -162,29 +169,6 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
             }
         }
         ended
-    });
-    progress.finish();
-    outcome?;
-    failed.sort();
-    report::folder(args, quiet, model, &done, &failed, there, &place)?;
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = failed.iter().map(|(case, why)| format!("  {case}: {why}")).collect();
-    Err(Failure::user("mnx-0201", format!("{} of {found} cases failed:\n{}", failed.len(), lines.join("\n"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cases_are_named_as_nnunet_names_them() {
-        let case = |name: &str| case_of(Path::new("some/where").join(name).as_path());
-        assert_eq!(case("liver_12_0000.nii.gz"), Some(("liver_12".to_owned(), 0)));
-        assert_eq!(case("a_0013.nii"), Some(("a".to_owned(), 13)));
-        for wrong in ["a.nii.gz", "a_000.nii.gz", "a_00000.nii.gz", "_0000.nii.gz", "a_00x0.nii.gz", "a_+001.nii"] {
-            assert_eq!(case(wrong), None, "{wrong}");
-        }
-    }
+    })?;
+    Ok(done)
 }

@@ -1,6 +1,9 @@
 //! `mnx predict`: segmentations of NIfTI volumes, one case or a folder of them.
 
 mod case;
+mod cases;
+mod done;
+mod doubt;
 mod folder;
 mod model;
 mod progress;
@@ -10,12 +13,14 @@ mod save;
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::Bundle;
-use mnx_runtime::{DeviceChoice, Patches, session::default_threads};
+use mnx_runtime::{DeviceChoice, Patches, memory};
+use mnx_volume::Foreign;
 
 use crate::cli::Predict;
-use crate::cmd::{Place, check_output, open_sessions};
+use crate::cmd::{Place, check_output, open_sessions, start_threads};
 use crate::failure::Failure;
 use case::{Job, Saved};
+use done::State;
 use model::Model;
 
 /// Reads, prepares, slides the network over the volume, goes back to the file's grid, writes.
@@ -30,11 +35,15 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
     };
     let bundle = Bundle::open(&args.bundle)?;
     let model = Model::new(args, bundle.manifest())?;
+    cases::check_channels(args, &model)?;
     if args.place.device == DeviceChoice::Null {
         return Err(Failure::user("mnx-0201", "the null device computes nothing, so it cannot segment; use --device host"));
     }
-    // Resampling and accumulation keep to the same number of threads as the network. This fails only if the pool exists already.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(args.place.threads.unwrap_or_else(default_threads)).build_global();
+    if let Some(job) = &job {
+        check_inputs(&model, job)?;
+    }
+    check_arena(args, &bundle)?;
+    start_threads(args.place.threads)?;
     model.notes(args).iter().for_each(|note| mnx_console::note(note));
     match (folder, job) {
         (Some(folder), _) => folder::run(args, quiet, &bundle, &model, folder),
@@ -44,21 +53,51 @@ pub fn run(args: &Predict, quiet: bool) -> Result<(), Failure> {
 }
 
 fn single(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, job: &Job) -> Result<(), Failure> {
-    if args.resume && job.done() {
-        if !quiet {
-            mnx_console::say(&format!("{}: is there already", job.segmentation.display()));
+    if args.resume {
+        match done::state(model, job) {
+            State::New => {}
+            State::Again(why) => mnx_console::note(&format!("{} is done again: {why}", job.segmentation.display())),
+            State::Done => {
+                if !quiet {
+                    mnx_console::say(&format!("{}: is there already", job.segmentation.display()));
+                }
+                return Ok(());
+            }
         }
-        return Ok(());
     }
-    let mut ready = case::prepare(model, job, args.nan_to_num)?;
+    let mut ready = case::prepare(model, job, args.nan_to_num, &mnx_console::warn)?;
     let sessions = ready.times.step("load", || open_sessions(bundle, &args.place))?;
     let place = Place::of(&sessions);
     let mut patches = Patches::new(sessions, args.check)?;
-    let progress = progress::Patches::new(model.tiles(&ready), quiet);
+    let mut progress = progress::Patches::new(model.tiles(&ready), quiet);
     let scored = case::segment(model, &mut patches, job, ready, &mut |done, _| progress.at(done))?;
     progress.finish();
     let stored = case::store(model, job, scored)?;
     report::single(args, quiet, model, job, &stored, &place)
+}
+
+/// Several inputs are one per channel.
+fn check_inputs(model: &Model, job: &Job) -> Result<(), Failure> {
+    let n = job.inputs.len();
+    if n == 1 || n == model.channels {
+        return Ok(());
+    }
+    Err(Failure::user("mnx-0211", format!("{n} inputs given, the model takes {}", model.takes())))
+}
+
+/// Refuses a bundle whose activations no host memory holds, before anything is loaded. On a GPU its driver says so.
+fn check_arena(args: &Predict, bundle: &Bundle) -> Result<(), Failure> {
+    let programs = || bundle.manifest().programs.iter().filter(|p| args.place.isa.as_ref().is_none_or(|isa| p.target == *isa));
+    let on_host =
+        args.place.device == DeviceChoice::Host || (args.place.device == DeviceChoice::Auto && programs().all(|p| p.gpu.is_none()));
+    let least = programs().filter(|p| p.gpu.is_none()).map(|p| p.arena_bytes).min();
+    match least.filter(|_| on_host).and_then(|bytes| memory::limit()?.refusal(bytes)) {
+        Some(why) => {
+            let what = "its activations do not fit";
+            Err(Failure::user("mnx-0217", format!("{}: {what}: {why}; compile it with a smaller --patch", args.bundle.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 fn is_nifti(path: &Path) -> bool {
@@ -68,15 +107,19 @@ fn is_nifti(path: &Path) -> bool {
 
 /// One case from the command line. Names that the writers would refuse are refused here, before hours of work.
 fn single_job(args: &Predict) -> Result<Job, Failure> {
+    if !args.channels.is_empty() {
+        let what = "is for a folder of cases; give one -i per channel, in the model's order";
+        return Err(Failure::user("mnx-0205", format!("--channels {}: {what}", args.channels.join(","))));
+    }
     let mut inputs: Vec<&Path> = args.input.iter().map(AsRef::as_ref).collect();
     inputs.push(&args.bundle);
     for path in [Some(&args.output), args.probabilities.as_ref()].into_iter().flatten() {
         if !is_nifti(path) {
-            return Err(Failure::user("mnx-0201", format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
+            return Err(Failure::user("mnx-0202", format!("{}: a name ending in .nii or .nii.gz expected", path.display())));
         }
     }
     if let Some(path) = args.picture.as_ref().filter(|p| p.extension().is_none_or(|e| e != "png")) {
-        return Err(Failure::user("mnx-0201", format!("{}: a name ending in .png expected", path.display())));
+        return Err(Failure::user("mnx-0202", format!("{}: a name ending in .png expected", path.display())));
     }
     let job = Job {
         name: args.output.display().to_string(),
@@ -90,7 +133,7 @@ fn single_job(args: &Predict) -> Result<Job, Failure> {
     for (i, path) in outputs.iter().enumerate() {
         check_output(path, &inputs)?;
         if outputs[..i].contains(path) {
-            return Err(Failure::user("mnx-0201", format!("{}: named for two outputs", path.display())));
+            return Err(Failure::user("mnx-0203", format!("{}: named for two outputs", path.display())));
         }
     }
     Ok(job)
@@ -100,18 +143,22 @@ fn single_job(args: &Predict) -> Result<Job, Failure> {
 fn check_folder(args: &Predict, folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
     if args.input.len() > 1 {
-        return Err(Failure::user("mnx-0201", format!("{shown}: is a folder; it must be the only input")));
+        return Err(Failure::user("mnx-0204", format!("{shown}: is a folder; it must be the only input")));
     }
     for (given, option) in [(&args.picture, "--picture"), (&args.probabilities, "--probabilities")] {
         if given.is_some() {
             return Err(Failure::user(
-                "mnx-0201",
+                "mnx-0205",
                 format!("{option} is for one case and {shown} is a folder; --save-probabilities saves those of every case"),
             ));
         }
     }
     if args.output.exists() && !args.output.is_dir() {
-        return Err(Failure::user("mnx-0201", format!("{}: is a file, a folder expected since {shown} is one", args.output.display())));
+        return Err(Failure::user("mnx-0206", format!("{}: is a file, a folder expected since {shown} is one", args.output.display())));
+    }
+    if !args.output.exists() && (is_nifti(&args.output) || Foreign::by_name(&args.output).is_some()) {
+        let named = args.output.display();
+        return Err(Failure::user("mnx-0206", format!("{named}: is a file's name, a folder expected since {shown} is one")));
     }
     Ok(())
 }

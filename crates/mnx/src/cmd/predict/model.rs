@@ -6,11 +6,14 @@ use mnx_volume::{Rules, SlidingWindow, activate};
 use crate::cli::Predict;
 use crate::cmd::predict::case::Ready;
 use crate::failure::Failure;
+use crate::text;
 
 /// A bundle's inference, ready to be followed.
 pub struct Model {
     /// Image channels.
     pub channels: usize,
+    /// Their names, in order; none if nobody named them.
+    pub channel_names: Vec<String>,
     /// Sets of weights that are averaged.
     pub folds: usize,
     /// Names of voxel values, by value; empty where a value has none.
@@ -47,6 +50,7 @@ impl Model {
         }
         Ok(Self {
             channels: manifest.model.in_channels,
+            channel_names: manifest.channels.clone(),
             folds: manifest.folds.len(),
             names,
             preprocess: manifest.preprocess.clone().unwrap_or_default(),
@@ -68,6 +72,20 @@ impl Model {
     /// Outputs of the network.
     pub fn classes(&self) -> usize {
         self.rules.values.len()
+    }
+
+    /// A channel for people: `channel 1 (T2)`.
+    pub fn channel(&self, index: usize) -> String {
+        match self.channel_names.get(index) {
+            Some(name) => format!("channel {index} ({name})"),
+            None => format!("channel {index}"),
+        }
+    }
+
+    /// How many channels, and which: `2 (T1, T2)`.
+    pub fn takes(&self) -> String {
+        let names = if self.channel_names.is_empty() { String::new() } else { format!(" ({})", self.channel_names.join(", ")) };
+        format!("{}{names}", self.channels)
     }
 
     /// Patches of a case.
@@ -110,7 +128,7 @@ fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
     let model = &manifest.model;
     if model.output != "logits" {
         return Err(Failure::user(
-            "mnx-0201",
+            "mnx-0213",
             format!(
                 "{shown}: the bundle's output is {}, predict needs logits (patches overlap and their logits are averaged); \
              compile it without the soft-max or arg-max",
@@ -123,16 +141,17 @@ fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
     match manifest.outputs.first() {
         Some(port) if port.shape == want && port.dtype == "f32" && manifest.inputs.len() == 1 => Ok(()),
         Some(port) => Err(Failure::user(
-            "mnx-0201",
+            "mnx-0214",
             format!(
-                "{shown}: output \"{}\" is {} {:?} of {} inputs, predict needs f32 {want:?} of one input",
+                "{shown}: output \"{}\" is {} {} of {}, predict needs f32 {} of 1 input",
                 port.name,
                 port.dtype,
-                port.shape,
-                manifest.inputs.len()
+                text::shape(&port.shape),
+                text::counted(manifest.inputs.len(), "input", "inputs"),
+                text::shape(&want)
             ),
         )),
-        None => Err(Failure::user("mnx-0201", format!("{shown}: the bundle has no output"))),
+        None => Err(Failure::user("mnx-0214", format!("{shown}: the bundle has no output"))),
     }
 }
 
@@ -140,6 +159,10 @@ fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
 /// value; outputs without labels keep their number. Regions paint what `class_order` says.
 fn classes(manifest: &Manifest, inference: &Inference) -> Result<(Vec<u16>, Vec<String>), Failure> {
     let n = manifest.model.n_classes;
+    // Before a list of so many numbers is made.
+    if n > 1 << 16 {
+        return Err(Failure::user("mnx-0215", format!("{n} classes, at most 65536 expected")));
+    }
     let mut labels: Vec<(u32, &str)> = manifest.labels.iter().map(|l| (l.value, l.name.as_str())).collect();
     labels.sort_unstable();
     let numbers: Vec<u32> = if inference.activation == Activation::Sigmoid {
@@ -152,7 +175,7 @@ fn classes(manifest: &Manifest, inference: &Inference) -> Result<(Vec<u16>, Vec<
     };
     let values: Vec<u16> = numbers
         .iter()
-        .map(|&v| u16::try_from(v).map_err(|_| Failure::user("mnx-0201", format!("label value {v}, at most 65535 expected"))))
+        .map(|&v| u16::try_from(v).map_err(|_| Failure::user("mnx-0215", format!("label value {v}, at most 65535 expected"))))
         .collect::<Result<_, _>>()?;
     let last = values.iter().copied().max().unwrap_or(0);
     let mut names = vec![String::new(); usize::from(last) + 1];

@@ -42,10 +42,11 @@ pub fn case_json(model: &Model, job: &Job, stored: &Stored) -> Value {
     })
 }
 
-/// Runs of the network per patch: mirrorings and folds.
+/// Runs of the network per patch, where there are several: ` x 8 mirrorings x 2 folds`.
 fn runs(model: &Model) -> String {
     let mirrorings = 1usize << model.mirrors.len();
-    if model.folds > 1 { format!("{mirrorings} x {} folds", model.folds) } else { mirrorings.to_string() }
+    let times = |n: usize, what: &str| if n > 1 { format!(" x {n} {what}") } else { String::new() };
+    format!("{}{}", times(mirrorings, "mirrorings"), times(model.folds, "folds"))
 }
 
 /// One case.
@@ -70,8 +71,13 @@ pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &St
         })
         .collect();
     let mut report = text::table(&["label", "voxels", "ml"], &rows);
-    let steps: Vec<String> = stored.times.0.iter().map(|(name, s)| format!("{name} {}", text::seconds(*s))).collect();
-    report.push_str(&format!("{} patches x {} on {}: {}\n", stored.tiles, runs(model), place.machines.join(" and "), steps.join(", ")));
+    // What takes less than a millisecond says nothing.
+    let told = stored.times.0.iter().filter(|(_, s)| *s >= 1e-3);
+    let steps: Vec<String> = told.map(|(name, s)| format!("{name} {}", text::step(*s))).collect();
+    let patches = text::counted(stored.tiles, "patch", "patches");
+    let line = format!("{patches}{} on {}: {}", runs(model), place.machines.join(" and "), steps.join(", "));
+    report.push_str(line.trim_end_matches(": "));
+    report.push('\n');
     report.push_str(&format!("segmentation   {}\n", job.segmentation.display()));
     for path in job.probabilities.iter().chain(job.saved.iter().map(|s| &s.npz)) {
         report.push_str(&format!("probabilities  {}\n", path.display()));
@@ -117,16 +123,20 @@ pub fn folder(
         .map(|(job, stored)| {
             let spent = |step: &str| stored.times.0.iter().filter(|(name, _)| *name == step).map(|(_, s)| s).sum::<f64>();
             let mut row = vec![job.name.clone(), stored.tiles.to_string()];
-            row.extend(steps.iter().map(|step| text::seconds(spent(step))));
+            row.extend(steps.iter().map(|step| text::step(spent(step))));
             row
         })
         .collect();
     let mut header = vec!["case", "patches"];
     header.extend(steps);
     let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
-    report.push_str(&format!("{} cases x {} on {}", done.len(), runs(model), place.machines.join(" and ")));
+    if !done.is_empty() {
+        let cases = text::counted(done.len(), "case", "cases");
+        report.push_str(&format!("{cases}{} on {}", runs(model), place.machines.join(" and ")));
+    }
     if there > 0 {
-        report.push_str(&format!(", {there} there already"));
+        let comma = if done.is_empty() { "" } else { ", " };
+        report.push_str(&format!("{comma}{there} there already"));
     }
     report.push_str(&format!("\nsegmentations  {}\n", args.output.display()));
     text::print(&report)

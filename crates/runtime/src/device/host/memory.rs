@@ -5,7 +5,7 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 
-use crate::memory::physical_bytes;
+use crate::memory;
 
 /// Who gives the pages back.
 #[derive(Debug)]
@@ -31,10 +31,9 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// Zeroed pages, huge ones where the system has them.
     pub(super) fn alloc(bytes: u64) -> Result<Self, String> {
-        if let Some(have) = physical_bytes()
-            && bytes > have
-        {
-            return Err(format!("{bytes} bytes of memory needed, this machine has {have}; take a smaller patch"));
+        // Beyond the limit the system may say yes and end the process later, when the pages are touched.
+        if let Some(why) = memory::limit().and_then(|limit| limit.refusal(bytes)) {
+            return Err(format!("{why}; take a smaller patch"));
         }
         let len = usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than an address space"))?;
         if len == 0 {
