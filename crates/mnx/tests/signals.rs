@@ -5,7 +5,6 @@
 #[path = "../../files/tests/kill/mod.rs"]
 mod kill;
 #[path = "../../runtime/tests/sample/mod.rs"]
-#[allow(dead_code)]
 mod sample;
 
 use std::collections::BTreeMap;
