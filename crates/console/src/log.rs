@@ -13,8 +13,8 @@ use tracing_subscriber::{fmt, registry};
 /// Events of this target are lines that were said anyway: they are for the log file alone.
 pub(crate) const SAID: &str = "said";
 
-/// From now on events go to standard error if `verbose` is not 0 (1 info, 2 debug, 3 trace), and, debug or finer and with their times, to the
-/// end of the file `log`.
+/// From now on events go to standard error if `verbose` is not 0 (1 info, 2 debug, 3 trace), and, debug or finer and with their times, to
+/// the end of the file `log`.
 ///
 /// # Errors
 /// When the file cannot be opened or made, or holds anything but a log.

@@ -76,15 +76,15 @@ pub(crate) fn sweep(directory: &Path) {
     }
 }
 
-/// Whether nobody will finish this any more. Its process holds a lock as long as it lives, which also holds in another container or on another
-/// machine that shares the folder; where locks do not work, nothing is removed.
+/// Whether nobody will finish this any more. Its process holds a lock as long as it lives, which also holds in another container or on
+/// another machine that shares the folder; where locks do not work, nothing is removed.
 fn is_left(pid: u32, path: &Path, is_folder: bool) -> bool {
     let Ok(file) = open(path, is_folder) else { return false };
     if file.try_lock().is_err() {
         return false;
     }
-    // Between being made and being locked a file belongs to a process that runs. Our own make theirs while nobody sweeps; one of our number is
-    // of an earlier process: in containers numbers repeat.
+    // Between being made and being locked a file belongs to a process that runs. Our own make theirs while nobody sweeps; one of our number
+    // is of an earlier process: in containers numbers repeat.
     let stale = || file.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|age| age > STALE));
     pid == std::process::id() || !is_running(pid) || stale()
 }

@@ -18,7 +18,8 @@ pub(crate) fn lock() -> MutexGuard<'static, Names> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a commit in progress, removes all that is not finished, and lets no other thread begin or finish anything: the process is about to end.
+/// Waits for a commit in progress, removes all that is not finished, and lets no other thread begin or finish anything: the process is
+/// about to end.
 #[cfg(unix)]
 pub(crate) fn abandon() {
     let names = lock();

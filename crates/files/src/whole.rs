@@ -27,7 +27,8 @@ enum Goal {
 }
 
 impl WholeFile {
-    /// A new file for `path`, in the directory where it will be. A link is followed and stays; a device or a pipe gets the bytes at the end.
+    /// A new file for `path`, in the directory where it will be. A link is followed and stays; a device or a pipe gets the bytes at the
+    /// end.
     ///
     /// # Errors
     /// When the directory does not let one be made, or links lead in a circle. No error names a file but the system's reason alone.

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../runtime/tests/sample/mod.rs"]
-#[allow(dead_code)]
 mod sample;
 
 use std::path::Path;

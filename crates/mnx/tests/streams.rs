@@ -114,3 +114,21 @@ fn the_exit_code_is_the_verdict_whoever_reads() {
         assert!(dir.path().join(name).is_file(), "{name}");
     }
 }
+
+#[test]
+fn no_output_file_takes_the_place_of_a_closed_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let refit = |name: &str, streams: &str| {
+        let line = format!("exec \"$0\" -v refit m.mnxa --formula other --log {name}.log -o {name} {streams}");
+        let status = std::process::Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_mnx")]).current_dir(dir.path()).status();
+        assert_eq!(status.unwrap().code(), Some(0), "{streams}");
+        std::fs::read(dir.path().join(name)).unwrap()
+    };
+    let wanted = refit("open.mnxa", ">/dev/null 2>&1");
+    for (i, closed) in ["<&- >&- 2>&-", ">&- 2>&-", "<&- 2>&-", "2>&-"].into_iter().enumerate() {
+        assert!(refit(&format!("{i}.mnxa"), closed) == wanted, "{closed}");
+        let log = std::fs::read_to_string(dir.path().join(format!("{i}.mnxa.log"))).unwrap();
+        assert!(log.lines().all(|l| l.as_bytes().get(10) == Some(&b'T')) && log.contains("bundle written"), "{log}");
+    }
+}

@@ -22,7 +22,8 @@ pub fn end_on_signals() {
     }
 }
 
-/// Ends every child and its children. The list stays locked, so that nobody reports how they ended, or starts another, before the process ends.
+/// Ends every child and its children. The list stays locked, so that nobody reports how they ended, or starts another, before the process
+/// ends.
 fn stop() {
     let running = running();
     for pid in running.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {

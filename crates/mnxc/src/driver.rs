@@ -129,7 +129,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     plans.iter_mut().for_each(|p| p.set_gelu(req.gelu));
     for p in &plans {
         let (dispatches, kernels) = (p.dispatches.len(), bundle::symbols(p).len());
-        tracing::info!(target_name = p.target.name, dispatches, kernels, arena_bytes = p.memory.arena_bytes, "planned");
+        tracing::info!(target = %p.target.name, dispatches, kernels, arena_bytes = p.memory.arena_bytes, "planned");
         for d in &p.dispatches {
             tracing::trace!(launches = d.launches.len(), "{}", d.name);
         }

@@ -155,7 +155,8 @@ impl Session {
         let notes = picked.note.into_iter().chain(device.notes()).collect();
         let form = if picked.form == CodeForm::Cubin { "cubin" } else { "code" };
         let (on, threads, arena_bytes) = (device.describe(), device.threads(), program.arena_bytes);
-        tracing::info!(device = %on, target = %program.target, form, threads, arena_bytes, weights_bytes = weights.bytes, "program chosen");
+        let weights_bytes = weights.bytes;
+        tracing::info!(device = %on, target = %program.target, %form, threads, arena_bytes, weights_bytes, "program chosen");
         let mut folds = vec![None; bundle.folds()];
         if let Some(first) = folds.first_mut() {
             *first = Some((weights, kernels));

@@ -44,8 +44,8 @@ pub fn write_npz(
     file.commit().map_err(|e| VolumeError::io(path, e))
 }
 
-/// An archive's file that takes everything after its first failure and keeps the failure: the zip crate finishes an archive that is dropped, and
-/// prints on standard error what goes wrong then.
+/// An archive's file that takes everything after its first failure and keeps the failure: the zip crate finishes an archive that is
+/// dropped, and prints on standard error what goes wrong then.
 struct Sink<'a> {
     out: BufWriter<&'a File>,
     at: u64,

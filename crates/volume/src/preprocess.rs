@@ -154,7 +154,8 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
         model_shape,
         model_spacing: spacing,
     };
-    tracing::info!(from = %text(&volume.shape, "x"), crop = %text(&size, "x"), to = %text(&model_shape, "x"), mm = %text(&spacing, ", "), "volume prepared");
+    let (from, crop, to) = (text(&volume.shape, "x"), text(&size, "x"), text(&model_shape, "x"));
+    tracing::info!(%from, %crop, %to, mm = %text(&spacing, ", "), "volume prepared");
     Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
 }
 

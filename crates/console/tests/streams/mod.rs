@@ -1,4 +1,5 @@
-//! A program run with standard output and standard error closed, on a full disk, or with a reader that has gone: the exit code is the verdict.
+//! A program run with standard output and standard error closed, on a full disk, or with a reader that has gone: the exit code is the
+//! verdict.
 
 use std::fs::File;
 use std::io::Write;
@@ -60,8 +61,8 @@ fn shown(status: ExitStatus) -> String {
     status.to_string()
 }
 
-/// Runs every line as it is and in the six states. Nobody's going changes a verdict; a full disk under standard output is a failure if something was
-/// to be written, under standard error none.
+/// Runs every line as it is and in the six states. Nobody's going changes a verdict; a full disk under standard output is a failure if
+/// something was to be written, under standard error none.
 pub fn check(program: &str, dir: &Path, lines: &[Line]) {
     let mut wrong = Vec::new();
     for line in lines {

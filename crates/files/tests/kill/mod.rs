@@ -72,9 +72,9 @@ impl Draws {
     }
 }
 
-/// Runs a command again and again, each time with a signal at a random moment of the time it takes, until it was hit in the middle three times by each
-/// signal. `prepare` runs before each, `check` after it; what is named `.mnx-*` in `places` is gone after every signal but SIGKILL, and after the
-/// next whole run.
+/// Runs a command again and again, with a signal at a random moment of the time it takes, until each signal has hit it three times in the
+/// middle. `prepare` runs before each, `check` after it; what is named `.mnx-*` in `places` is gone after every signal but SIGKILL, and
+/// after the next whole run.
 pub fn storm(seed: u64, places: &[&Path], command: &dyn Fn() -> Command, prepare: &dyn Fn(), check: &dyn Fn(bool)) {
     let whole = || {
         prepare();
