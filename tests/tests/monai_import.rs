@@ -313,6 +313,13 @@ fn what_cannot_be_followed_is_named_and_stops_unless_told() {
         let e = open(&bundle(dir.path(), |_, c| c["inferer"] = inferer)).unwrap_err();
         assert!(e.contains(reason), "{reason}: {e}");
     }
+    // Keys that the metadata do not name: nothing would be followed.
+    let e =
+        open(&bundle(dir.path(), |_, c| *c = serde_json::from_str(&c.to_string().replace("\"image\"", "\"img\"")).unwrap())).unwrap_err();
+    assert!(e.contains("LoadImaged: none loads \"image\""), "{e}");
+    let e =
+        open(&bundle(dir.path(), |_, c| *c = serde_json::from_str(&c.to_string().replace("\"pred\"", "\"output\"")).unwrap())).unwrap_err();
+    assert!(e.contains("postprocessing: no transform concerns \"pred\""), "{e}");
     // Entries that nobody reads are told.
     let i = open(&bundle(dir.path(), |_, c| c["my_switch"] = json!(true))).unwrap();
     assert!(i.notes.iter().any(|n| n.starts_with("warning: ") && n.ends_with("not read: my_switch")), "{:?}", i.notes);

@@ -7,7 +7,7 @@ use super::before::Problem;
 use super::inference;
 use super::settings::Component;
 use crate::fields::Wrong;
-use crate::wording::list;
+use crate::wording::{list, quoted};
 
 /// Transforms after which a segmentation is the same, or that mnx does in its own way.
 const NO_EFFECT: [&str; 14] = [
@@ -80,7 +80,7 @@ pub(super) fn window(inferer: &Component<'_>) -> Result<Window, Wrong> {
             }
             Gaussian::Monai
         }
-        Some(other) => return Err(format!("mode is {}; \"constant\" or \"gaussian\" expected", crate::wording::quoted(other))),
+        Some(other) => return Err(format!("mode is {}; \"constant\" or \"gaussian\" expected", quoted(other))),
     };
     if inferer.text("padding_mode")?.is_some_and(|m| m != "constant") || inferer.number("cval")?.is_some_and(|v| v != 0.0) {
         return Err("padding_mode or cval is not its default; mnx pads with 0".to_owned());
@@ -122,6 +122,10 @@ pub(super) fn after(transforms: &[Component<'_>], item: &str, classes: Option<us
         if let Err(reason) = done {
             problems.push((t.name.clone(), reason));
         }
+    }
+    // Another key than the metadata's would make every transform pass by in silence.
+    if !transforms.is_empty() && !transforms.iter().any(|t| t.concerns(item).unwrap_or(true)) {
+        problems.push(("postprocessing".to_owned(), format!("no transform concerns {}, the output that the metadata name", quoted(item))));
     }
     if matches!(scores, Scores::Sigmoid | Scores::Masks) {
         out.activation = Activation::Sigmoid;

@@ -72,6 +72,10 @@ pub(super) fn before(transforms: &[Component<'_>], image: Image<'_>) -> Before {
             problems.push((t.name.clone(), reason));
         }
     }
+    // Another key than the metadata's would make every transform pass by in silence.
+    if !transforms.iter().any(|t| t.name == "LoadImaged" && t.concerns(image.key).unwrap_or(true)) {
+        problems.push(("LoadImaged".to_owned(), format!("none loads {}, the input that the metadata name", quoted(image.key))));
+    }
     if state.scaled.is_none() {
         state.out.normalization = vec![Normalization::None];
     }
