@@ -185,7 +185,7 @@ fn a_spacing_that_grows_the_volume_tenfold_is_doubted() {
 fn a_resampled_volume_beyond_memory_is_refused() {
     for crop in [false, true] {
         let room = to_spacing([0.5; 3], crop);
-        write_f32(&room.path("far.nii"), &vec![1.0; 24], 1, &header([2, 3, 4], [20_000.0; 3])).unwrap();
+        write_f32(&room.path("far.nii"), &[1.0; 24], 1, &header([2, 3, 4], [20_000.0; 3])).unwrap();
         room.predict(&["-i", "far.nii", "-o", "s.nii"]).refused(&[
             "error[mnx-0217]: far.nii: resampled from 20000.0, 20000.0, 20000.0 mm to 0.5, 0.5, 0.5 mm (z, y, x) it would have \
              80000x120000x160000 voxels: 5.46 PiB of memory needed, ",
