@@ -162,9 +162,7 @@ mod tests {
     #[test]
     fn the_address_space_is_the_soft_limit() {
         let text = |soft: &str| {
-            format!(
-                "Limit     Soft Limit    Hard Limit   Units\nMax cpu time   unlimited unlimited seconds\nMax address space {soft} 99 bytes\n"
-            )
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax cpu time  unlimited unlimited seconds\nMax address space {soft} 99 bytes\n")
         };
         assert_eq!(address_space(&text("20480000")), Some(20_480_000));
         assert_eq!(address_space(&text("unlimited")), None);

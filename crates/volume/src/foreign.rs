@@ -73,7 +73,10 @@ impl Foreign {
             let keys = ["ObjectType", "NDims", "Comment", "BinaryData", "DimSize"];
             head.split_once('=').is_some_and(|(key, _)| keys.contains(&key.trim()))
         };
-        if at(0, b"NRRD") {
+        // A DICOM file may begin as any other: its first 128 bytes are free.
+        if at(128, b"DICM") {
+            Some(Self::Dicom)
+        } else if at(0, b"NRRD") {
             Some(Self::Nrrd)
         } else if at(0, b"\x89PNG") {
             Some(Self::Png)
@@ -85,8 +88,6 @@ impl Foreign {
             Some(Self::Npy)
         } else if at(0, b"PK\x03\x04") {
             Some(Self::Npz)
-        } else if at(128, b"DICM") {
-            Some(Self::Dicom)
         } else if at(252, &[0xef, 0xff, 0xe9, 0xb0]) || at(252, &[0x2a, 0xe3, 0x89, 0xb8]) {
             Some(Self::Gipl)
         } else if metaimage() && (text || at(0, b"ObjectType")) {
@@ -300,6 +301,14 @@ mod tests {
                 .collect();
             assert_eq!(Foreign::by_content(&noise), None);
         }
+        // A DICOM file that TIFF viewers open, too.
+        let mut both = b"II*\0".to_vec();
+        both.resize(128, 0);
+        both.extend_from_slice(b"DICM");
+        assert_eq!(Foreign::by_content(&both), Some(Foreign::Dicom));
+        let empty = dir.path().join("empty.nrrd");
+        std::fs::write(&empty, "").unwrap();
+        assert!(crate::peek(&empty).unwrap_err().to_string().contains("empty.nrrd: an NRRD file"));
         for short in [&b""[..], b"N", b"ObjectType", b"\x1f\x8b"] {
             assert_eq!(Foreign::by_content(short), None);
         }

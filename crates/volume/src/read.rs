@@ -152,7 +152,8 @@ pub(crate) fn read_header(path: &Path, source: &mut Source, reader: Option<Reade
     let mut bytes = [0u8; crate::nifti2::SIZE];
     let (first, rest) = bytes.split_at_mut(4);
     if source.fill(path, first)? < 4 {
-        return Err(VolumeError::NotNifti { path: path.to_path_buf(), what: "shorter than four bytes".into() });
+        let short = || VolumeError::NotNifti { path: path.to_path_buf(), what: "shorter than four bytes".into() };
+        return Err(crate::foreign::refusal(path).unwrap_or_else(short));
     }
     let (version, big_endian) = announced(path, [first[0], first[1], first[2], first[3]])?;
     let size = match version {

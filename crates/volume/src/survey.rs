@@ -41,7 +41,8 @@ pub enum Voxels {
 /// Reads a volume file to its last byte, its gzip checksum included, in constant memory; the header is as a reader sees it.
 ///
 /// # Errors
-/// Whatever is wrong with it: no NIfTI file, a header that contradicts itself, voxels or a gzip stream that end early, bytes behind the voxels.
+/// Whatever is wrong with it: no NIfTI file, a header that contradicts itself, voxels or a gzip stream that end early, bytes behind
+/// the voxels.
 pub fn survey(path: &Path, reader: Option<Reader>) -> Result<Survey, VolumeError> {
     let mut source = Source::open(path)?;
     let (header, layout) = read_header(path, &mut source, reader)?;
@@ -79,8 +80,8 @@ pub fn survey(path: &Path, reader: Option<Reader>) -> Result<Survey, VolumeError
     Ok(Survey { header, voxels })
 }
 
-/// Checks that an archive has its central directory and in it `NAME.npy`, of this element type and, where they are given, these many values;
-/// says what is wrong otherwise.
+/// Checks that an archive has its central directory and in it `NAME.npy`, of this element type and, where they are given, these many
+/// values; says what is wrong otherwise.
 ///
 /// # Errors
 /// One line without the file's name.
