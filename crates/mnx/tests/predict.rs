@@ -221,7 +221,7 @@ fn refusals_name_the_reason_and_write_nothing() {
         assert!(output.stdout.is_empty() && !case.seg.exists() && !case.root.join("p.png").exists());
     };
     expect(&probabilities, &probabilities.image, &[], "output is softmax, predict needs logits");
-    expect(&plain, &two, &[], "2 channel(s), expected 1");
+    expect(&plain, &two, &[], "2 channels, expected 1");
     expect(&plain, &holes, &["--picture", "p.png"], "1 NaN");
     expect(&plain, &text, &[], "not a NIfTI file");
     expect(&plain, &cut, &[], "cut.nii.gz");

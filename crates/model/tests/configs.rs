@@ -290,12 +290,17 @@ fn wrong_inference() {
     let wrong = |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
     wrong("[preprocess]\ntranspose = [0, 1, 1]", "in some order");
     wrong("[preprocess]\ntranspose = [0, 1]", "in some order");
+    wrong("[preprocess]\norientation = \"LPS\"\nreader = \"nibabel-reorient\"", "turns volumes to RAS");
+    wrong("[preprocess]\nreader = \"itk\"", "\"simpleitk\"");
     wrong("[preprocess]\nsequence = \"resample\"", "\"resample-normalize\"");
     wrong("[preprocess]\ndeviation = 1e-8", "\"at-least\"");
     wrong("[preprocess]\nresampling = { order = 2 }", "`order` is not 0, 1 or 3");
     wrong("[preprocess]\nresampling = { anisotropy = 0.5 }", "1 or more");
     wrong("[preprocess]\nresampling = { ordre = 1 }", "without `ordre`");
-    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }", "`masked` is not true or false");
+    wrong(
+        "[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }",
+        "`masked` is not true or false",
+    );
     wrong("[inference]\nstep = 0", "above 0");
     wrong("[inference]\nstep = nan", "above 0");
     wrong("[inference]\nstap = 1", "did you mean `step`?");
