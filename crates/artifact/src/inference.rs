@@ -1,4 +1,5 @@
-//! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of these fields.
+//! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of
+//! these fields.
 
 use serde::{Deserialize, Serialize};
 
