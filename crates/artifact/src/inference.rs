@@ -1,4 +1,5 @@
-//! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of these fields.
+//! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of
+//! these fields.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,8 @@ impl Default for Preprocess {
     }
 }
 
-/// A reader of NIfTI files. They differ in units of length and in files without sform and qform.
+/// A reader of NIfTI files. They differ in units of length, in files without sform and qform, and in which field they believe where
+/// sform, qform and pixdim contradict one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reader {
@@ -53,7 +55,8 @@ pub enum Reader {
     Simpleitk,
     /// nibabel (nnU-Net's `NibabelIO`, MONAI's `NibabelReader`): numbers are millimetres whatever the unit; a file without a form is LAS.
     Nibabel,
-    /// nnU-Net's `NibabelIOWithReorient`: nibabel, brought to RAS; saved probabilities lie on the RAS grid.
+    /// nnU-Net's `NibabelIOWithReorient`: nibabel, brought to RAS (the only orientation that goes with it); saved probabilities lie on
+    /// the RAS grid.
     NibabelReorient,
 }
 

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use mnx_artifact::{
-    BufferRef, Bundle, BundleError, BundleWriter, Command, Cost, Element, Fold, Geometry, GpuNeeds, Inference, Label, Manifest, ModelCard,
-    Normalization, Port, Preprocess, Program, SectionKind, Space, TestVectors, WeightEntry, Write,
+    BufferRef, Bundle, BundleError, BundleWriter, Command, Connectivity, Cost, Element, Fold, Geometry, GpuNeeds, Inference, Label,
+    Manifest, ModelCard, Normalization, Port, Postprocess, Preprocess, Program, Reader, SectionKind, Space, TestVectors, WeightEntry,
+    Write,
 };
 
 fn buffer(space: Space, offset: u64, bytes: u64) -> BufferRef {
@@ -256,6 +257,29 @@ fn the_writer_refuses_what_the_reader_would() {
     let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS[..70]).write(&path).unwrap_err();
     assert!(err.to_string().contains("weight \"b\""), "{err}");
     assert!(!path.exists());
+
+    // What is wrong with the way through a volume is said in plain words.
+    let preprocess = |change: &dyn Fn(&mut Preprocess)| {
+        let mut m = manifest();
+        change(m.preprocess.as_mut().unwrap());
+        m
+    };
+    let reader = Some(Reader::NibabelReorient);
+    for (m, reason) in [
+        (preprocess(&|p| (p.reader, p.orientation) = (reader, Some("LPS".into()))), "orientation \"LPS\", expected \"RAS\""),
+        (preprocess(&|p| p.spacing = Some(vec![1.5, 2.0])), "spacing 1.5, 2 mm for 3 spatial dimensions"),
+        (preprocess(&|p| p.transpose = [0, 2, 2]), "transpose 0, 2, 2 is not"),
+    ] {
+        let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
+        assert!(err.contains(reason), "{reason}: {err}");
+    }
+    let accepted = preprocess(&|p| p.reader = reader);
+    BundleWriter::new(&accepted).code(b"a").code(b"b").weights(&WEIGHTS).write(&path).unwrap();
+    let rule = |labels: Vec<u32>| Postprocess { labels, connectivity: Connectivity::Faces, min_size: Some(-2.0) };
+    let mut m = manifest();
+    m.inference = Some(Inference { postprocess: vec![rule(vec![1, 2])], ..Inference::default() });
+    let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
+    assert!(err.contains("the largest component of labels 1, 2 (faces) below -2 mm3 needs"), "{err}");
 }
 
 /// The manifest with a first program for a GPU.

@@ -325,12 +325,12 @@ fn cases_that_fail_are_listed_and_the_others_compared() {
         "extra: no reference: ref/extra.nii expected beside pred/extra.nii",
         "lonely: no prediction: pred/lonely.nii.gz expected beside ref/lonely.nii.gz",
         "shape: pred/shape.nii.gz: its shape (z, y, x) is 4x6x9, expected 4x6x8 as in ref/shape.nii.gz",
-        "spacing: pred/spacing.nii.gz: its spacing (z, y, x) is [3.0",
+        "spacing: pred/spacing.nii.gz: its spacing (z, y, x) is 3.1, 2.0, 1.0 mm, expected 3.0, 2.0, 1.0 mm",
         "turned: pred/turned.nii.gz: its orientation is RPS, expected LPS",
         "moved: pred/moved.nii.gz: its affine entry (1, 3) is -6.5, expected -7",
         "broken: pred/broken.nii.gz: not a NIfTI file",
         "fraction: pred/fraction.nii.gz: label 0.5 is not a whole number",
-        "channels: pred/channels.nii.gz: 2 channel(s), expected 1",
+        "channels: pred/channels.nii.gz: 2 channels, expected 1",
     ] {
         assert!(message.contains(line), "{line:?} not in\n{message}");
     }

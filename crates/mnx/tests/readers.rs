@@ -88,13 +88,13 @@ fn without_form(bytes: &mut [u8]) {
 
 #[test]
 fn a_file_in_metres_is_segmented_as_the_same_file_in_millimetres() {
-    let spacing = Some(vec![2.0, 2.0, 2.0]);
+    let spacing = Some(vec![1.9, 1.9, 1.9]);
     for reader in [None, Some(Reader::Simpleitk)] {
         let case = Case::new(wants(spacing.clone(), Some("RAS"), reader));
         let plain = case.labels();
         assert!(plain.contains(&1) && plain.contains(&0));
         case.edit(in_metres);
-        assert_eq!(case.labels(), plain, "{reader:?}");
+        assert!(case.labels() == plain, "{reader:?}");
         // The segmentation carries the file's own numbers.
         let (image, seg) = (std::fs::read(case.root.join("image.nii")).unwrap(), std::fs::read(case.root.join("seg.nii")).unwrap());
         for range in [PIXDIM..PIXDIM + 12, UNITS..UNITS + 1, QFORM_CODE..SROW + 48] {
@@ -122,17 +122,18 @@ fn a_file_without_a_form_follows_the_reader_or_is_refused() {
         let case = Case::new(preprocess);
         let plain = case.labels();
         case.edit(without_form);
-        assert_eq!(case.labels(), plain);
+        assert!(case.labels() == plain);
     }
 }
 
-/// Shape as text, and the bytes of the one array.
-fn array(path: &Path) -> (String, Vec<u8>) {
+/// Shape as text, and the numbers of the one array.
+fn array(path: &Path) -> (String, Vec<f32>) {
     let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
     let mut bytes = Vec::new();
     archive.by_name("probabilities.npy").unwrap().read_to_end(&mut bytes).unwrap();
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    (String::from_utf8(bytes[10..header].to_vec()).unwrap(), bytes[header..].to_vec())
+    let values = bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    (String::from_utf8(bytes[10..header].to_vec()).unwrap(), values)
 }
 
 #[test]
@@ -169,16 +170,18 @@ fn probabilities_are_saved_where_the_model_s_reader_has_them() {
         case.labels();
         assert_eq!(keys(&case), expected, "{reader:?}");
         let (shape, data) = array(&case.root.join("seg.npz"));
+        // Tiles and sums go another way through a turned volume.
+        let near = |a: f32, b: f32| (a - b).abs() <= 1e-5;
         if reader != Reader::NibabelReorient {
-            assert_eq!((&shape, &data), (&file.0, &file.1), "{reader:?}");
+            assert!(shape == file.0 && data.iter().zip(&file.1).all(|(a, b)| near(*a, *b)), "{reader:?}");
             continue;
         }
         assert!(shape.contains("(2, 17, 9, 7)"), "{shape}");
         // File axis x runs up, y to the front, z to the left.
-        for (i, value) in data.chunks_exact(4).enumerate() {
+        for (i, value) in data.iter().enumerate() {
             let (k, s, a, r) = (i / (17 * 9 * 7), i / (9 * 7) % 17, i / 7 % 9, i % 7);
             let at = ((k * 7 + (6 - r)) * 9 + a) * 17 + s;
-            assert_eq!(value, &file.1[4 * at..4 * at + 4], "{k} {s} {a} {r}");
+            assert!(near(*value, file.1[at]), "{k} {s} {a} {r}");
         }
     }
 }

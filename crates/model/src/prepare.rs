@@ -146,10 +146,17 @@ pub(crate) fn preprocess(t: &Table<'_, '_>, in_channels: Option<usize>, axes: us
             }
         }
     });
+    let orientation = t.get("orientation", orientation);
+    let reader = t.get("reader", |v| word(v, READERS));
+    if let (Some(Reader::NibabelReorient), Some(code)) = (reader, orientation.as_deref())
+        && code != "RAS"
+    {
+        t.conflict("orientation", format!("orientation is \"{code}\", and reader \"nibabel-reorient\" turns volumes to RAS"));
+    }
     Preprocess {
         spacing,
-        orientation: t.get("orientation", orientation),
-        reader: t.get("reader", |v| word(v, READERS)),
+        orientation,
+        reader,
         transpose: t.get("transpose", transpose).unwrap_or([0, 1, 2]),
         normalization: normalization.unwrap_or_default(),
         crop_to_nonzero: t.get("crop_to_nonzero", boolean).unwrap_or(false),

@@ -290,6 +290,8 @@ fn wrong_inference() {
     let wrong = |lines: &str, part: &str| refused_once(&format!("{MUST}{lines}"), &["net.toml:5", part]);
     wrong("[preprocess]\ntranspose = [0, 1, 1]", "in some order");
     wrong("[preprocess]\ntranspose = [0, 1]", "in some order");
+    wrong("[preprocess]\norientation = \"LPS\"\nreader = \"nibabel-reorient\"", "turns volumes to RAS");
+    wrong("[preprocess]\nreader = \"itk\"", "\"simpleitk\"");
     wrong("[preprocess]\nsequence = \"resample\"", "\"resample-normalize\"");
     wrong("[preprocess]\ndeviation = 1e-8", "\"at-least\"");
     wrong("[preprocess]\nresampling = { order = 2 }", "`order` is not 0, 1 or 3");

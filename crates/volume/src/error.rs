@@ -56,7 +56,7 @@ pub enum VolumeError {
         total: usize,
     },
     /// The number of channels is not what the model takes.
-    #[error("{}: {found} channel(s), expected {expected}", path.display())]
+    #[error("{}: {found} channel{}, expected {expected}", path.display(), if *found == 1 { "" } else { "s" })]
     Channels {
         /// The (first) file concerned.
         path: PathBuf,
@@ -103,9 +103,9 @@ impl VolumeError {
     }
 }
 
-/// Numbers as a person reads them: `1.0, 2.5, 3.0`.
+/// Numbers as a person reads them, to the seven digits of a NIfTI-1 header: `1.0, 2.5, 3.1`.
 pub(crate) fn listed(values: &[f64]) -> String {
-    let shown: Vec<String> = values.iter().map(|v| if v.fract() == 0.0 { format!("{v:.1}") } else { v.to_string() }).collect();
+    let shown: Vec<String> = values.iter().map(|v| if v.fract() == 0.0 { format!("{v:.1}") } else { (*v as f32).to_string() }).collect();
     shown.join(", ")
 }
 

@@ -1,14 +1,15 @@
 //! Medical volumes: NIfTI files in and out, and everything between a file and a patch network.
 //!
 //! Room: reading and writing NIfTI, orientation, cropping, intensity normalisation, resampling, the
-//! sliding window with its Gaussian weights and mirroring, going back to the file's grid, components, NumPy archives, metrics and a picture.
+//! sliding window with its Gaussian weights and mirroring, going back to the file's grid, components, NumPy archives, metrics and a
+//! picture.
 //! May import: `mnx-artifact` (a bundle's settings are this crate's), the `nifti`, `flate2`, `zip`, `png`, `half` and `rayon` crates;
 //! nothing of the compiler or the runtime.
 //! Never: the network. It is a closure from one patch to its logits; this crate knows no weights,
 //! no bundle and no device. Never a guess about a damaged file: it is refused with one line.
 //! Invariant: axes are z, y, x everywhere (x fastest, as nnU-Net's readers give them), and what is
 //! written for an input lies on that input's grid.
-//! Start reading at: `read.rs`, then `preprocess.rs`, `sliding_window.rs` and `restore.rs`.
+//! Start reading at: `read.rs` and `reader.rs` (what a header means), then `preprocess.rs`, `sliding_window.rs` and `restore.rs`.
 #![forbid(unsafe_code)]
 
 mod accumulate;

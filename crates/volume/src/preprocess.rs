@@ -83,8 +83,9 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     let schemes = if settings.normalization.is_empty() { &whole[..] } else { &settings.normalization };
     if schemes.len() != 1 && schemes.len() != channels {
         return Err(VolumeError::Setting(format!(
-            "normalisation has {} entries for {channels} channel(s), expected 1 or {channels}",
-            schemes.len()
+            "normalisation has {} entries for {channels} channel{}, expected one, or one each",
+            schemes.len(),
+            if channels == 1 { "" } else { "s" }
         )));
     }
     for scheme in schemes {

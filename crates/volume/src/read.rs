@@ -122,7 +122,12 @@ pub fn read_channels(paths: &[PathBuf], options: &ReadOptions) -> Result<Volume,
     if let Some(expected) = options.channels
         && expected != paths.len()
     {
-        return Err(VolumeError::Channels { path: first_path.clone(), expected, found: paths.len() });
+        let s = if expected == 1 { "" } else { "s" };
+        return Err(VolumeError::Setting(format!(
+            "{}: the first of {} files given, one per channel, and the model takes {expected} channel{s}",
+            first_path.display(),
+            paths.len()
+        )));
     }
     let each = ReadOptions { channels: Some(1), ..*options };
     let mut volume = read(first_path, &each)?;

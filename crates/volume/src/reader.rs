@@ -105,7 +105,7 @@ fn nibabel_scale(path: &Path, w: &WideFields) -> Result<(f64, f64), VolumeError>
     Ok((w.slope, w.inter))
 }
 
-/// As nibabel: the sform if its code is known and not 0, else the qform, else an affine of its own with x to the left and the middle of
+/// nibabel's rule: the sform if its code is known and not 0, else the qform, else an affine of its own with x to the left and the middle of
 /// the volume at the origin; numbers are millimetres whatever the unit; voxel sizes are `pixdim`'s, without sign, 1 where they are 0.
 fn nibabel(path: &Path, w: &WideFields, dim: &[usize; 4]) -> Result<Grid, VolumeError> {
     let rank = w.dim[0].clamp(1, 3) as usize;
@@ -145,7 +145,7 @@ fn nibabel(path: &Path, w: &WideFields, dim: &[usize; 4]) -> Result<Grid, Volume
     Ok(Grid { affine, spacing: [size[2], size[1], size[0]], oriented: true, scale, remarks: Vec::new() })
 }
 
-/// As SimpleITK (ITK 5.4): voxel sizes are `pixdim`'s in the header's unit, 1 where they are 0 or no number; directions and origin come
+/// SimpleITK's rule (ITK 5.4): voxel sizes are `pixdim`'s in the header's unit, 1 where they are 0 or no number; directions and origin come
 /// from the sform if it is a rotation with sizes and either the only form, the scanner's, or almost the qform; else from the qform.
 /// A file without a form is left-posterior-superior. A negative size turns its axis round.
 fn simpleitk(path: &Path, w: &WideFields) -> Result<Grid, VolumeError> {

@@ -25,11 +25,12 @@ pub fn tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     (0..count).map(|i| (stride * i as f64).round_ties_even() as usize).collect()
 }
 
-/// MONAI's tile starts on an axis of `n` voxels, at least the patch's: every `int(patch step)` voxels (at least 1; the whole patch where the axis is as
-/// long), up to the first tile that reaches the end, which is moved back to lie on the axis.
+/// MONAI's tile starts on an axis of `n` voxels, at least the patch's: every `int(patch step)` voxels (at least 1; the whole patch where
+/// the axis is as long), up to the first tile that reaches the end, which is moved back to lie on the axis. MONAI's overlap is
+/// `1 - step`, computed so: an overlap of 0.9 steps 1 of 20 voxels, a step of 0.1 steps 2.
 pub fn monai_tile_starts(n: usize, patch: usize, step: f64) -> Vec<usize> {
     let interval = if n == patch { patch } else { ((patch as f64 * step) as usize).max(1) };
-    let room = n - patch;
+    let room = n.saturating_sub(patch);
     (0..=room.div_ceil(interval)).map(|i| (i * interval).min(room)).collect()
 }
 
@@ -67,8 +68,8 @@ pub fn gaussian_weights(patch: [usize; 3], kind: Gaussian) -> Vec<f32> {
     out
 }
 
-/// MONAI's `compute_importance_map`: a Gaussian around `(p - 1) / 2` with sigma `p / 8` per axis, in float32, raised to the smallest of its values or 1e-3,
-/// whichever is larger.
+/// MONAI's `compute_importance_map`: a Gaussian around `(p - 1) / 2` with sigma `p / 8` per axis, in float32, raised to the smallest of
+/// its values or 1e-3, whichever is larger.
 fn monai_weights(patch: [usize; 3]) -> Vec<f32> {
     let axis = |p: usize| -> Vec<f32> {
         let (centre, sigma) = ((p as f32 - 1.0) / 2.0, 0.125 * p as f64);
@@ -116,7 +117,8 @@ pub struct SlidingWindow {
 /// A network: one patch `[c, pz, py, px]` in, its logits `[member, k, pz, py, px]` out.
 pub type Network<'a, E> = dyn FnMut(&[f32], &mut [f32]) -> Result<(), E> + 'a;
 
-/// A network that may have several patches in hand, or computes several at once: patches go in ahead of the results that come out, in the same order.
+/// A network that may have several patches in hand, or computes several at once: patches go in ahead of the results that come out, in the
+/// same order.
 pub trait Queue<E> {
     /// Patches to put in before the first result is taken.
     fn depth(&self) -> usize;
@@ -257,8 +259,8 @@ impl SlidingWindow {
         self.run_queued(image, shape, classes, mirror_axes, &mut OneByOne { network, patch: Vec::new() }, progress, sink)
     }
 
-    /// As [`SlidingWindow::run_banded`], with patches put into the network ahead of the results taken out. Results are added up in the same order, so that the
-    /// logits are the same to the last bit.
+    /// As [`SlidingWindow::run_banded`], with patches put into the network ahead of the results taken out. Results are added up in the
+    /// same order, so that the logits are the same to the last bit.
     ///
     /// # Errors
     /// As [`SlidingWindow::run_banded`]; patches may be left in the queue then.
