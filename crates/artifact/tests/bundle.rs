@@ -223,7 +223,7 @@ fn consistent_files_with_wrong_content_are_refused() {
     assert_eq!(open(&path).unwrap().manifest().compiler, "mnxc best");
     for (from, to, reason) in [
         ("\"arena_bytes\": 1024", "\"arena_bytes\": 0639", "cannot be read"),
-        ("\"arena_bytes\": 1024", "\"arena_bytes\":   63", "of the Arena, which has 63"),
+        ("\"arena_bytes\": 1024", "\"arena_bytes\":   63", "of the arena, which has 63"),
         ("\"offset\": 512,", "\"offset\": 500,", "multiples of 64"),
         ("\"offset\": 512,", "\"offset\": 1e9,", "cannot be read"),
         ("\"offset\": 576,", "\"offset\": 512,", "without overlap"),

@@ -295,7 +295,10 @@ fn wrong_inference() {
     wrong("[preprocess]\nresampling = { order = 2 }", "`order` is not 0, 1 or 3");
     wrong("[preprocess]\nresampling = { anisotropy = 0.5 }", "1 or more");
     wrong("[preprocess]\nresampling = { ordre = 1 }", "without `ordre`");
-    wrong("[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }", "`masked` is not true or false");
+    wrong(
+        "[preprocess]\nnormalization = { scheme = \"ct\", low = 0, high = 1, mean = 0, std = 1, masked = 1 }",
+        "`masked` is not true or false",
+    );
     wrong("[inference]\nstep = 0", "above 0");
     wrong("[inference]\nstep = nan", "above 0");
     wrong("[inference]\nstap = 1", "did you mean `step`?");
@@ -311,7 +314,7 @@ fn wrong_inference() {
     refused_once(&format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2]"), &["each of the 3 outputs"]);
     refused_once(
         &format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2, 3]\nregions = [[1]]"),
-        &["1 regions and 3 entries"],
+        &["1 region and 3 entries"],
     );
 }
 
