@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Refit(args) => cmd::refit::run(&args, quiet),
         Command::Verify(args) => cmd::verify::run(&args, quiet),
+        Command::ExplainError(args) => cmd::explain_error::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
     };
     match outcome {
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(Failure::Bug(message)) => {
-            say(&format!("mnx: internal error: {message}\n{}", failure::replay()));
+            say(&format!("internal error: {message}\n{}", failure::replay()));
             ExitCode::from(101)
         }
     }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// # Errors
 /// `User` if the text cannot be written for another reason.
 pub fn print(text: &str) -> Result<(), Failure> {
-    mnx_console::emit(text).map_err(|e| Failure::user("mnx-0102", format!("standard output: {e}")))
+    mnx_console::emit(text).map_err(|e| Failure::user("mnx-0102", format!("standard output: {}", mnx_words::reason(&e))))
 }
 
 /// Bytes with a binary unit: `1.50 GiB`.
@@ -33,12 +33,17 @@ pub fn seconds(s: f64) -> String {
 
 /// `1 thread`, `2 threads`.
 pub fn threads(n: usize) -> String {
-    if n == 1 { "1 thread".to_owned() } else { format!("{n} threads") }
+    mnx_words::many(n, "thread")
+}
+
+/// Channels by number and name, as files are numbered: `0 CT, 1 MR`.
+pub fn channels(names: &[String]) -> String {
+    names.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `1x1x64x64x64`.
 pub fn shape(extents: &[usize]) -> String {
-    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    mnx_words::extents(extents)
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
@@ -79,6 +84,7 @@ mod tests {
     fn units_and_columns() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(3 << 29), "1.50 GiB");
+        assert_eq!(channels(&["CT".to_owned(), "T1".to_owned()]), "0 CT, 1 T1");
         assert_eq!(count(999.0), "999");
         assert_eq!(count(12_345_678.0), "12.35 M");
         assert_eq!(seconds(0.0025), "2.50 ms");

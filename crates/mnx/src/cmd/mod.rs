@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod devices;
 pub mod evaluate;
+pub mod explain_error;
 pub mod inspect;
 pub mod predict;
 pub mod record;
@@ -101,6 +102,6 @@ fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
 
 /// Writes a text file under a temporary name in the same directory, then renames.
 fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0101", format!("{}: {e}", path.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0101", format!("{}: {}", path.display(), mnx_words::reason(&e)));
     mnx_files::write(path, content.as_bytes()).map_err(io)
 }

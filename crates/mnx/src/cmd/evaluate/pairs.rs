@@ -30,7 +30,7 @@ pub struct Failed {
 pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Failed>), Failure> {
     for path in [prediction, reference] {
         if let Err(e) = std::fs::metadata(path) {
-            return Err(Failure::user("mnx-0301", format!("{}: {e}", path.display())));
+            return Err(Failure::user("mnx-0301", format!("{}: {}", path.display(), mnx_words::reason(&e))));
         }
     }
     match (prediction.is_dir(), reference.is_dir()) {
@@ -43,7 +43,7 @@ pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Faile
         (folder, _) => {
             let (folder, file) = if folder { (prediction, reference) } else { (reference, prediction) };
             let (folder, file) = (folder.display(), file.display());
-            Err(Failure::user("mnx-0301", format!("{folder} is a folder and {file} a file, two folders or two files expected")))
+            Err(Failure::user("mnx-0301", format!("{folder}: is a folder and {file} a file, two folders or two files expected")))
         }
     }
 }
@@ -75,7 +75,7 @@ fn case_of(name: &str) -> Option<&str> {
 
 /// The volumes of a folder by case; hidden files are passed over.
 fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0301", format!("{}: {e}", folder.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0301", format!("{}: {}", folder.display(), mnx_words::reason(&e)));
     let mut out = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
