@@ -44,6 +44,7 @@ enum Command {
     Upkern(cmd::upkern::Args),
     ExportOnnx(cmd::export_onnx::Args),
     View(cmd::view::Args),
+    ExplainError(cmd::explain_error::Args),
     Completions(cmd::completions::Args),
 }
 
@@ -62,6 +63,7 @@ impl Command {
             Self::Upkern(_) => "upkern",
             Self::ExportOnnx(_) => "export-onnx",
             Self::View(_) => "view",
+            Self::ExplainError(_) => "explain-error",
             Self::Completions(_) => "completions",
         }
     }
@@ -92,12 +94,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Upkern(a) => cmd::upkern::run(&a, voice),
         Command::ExportOnnx(a) => cmd::export_onnx::run(&a, voice),
         Command::View(a) => cmd::view::run(&a),
+        Command::ExplainError(a) => cmd::explain_error::run(&a),
         Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
     };
     match outcome {
         Ok(()) => 0,
         Err(failure) => {
-            failure.print(name);
+            let mut all = Cli::command();
+            all.build();
+            failure.print(all.find_subcommand_mut(name).expect("a command is found under its own name"));
             failure.code()
         }
     }
