@@ -17,7 +17,7 @@ impl fmt::Display for AttrValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(s) | Self::Word(s) => f.write_str(s),
-            Self::Text(s) => write!(f, "{s:?}"),
+            Self::Text(s) => f.write_str(&mnx_words::quoted(s)),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Dataflow {
 
 /// Graphviz text: activations' ops as nodes, boxes as clusters; weights are left out.
 pub fn dot(g: &Graph) -> String {
-    let mut out = format!("digraph {:?} {{\n  rankdir=TB; node [shape=box, fontname=\"monospace\"];\n", g.name);
+    let mut out = format!("digraph {} {{\n  rankdir=TB; node [shape=box, fontname=\"monospace\"];\n", mnx_words::quoted(&g.name));
     for (name, v) in g.inputs() {
         let _ = writeln!(out, "  \"{v}\" [label=\"{name}\\n{}\", shape=oval];", g.ty(*v));
     }
@@ -93,7 +93,7 @@ pub fn dot(g: &Graph) -> String {
     let mut clusters: Vec<(DispatchId, Vec<OpId>)> = g.boxes();
     clusters.sort_by_key(|(d, _)| *d);
     for (d, ops) in &clusters {
-        let _ = writeln!(out, "  subgraph \"cluster_{}\" {{ label={:?};", d.index(), g.dispatch(*d).name);
+        let _ = writeln!(out, "  subgraph \"cluster_{}\" {{ label={};", d.index(), mnx_words::quoted(&g.dispatch(*d).name));
         for &id in ops {
             let _ = writeln!(out, "  {}", label(id));
         }
@@ -110,7 +110,8 @@ pub fn dot(g: &Graph) -> String {
         }
     }
     for (name, v) in g.outputs() {
-        let _ = writeln!(out, "  \"out {name}\" [label={name:?}, shape=oval];\n  \"{v}\" -> \"out {name}\";");
+        let label = mnx_words::quoted(name);
+        let _ = writeln!(out, "  \"out {name}\" [label={label}, shape=oval];\n  \"{v}\" -> \"out {name}\";");
     }
     out.push_str("}\n");
     out

@@ -20,7 +20,8 @@ impl fmt::Display for Loc {
     }
 }
 
-/// One problem: a stable code, a place, a message, and notes.
+/// One problem: a stable code, a place, a message, and notes. Its text is that of `mnx_console::Problem`, whose room the IR does not know:
+/// `error[CODE]: FILE:LINE:COL: what is wrong: value, expected`, then `  note: ...` lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Stable code such as `ir-0107`.
@@ -49,9 +50,13 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}\n  --> {}", self.code, self.message, self.place)?;
-        for n in &self.notes {
-            write!(f, "\n  = note: {n}")?;
+        write!(f, "error[{}]: ", self.code)?;
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.message)?;
+        for note in &self.notes {
+            write!(f, "\n  note: {note}")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     let o = op.info().operands;
     if x.len() < o.min() || x.len() > o.max() {
         let want = if o.min() == o.max() { o.min().to_string() } else { format!("{} to {}", o.min(), o.max()) };
-        return Err(format!("takes {want} operands ({}), got {}", o.names.join(", "), x.len()));
+        return Err(format!("takes {want} {} ({}), got {}", if want == "1" { "operand" } else { "operands" }, o.names.join(", "), x.len()));
     }
     match op {
         Op::Param(_) => Err("a param's type is declared, not inferred".into()),
@@ -67,7 +67,11 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             groups(x[0], a.groups)?;
             let want = [x[0].shape[0], 2, a.groups];
             if x[1].shape.as_slice() != want {
-                return Err(format!("stats have shape {:?}, expected {want:?}", x[1].shape.as_slice()));
+                return Err(format!(
+                    "stats have shape {}, expected {want}",
+                    mnx_words::list(&x[1].shape[..]),
+                    want = mnx_words::list(&want)
+                ));
             }
             affine(x[0], &x[2..])?;
             Ok(x[0].clone())
@@ -84,7 +88,11 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
         Op::GrnApply(_) => {
             activation_rank(x[0])?;
             if x[1].shape[..] != x[0].shape[..2] {
-                return Err(format!("ratio has shape {:?}, expected {:?}", &x[1].shape[..], &x[0].shape[..2]));
+                return Err(format!(
+                    "ratio has shape {}, expected {}",
+                    mnx_words::list(&x[1].shape[..]),
+                    mnx_words::list(&x[0].shape[..2])
+                ));
             }
             grn_vector(x[0], x[2], "gamma")?;
             grn_vector(x[0], x[3], "beta")?;
@@ -130,7 +138,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
                 return Err(format!("weight {} is not pointwise", x[0]));
             }
             if x[2].shape[..] != x[0].shape[..1] {
-                return Err(format!("bias has shape {:?}, weight has {} filters", &x[2].shape[..], x[0].shape[0]));
+                return Err(format!("bias has shape {}, weight has {} filters", mnx_words::list(&x[2].shape[..]), x[0].shape[0]));
             }
             Ok(x[2].clone())
         }
@@ -195,7 +203,7 @@ fn pointwise_weight(x: &TensorType, w: &TensorType, bias: Option<&TensorType>, t
     if let Some(b) = bias
         && b.shape[..] != [co]
     {
-        return Err(format!("bias has shape {:?}, weight has {co} filters", &b.shape[..]));
+        return Err(format!("bias has shape {}, weight has {co} filters", mnx_words::list(&b.shape[..])));
     }
     Ok(co)
 }
@@ -203,7 +211,7 @@ fn pointwise_weight(x: &TensorType, w: &TensorType, bias: Option<&TensorType>, t
 fn groups(x: &TensorType, groups: usize) -> Result<(), String> {
     activation_rank(x)?;
     if groups == 0 || !x.shape[1].is_multiple_of(groups) {
-        return Err(format!("{} channels do not divide into {groups} groups", x.shape[1]));
+        return Err(format!("{} cannot be divided into {}", mnx_words::many(x.shape[1], "channel"), mnx_words::many(groups, "group")));
     }
     if x.shape[0] * x.space().iter().product::<usize>() * (x.shape[1] / groups) == 1 {
         return Err(format!("input {x} has one value per channel: there is no variance to normalise by; take a larger patch"));
@@ -216,7 +224,7 @@ fn per_channel(x: &TensorType, v: &TensorType, what: &str) -> Result<(), String>
     if v.shape[..] == [x.shape[1]] {
         Ok(())
     } else {
-        Err(format!("{what} has shape {:?}, input has {} channels", &v.shape[..], x.shape[1]))
+        Err(format!("{what} has shape {}, input has {} channels", mnx_words::list(&v.shape[..]), x.shape[1]))
     }
 }
 
@@ -241,7 +249,7 @@ fn affine(x: &TensorType, given: &[&TensorType]) -> Result<(), String> {
 
 fn weight_input_channels(w: &TensorType, v: &TensorType, what: &str) -> Result<(), String> {
     if w.shape.len() < 2 || v.shape[..] != w.shape[1..2] {
-        return Err(format!("{what} has shape {:?}, weight is {w}", &v.shape[..]));
+        return Err(format!("{what} has shape {}, weight is {w}", mnx_words::list(&v.shape[..])));
     }
     Ok(())
 }

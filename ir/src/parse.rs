@@ -291,7 +291,7 @@ impl Parser<'_> {
                     self.errors.push(Diagnostic::new(
                         "ir-0104",
                         format!("{file}:{line}"),
-                        format!("returns {} values, the header declares {}", values.len(), self.output_header.len()),
+                        format!("returns {}, the header declares {}", mnx_words::many(values.len(), "value"), self.output_header.len()),
                     ));
                 }
                 for ((name, ty), v) in self.output_header.iter().zip(values) {
@@ -313,9 +313,9 @@ impl Parser<'_> {
                     "ir-0105",
                     format!("{file}:{line}"),
                     format!(
-                        "dispatch @{} yields {} values, {} of its values are read outside",
+                        "dispatch @{} yields {}, of its values {} are read outside",
                         self.graph.dispatch(*d).name,
-                        values.len(),
+                        mnx_words::many(values.len(), "value"),
                         want.len()
                     ),
                 ));

@@ -94,7 +94,7 @@ fn op_line(g: &Graph, id: OpId, names: &[String]) -> String {
     let mut s = format!("{} = {}", names[node.result.index()], node.op.info().mnemonic);
     let mut loc = node.loc.clone();
     if let Op::Param(p) = &node.op {
-        let _ = write!(s, " {:?}", p.key);
+        let _ = write!(s, " {}", mnx_words::quoted(&p.key));
         if loc.0.as_deref() == Some(p.key.as_str()) {
             loc = Loc::default();
         }
@@ -113,7 +113,7 @@ fn op_line(g: &Graph, id: OpId, names: &[String]) -> String {
     }
     let _ = write!(s, " : {}", g.ty(node.result));
     if let Some(name) = loc.0 {
-        let _ = write!(s, " loc({:?})", &*name);
+        let _ = write!(s, " loc({})", mnx_words::quoted(&name));
     }
     s
 }

@@ -56,7 +56,7 @@ fn every_mistake_is_named_with_its_place() {
         ("stride=1, pad=1", "stride=0, pad=1", "stride must be at least 1"),
         ("stride=1, pad=1", "stride=1, pad=1, dilation=2", "unknown attribute `dilation`, expected stride, pad"),
         ("stride=1, pad=1", "stride=99999999999, pad=1", "99999999999 is too large"),
-        ("{groups=32, eps=1e-5}", "{groups=5, eps=1e-5}", "32 channels do not divide into 5 groups"),
+        ("{groups=32, eps=1e-5}", "{groups=5, eps=1e-5}", "32 channels cannot be divided into 5 groups"),
         ("eps=1e-5", "eps=inf", "expected a number, got `inf`"),
         ("%9 = gelu %8", "%9 = gelu %12", "%12 is not defined above"),
         ("%9 = gelu %8", "%8 = gelu %8", "%8 is defined twice"),

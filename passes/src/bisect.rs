@@ -47,7 +47,7 @@ impl fmt::Display for Bisection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Clean { passes, judged } => {
-                write!(f, "all {passes} passes keep the results ({judged} graphs judged)")
+                write!(f, "all {} keep the results ({} judged)", mnx_words::many(*passes, "pass"), mnx_words::many(*judged, "graph"))
             }
             Self::Found { index, pass, patch, detail, judged } => {
                 writeln!(f, "first bad pass:  {pass} (number {})", index + 1)?;
@@ -57,7 +57,7 @@ impl fmt::Display for Bisection {
                     }
                     None => writeln!(f, "first bad patch: none alone; the pass as a whole")?,
                 }
-                write!(f, "{detail} ({judged} graphs judged)")
+                write!(f, "{detail} ({} judged)", mnx_words::many(*judged, "graph"))
             }
         }
     }

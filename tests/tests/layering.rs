@@ -8,6 +8,7 @@ use serde_json::Value;
 
 /// Our crates and what each may import of ours.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("mnx-words", &[]),
     ("mnx-ir", &[]),
     ("mnx-console", &[]),
     ("mnx-files", &[]),
@@ -108,6 +109,10 @@ fn every_crate_imports_only_what_it_may() {
         let (_, allowed) = ALLOWED.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} has no row in ALLOWED"));
         for dep in &m.edges[id] {
             let dep = &m.names[dep];
+            // Every room writes its messages with the same words.
+            if dep == "mnx-words" {
+                continue;
+            }
             assert!(!ours.contains(dep) || allowed.contains(&dep.as_str()), "{name} must not import {dep}");
         }
     }

@@ -76,3 +76,114 @@ fn unsafe_code_stays_in_two_rooms() {
         assert!(free || !text.contains(&block) || name.ends_with("tidy.rs"), "{name} holds an unsafe block");
     }
 }
+
+/// Files that may write a value as Rust's `Debug` does, and why.
+const DEBUG_TEXT: [(&str, &str); 4] = [
+    ("crates/words/src/lib.rs", "the one place that quotes texts and writes exact numbers, both of which Debug does by definition"),
+    ("crates/plan/src/space.rs", "the key of a kernel shape in the file of tuned tiles; nobody reads it"),
+    ("crates/codegen/examples/", "developers' measurements"),
+    ("benches/", "developers' measurements"),
+];
+
+/// Lines whose string literal has a `{:?}` outside of an assertion or a panic; tests stand behind `#[cfg(test)]`.
+fn debug_text(text: &str) -> Vec<usize> {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let bytes = text.as_bytes();
+    // The names before the parentheses that are open, `format!` for example.
+    let mut open: Vec<&str> = Vec::new();
+    let mut found = Vec::new();
+    let line = |at: usize| 1 + text[..at].matches('\n').count();
+    let mut i = 0;
+    while i < bytes.len() {
+        let rest = &text[i..];
+        if rest.starts_with("//") {
+            i += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        }
+        // Character literals; a lifetime has no second quote.
+        if bytes[i] == b'\'' {
+            let escaped = rest.starts_with("'\\");
+            let body = &rest[1 + usize::from(escaped)..];
+            let width = body.chars().next().map_or(0, char::len_utf8);
+            i += if escaped {
+                2 + width + body[width..].find('\'').unwrap_or(0) + 1
+            } else if body[width..].starts_with('\'') {
+                width + 2
+            } else {
+                1
+            };
+            continue;
+        }
+        let raw = rest.strip_prefix('r').map(|r| r.len() - r.trim_start_matches('#').len()).filter(|n| rest[1 + n..].starts_with('"'));
+        let literal = match (bytes[i], raw) {
+            (_, Some(hashes)) => {
+                let end = format!("\"{}", "#".repeat(hashes));
+                Some(2 + hashes + rest[2 + hashes..].find(&end).unwrap() + end.len())
+            }
+            (b'"', None) => {
+                let mut at = 1;
+                while rest.as_bytes()[at] != b'"' {
+                    at += if rest.as_bytes()[at] == b'\\' { 2 } else { 1 };
+                }
+                Some(at + 1)
+            }
+            _ => None,
+        };
+        if let Some(length) = literal {
+            let may = |name: &&str| name.contains("assert") || ["panic!", "unreachable!"].contains(name);
+            let placeholder = |p: &str| p.split_once(':').is_some_and(|(_, spec)| spec.ends_with('?'));
+            let debug = rest[..length].split('{').skip(1).filter_map(|p| p.split('}').next()).any(placeholder);
+            if debug && !open.iter().any(may) {
+                found.push(line(i));
+            }
+            i += length;
+            continue;
+        }
+        match bytes[i] {
+            b'(' => {
+                let before = text[..i].trim_end_matches('!');
+                let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+                open.push(&text[start..i]);
+            }
+            b')' => {
+                open.pop();
+            }
+            _ => {}
+        }
+        i += rest.chars().next().map_or(1, char::len_utf8);
+    }
+    found
+}
+
+#[test]
+fn no_output_holds_rusts_debug_text() {
+    // The finder itself, on what it must and must not find.
+    let sample = [
+        r##"fn f(c: char, s: &'static str) {"##,
+        r##"    // {:?}"##,
+        r##"    let a = ['"', '\'', '\u{e9}'];"##,
+        r##"    format!("{c:?}");"##,
+        r##"    assert!(a, "{c:?}");"##,
+        r##"    write!(f, r#"{:#?}"#, s);"##,
+        r##"    panic!("{}", format!("{:?}", 1));"##,
+        r##"    say("##,
+        r##"        &format!("##,
+        r##"            "{:5.1?}","##,
+        r##"        ));"##,
+        r##"    text("{a}: ?");"##,
+        r##"}"##,
+        r##"#[cfg(test)]"##,
+        r##"mod tests { format!("{:?}") }"##,
+    ]
+    .join("\n");
+    assert_eq!(debug_text(&sample), [4, 6, 10]);
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let tests = name.contains("/tests/") || name.starts_with("tests/") || name.ends_with("_test.rs") || name.ends_with("/tests.rs");
+        let may = DEBUG_TEXT.iter().map(|(file, _)| *file).any(|file| name.starts_with(file));
+        if !tests && !may {
+            wrong.extend(debug_text(&text).iter().map(|line| format!("{name}:{line}")));
+        }
+    }
+    assert!(wrong.is_empty(), "write it with mnx_words, or give the type a Display:\n{}", wrong.join("\n"));
+}

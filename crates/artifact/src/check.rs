@@ -44,7 +44,7 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
         found.push(format!("model has {} spatial dimensions, 2 or 3 expected", model.spatial_dims));
     }
     if manifest.patch.len() != model.spatial_dims || manifest.patch.contains(&0) {
-        found.push(format!("patch {:?} for {} spatial dimensions", manifest.patch, model.spatial_dims));
+        found.push(format!("patch {} for {} spatial dimensions", mnx_words::extents(&manifest.patch), model.spatial_dims));
     }
     if manifest.inputs.is_empty() || manifest.outputs.is_empty() {
         found.push("a program needs at least one input and one output".to_owned());
@@ -55,7 +55,7 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
             found.push(format!("two ports named \"{}\"", port.name));
         }
         if port_bytes(port).is_none() {
-            found.push(format!("port \"{}\": {} {:?} is not a tensor we carry", port.name, port.dtype, port.shape));
+            found.push(format!("port \"{}\": {} {} is not a tensor we carry", port.name, port.dtype, mnx_words::list(&port.shape)));
         }
     }
     for port in &manifest.inputs {
@@ -67,7 +67,12 @@ fn network(manifest: &Manifest, found: &mut Vec<String>) {
         let mut want = vec![manifest.batch, model.in_channels];
         want.extend(&manifest.patch);
         if port.shape != want {
-            found.push(format!("input \"{}\" has shape {:?}; batch, channels and patch say {want:?}", port.name, port.shape));
+            found.push(format!(
+                "input \"{}\" has shape {}; batch, channels and patch say {want}",
+                port.name,
+                mnx_words::list(&port.shape),
+                want = mnx_words::list(&want)
+            ));
         }
     }
     let mut values = BTreeSet::new();
@@ -137,19 +142,16 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
         if fits && b.offset.is_multiple_of(ALIGNMENT) {
             None
         } else {
-            Some(format!(
-                "{} bytes at {} of the {:?}, which has {limit} (offsets are multiples of {ALIGNMENT})",
-                b.bytes, b.offset, b.space
-            ))
+            Some(format!("{} bytes at {} of the {}, which has {limit} (offsets are multiples of {ALIGNMENT})", b.bytes, b.offset, b.space))
         }
     };
     for (what, ports, buffers) in [("inputs", &manifest.inputs, &p.inputs), ("outputs", &manifest.outputs, &p.outputs)] {
         if ports.len() != buffers.len() {
-            say(format!("{} {what} for {} ports", buffers.len(), ports.len()));
+            say(format!("{} {what} for {}", buffers.len(), mnx_words::many(ports.len(), "port")));
         }
         for (port, buffer) in ports.iter().zip(buffers) {
             if buffer.space != Space::Arena || port_bytes(port) != Some(buffer.bytes) {
-                say(format!("port \"{}\" of {} {:?} in {buffer:?}", port.name, port.dtype, port.shape));
+                say(format!("port \"{}\" of {} {} in {buffer}", port.name, port.dtype, mnx_words::list(&port.shape)));
             }
             if let Some(problem) = range(buffer) {
                 say(format!("port \"{}\": {problem}", port.name));
@@ -169,20 +171,25 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
                 match (p.gpu.is_some(), geometry) {
                     (true, Some(g)) => launch_geometry(g, *workgroups).into_iter().for_each(|problem| at(format!("{kernel}: {problem}"))),
                     (true, None) => at(format!("{kernel}: a GPU's launch without grid and block")),
-                    (false, Some(g)) => at(format!("{kernel}: grid {:?} and block {:?} in a program that is not a GPU's", g.grid, g.block)),
+                    (false, Some(g)) => at(format!(
+                        "{kernel}: grid {} and block {} in a program that is not a GPU's",
+                        mnx_words::list(&g.grid),
+                        mnx_words::list(&g.block)
+                    )),
                     (false, None) => {}
                 }
                 for Write { arg, element } in writes {
                     match args.get(*arg) {
                         Some(b) if b.space == Space::Arena && b.bytes.is_multiple_of(element.bytes() as u64) => {}
-                        found => at(format!("{kernel}: writes {element:?} to argument {arg} of {}, which is {found:?}", args.len())),
+                        Some(b) => at(format!("{kernel}: writes {element} to argument {arg} of {}, which is {b}", args.len())),
+                        None => at(format!("{kernel}: writes {element} to argument {arg} of {}", args.len())),
                     }
                 }
                 for problem in args.iter().filter_map(range) {
                     at(format!("{kernel}: {problem}"));
                 }
                 if kernel.is_empty() || kernel.contains('\0') || *workgroups == 0 {
-                    at(format!("launch of {workgroups} workgroups of kernel {kernel:?}"));
+                    at(format!("launch of {workgroups} workgroups of kernel {kernel}", kernel = mnx_words::quoted(kernel)));
                 }
             }
             Command::Fill { dst, .. } => {
@@ -204,7 +211,7 @@ fn program(manifest: &Manifest, p: &Program, weights_bytes: u64, found: &mut Vec
                     || src.offset.saturating_add(src.bytes) <= dst.offset
                     || dst.offset.saturating_add(dst.bytes) <= src.offset;
                 if src.bytes != dst.bytes || !apart {
-                    at(format!("copy between {src:?} and {dst:?}: equal lengths without overlap expected"));
+                    at(format!("copy between {src} and {dst}: equal lengths without overlap expected"));
                 }
             }
         }
@@ -216,15 +223,15 @@ fn launch_geometry(g: &Geometry, workgroups: u64) -> Vec<String> {
     let mut found = Vec::new();
     let blocks = g.grid.iter().try_fold(1u64, |n, &extent| n.checked_mul(u64::from(extent)));
     if blocks != Some(workgroups) {
-        found.push(format!("grid {:?} for {workgroups} workgroups", g.grid));
+        found.push(format!("grid {} for {workgroups} workgroups", mnx_words::list(&g.grid)));
     }
     let [x, y, z] = g.grid;
     if x == 0 || y == 0 || z == 0 || x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
-        found.push(format!("grid {:?}, 1 to [2147483647, 65535, 65535] possible", g.grid));
+        found.push(format!("grid {}, 1 to [2147483647, 65535, 65535] possible", mnx_words::list(&g.grid)));
     }
     let threads = g.block.iter().fold(1u64, |n, &extent| n.saturating_mul(u64::from(extent)));
     if g.block.iter().zip([1024, 1024, 64]).any(|(&n, most)| n == 0 || n > most) || threads > 1024 {
-        found.push(format!("block {:?}, 1 to [1024, 1024, 64] and 1024 threads in all possible", g.block));
+        found.push(format!("block {}, 1 to [1024, 1024, 64] and 1024 threads in all possible", mnx_words::list(&g.block)));
     }
     if g.shared_bytes > MAX_SHARED_BYTES {
         found.push(format!("{} bytes of shared memory, at most {MAX_SHARED_BYTES} possible", g.shared_bytes));

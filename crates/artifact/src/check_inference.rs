@@ -1,6 +1,6 @@
 //! What the volume side of a manifest must satisfy: settings that no file or user may bend.
 
-use crate::inference::{Activation, Connectivity, Inference, Normalization, Postprocess, Preprocess, Reader, Resampling};
+use crate::inference::{Activation, Inference, Normalization, Preprocess, Reader, Resampling};
 use crate::manifest::Manifest;
 
 /// Problems of `[preprocess]`.
@@ -9,17 +9,17 @@ pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<St
     if let Some(spacing) = &p.spacing
         && (!(spacing.len() == dims || spacing.len() == 3) || !spacing.iter().all(|s| s.is_finite() && *s >= 0.0))
     {
-        found.push(format!("preprocess: spacing {} mm for {dims} spatial dimensions", listed(spacing)));
+        found.push(format!("preprocess: spacing {spacing} for {dims} spatial dimensions, in mm", spacing = mnx_words::list(spacing)));
     }
     let n = p.normalization.len();
     if n > 1 && n != manifest.model.in_channels {
-        found.push(format!("preprocess: {n} normalisations for {} channels", manifest.model.in_channels));
+        found.push(format!("preprocess: {n} normalisations for {}", mnx_words::many(manifest.model.in_channels, "channel")));
     }
     found.extend(p.normalization.iter().filter_map(scheme).map(|why| format!("preprocess: {why}")));
     let mut axes = p.transpose;
     axes.sort_unstable();
     if axes != [0, 1, 2] {
-        found.push(format!("preprocess: transpose {} is not an arrangement of 0, 1, 2", listed(&p.transpose)));
+        found.push(format!("preprocess: transpose {} is not an arrangement of 0, 1, 2", mnx_words::list(&p.transpose)));
     }
     if let (Some(Reader::NibabelReorient), Some(code)) = (p.reader, p.orientation.as_deref())
         && code != "RAS"
@@ -29,22 +29,6 @@ pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<St
         ));
     }
     resampling("preprocess: resampling", &p.resampling, found);
-}
-
-/// Numbers as a person reads them.
-fn listed<T: ToString>(values: &[T]) -> String {
-    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// A rule of postprocessing as a person reads it.
-fn shown(p: &Postprocess) -> String {
-    let labels = if p.labels.is_empty() { "no label".to_owned() } else { format!("labels {}", listed(&p.labels)) };
-    let touching = match p.connectivity {
-        Connectivity::Faces => "faces",
-        Connectivity::Corners => "corners",
-    };
-    let size = p.min_size.map(|s| format!(" below {s} mm3")).unwrap_or_default();
-    format!("the largest component of {labels} ({touching}){size}")
 }
 
 /// What is wrong with the numbers of a normalisation.
@@ -83,11 +67,15 @@ pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<Stri
     if let Some(axes) = &i.mirror_axes
         && axes.iter().enumerate().any(|(n, a)| *a >= dims || axes[..n].contains(a))
     {
-        found.push(format!("inference: mirror axes {} of a patch of {dims} dimensions", listed(axes)));
+        found.push(format!("inference: mirror axes {axes} of a patch of {dims} dimensions", axes = mnx_words::list(axes)));
     }
     match i.activation {
         Activation::Sigmoid if i.class_order.len() != classes => {
-            found.push(format!("inference: class_order names {} labels for {classes} outputs", i.class_order.len()));
+            found.push(format!(
+                "inference: class_order names {} for {}",
+                mnx_words::many(i.class_order.len(), "label"),
+                mnx_words::many(classes, "output")
+            ));
         }
         Activation::Softmax if !i.class_order.is_empty() || !i.regions.is_empty() => {
             found.push("inference: regions and class_order belong to a sigmoid".to_owned());
@@ -95,7 +83,11 @@ pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<Stri
         Activation::Sigmoid | Activation::Softmax => {}
     }
     if !i.regions.is_empty() && i.regions.len() != i.class_order.len() {
-        found.push(format!("inference: {} regions and {} entries of class_order", i.regions.len(), i.class_order.len()));
+        found.push(format!(
+            "inference: {} and {} of class_order",
+            mnx_words::many(i.regions.len(), "region"),
+            mnx_words::many(i.class_order.len(), "entry")
+        ));
     }
     let labels = i.class_order.iter().chain(i.regions.iter().flatten()).chain(i.postprocess.iter().flat_map(|p| &p.labels));
     if let Some(label) = labels.chain(&i.ignore).find(|l| **l > 65_535) {
@@ -103,7 +95,11 @@ pub(crate) fn inference(manifest: &Manifest, i: &Inference, found: &mut Vec<Stri
     }
     for p in &i.postprocess {
         if p.labels.is_empty() || p.labels.contains(&0) || p.min_size.is_some_and(|s| !(s.is_finite() && s >= 0.0)) {
-            found.push(format!("inference: {} needs labels other than 0 and a size in mm3", shown(p)));
+            found.push(format!(
+                "inference: postprocess of labels {}{}: labels other than 0 and a size in mm3 expected",
+                mnx_words::list(&p.labels),
+                p.min_size.map_or_else(String::new, |s| format!(", min_size {s}"))
+            ));
         }
     }
     resampling("inference: export", &i.export, found);

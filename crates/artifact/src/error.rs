@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The file cannot be opened, read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", mnx_words::reason(source))]
     Io {
         /// The file.
         path: String,
@@ -20,7 +20,7 @@ pub enum BundleError {
         reason: String,
     },
     /// The bytes are as written, but what the manifest says does not hold together.
-    #[error("{path}: the manifest is inconsistent:\n{}", .problems.join("\n"))]
+    #[error("{path}: the manifest contradicts itself:\n{}", .problems.join("\n"))]
     Inconsistent {
         /// The file.
         path: String,

@@ -1,6 +1,8 @@
 //! What stands between a volume and the network: preparation, the window, and the way back. nnU-Net v1's and v2's rules are values of
 //! these fields.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How a volume becomes a network input (`[preprocess]` of the config).
@@ -58,6 +60,17 @@ pub enum Reader {
     /// nnU-Net's `NibabelIOWithReorient`: nibabel, brought to RAS (the only orientation that goes with it); saved probabilities lie on
     /// the RAS grid.
     NibabelReorient,
+}
+
+impl Reader {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Simpleitk => "simpleitk",
+            Self::Nibabel => "nibabel",
+            Self::NibabelReorient => "nibabel-reorient",
+        }
+    }
 }
 
 /// Intensity normalisation of one channel.
@@ -130,6 +143,42 @@ pub enum Normalization {
     None,
 }
 
+impl Normalization {
+    /// The scheme's name as a config uses it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::ZScore => "zscore",
+            Self::ZScoreMasked => "zscore-masked",
+            Self::Ct { .. } => "ct",
+            Self::Rescale01 => "rescale-0-1",
+            Self::Rgb01 => "rgb-0-1",
+            Self::ZScoreNonzero => "zscore-nonzero",
+            Self::Range { .. } => "range",
+            Self::Percentiles { .. } => "percentiles",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The scheme and its numbers, under their names of the config: `ct (low = -57, high = 164, mean = 99.5, std = 39.4)`.
+impl fmt::Display for Normalization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::Ct { low, high, mean, std, masked } => {
+                write!(f, " (low = {low}, high = {high}, mean = {mean}, std = {std}{})", if *masked { ", masked" } else { "" })
+            }
+            Self::Range { low, high, to_low, to_high, clip } => {
+                write!(f, " ({low} to {high} becoming {to_low} to {to_high}{})", if *clip { ", clipped" } else { "" })
+            }
+            Self::Percentiles { lower, upper, to_low, to_high, clip } => {
+                write!(f, " ({lower} to {upper} becoming {to_low} to {to_high}{})", if *clip { ", clipped" } else { "" })
+            }
+            Self::ZScore | Self::ZScoreMasked | Self::Rescale01 | Self::Rgb01 | Self::ZScoreNonzero | Self::None => Ok(()),
+        }
+    }
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -143,6 +192,16 @@ pub enum Sequence {
     NormalizeResample,
     /// Resample, then normalise (nnU-Net v1).
     ResampleNormalize,
+}
+
+impl Sequence {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NormalizeResample => "normalize-resample",
+            Self::ResampleNormalize => "resample-normalize",
+        }
+    }
 }
 
 /// What a standard deviation is divided by.
@@ -196,6 +255,17 @@ pub enum SeparateZ {
     Always,
     /// `False`.
     Never,
+}
+
+impl SeparateZ {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
 }
 
 /// From the network's scores to a segmentation (`[inference]` of the config).
@@ -268,6 +338,16 @@ pub enum Windows {
     Monai,
 }
 
+impl Windows {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nnunet => "nnunet",
+            Self::Monai => "monai",
+        }
+    }
+}
+
 /// Weights over a patch: a Gaussian around voxel `p / 2` with sigma `p / 8` per axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -286,6 +366,19 @@ pub enum Gaussian {
     None,
 }
 
+impl Gaussian {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Peak10 => "peak10",
+            Self::NnunetV1 => "nnunet-v1",
+            Self::NnunetV2 => "nnunet-v2",
+            Self::Monai => "monai",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Which scores are averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -297,6 +390,16 @@ pub enum Average {
     Probabilities,
 }
 
+impl Average {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::Probabilities => "probabilities",
+        }
+    }
+}
+
 /// From logits to probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -306,6 +409,16 @@ pub enum Activation {
     Softmax,
     /// Each channel by itself: regions that may overlap.
     Sigmoid,
+}
+
+impl Activation {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax",
+            Self::Sigmoid => "sigmoid",
+        }
+    }
 }
 
 /// Layout of saved probabilities.
@@ -341,4 +454,50 @@ pub enum Connectivity {
     /// Twenty-six neighbours (nnU-Net v2).
     #[default]
     Corners,
+}
+
+impl Connectivity {
+    /// The word that a config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Faces => "faces",
+            Self::Corners => "corners",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What serde writes, which is what a config holds.
+    fn word(value: impl Serialize) -> String {
+        match serde_json::to_value(value).unwrap() {
+            serde_json::Value::String(word) => word,
+            other => other["scheme"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_config() {
+        macro_rules! same {
+            ($($value:expr),* $(,)?) => { $( assert_eq!(word($value), $value.as_str()); )* };
+        }
+        same!(Reader::Simpleitk, Reader::Nibabel, Reader::NibabelReorient);
+        same!(Sequence::NormalizeResample, Sequence::ResampleNormalize, SeparateZ::Auto, SeparateZ::Always, SeparateZ::Never);
+        same!(Windows::Nnunet, Windows::Monai, Average::Logits, Average::Probabilities, Activation::Softmax, Activation::Sigmoid);
+        same!(Gaussian::Peak10, Gaussian::NnunetV1, Gaussian::NnunetV2, Gaussian::Monai, Gaussian::None);
+        same!(Connectivity::Faces, Connectivity::Corners);
+        same!(Normalization::ZScore, Normalization::ZScoreMasked, Normalization::Rescale01, Normalization::Rgb01);
+        same!(Normalization::ZScoreNonzero, Normalization::None);
+        let ct = Normalization::Ct { low: -57.0, high: 164.5, mean: 99.5, std: 39.25, masked: true };
+        let range = Normalization::Range { low: -1000.0, high: 400.0, to_low: 0.0, to_high: 1.0, clip: true };
+        let percentiles = Normalization::Percentiles { lower: 0.5, upper: 99.5, to_low: -1.0, to_high: 1.0, clip: false };
+        same!(ct, range, percentiles);
+        assert_eq!(ct.to_string(), "ct (low = -57, high = 164.5, mean = 99.5, std = 39.25, masked)");
+        assert_eq!(range.to_string(), "range (-1000 to 400 becoming 0 to 1, clipped)");
+        assert_eq!(percentiles.to_string(), "percentiles (0.5 to 99.5 becoming -1 to 1)");
+        assert_eq!(Normalization::ZScore.to_string(), "zscore");
+    }
 }

@@ -11,6 +11,8 @@
 //!
 //! Workgroups of one launch are independent and may run in any order on any thread; a launch starts when all earlier ones ended.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One target's launch list with its memory plan.
@@ -91,6 +93,15 @@ pub enum Space {
     Weights,
 }
 
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arena => "arena",
+            Self::Weights => "weights",
+        })
+    }
+}
+
 /// A range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufferRef {
@@ -100,6 +111,12 @@ pub struct BufferRef {
     pub offset: u64,
     /// Length in bytes.
     pub bytes: u64,
+}
+
+impl fmt::Display for BufferRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {} of the {}", self.bytes, self.offset, self.space)
+    }
 }
 
 /// Element type of a buffer, where something must look into it.
@@ -116,6 +133,18 @@ pub enum Element {
     F16,
     /// int32.
     I32,
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::I32 => "i32",
+        })
+    }
 }
 
 impl Element {

@@ -224,7 +224,7 @@ fn consistent_files_with_wrong_content_are_refused() {
     assert_eq!(open(&path).unwrap().manifest().compiler, "mnxc best");
     for (from, to, reason) in [
         ("\"arena_bytes\": 1024", "\"arena_bytes\": 0639", "cannot be read"),
-        ("\"arena_bytes\": 1024", "\"arena_bytes\":   63", "of the Arena, which has 63"),
+        ("\"arena_bytes\": 1024", "\"arena_bytes\":   63", "of the arena, which has 63"),
         ("\"offset\": 512,", "\"offset\": 500,", "multiples of 64"),
         ("\"offset\": 512,", "\"offset\": 1e9,", "cannot be read"),
         ("\"offset\": 576,", "\"offset\": 512,", "without overlap"),
@@ -267,8 +267,8 @@ fn the_writer_refuses_what_the_reader_would() {
     let reader = Some(Reader::NibabelReorient);
     for (m, reason) in [
         (preprocess(&|p| (p.reader, p.orientation) = (reader, Some("LPS".into()))), "orientation \"LPS\", expected \"RAS\""),
-        (preprocess(&|p| p.spacing = Some(vec![1.5, 2.0])), "spacing 1.5, 2 mm for 3 spatial dimensions"),
-        (preprocess(&|p| p.transpose = [0, 2, 2]), "transpose 0, 2, 2 is not"),
+        (preprocess(&|p| p.spacing = Some(vec![1.5, 2.0])), "spacing [1.5, 2] for 3 spatial dimensions, in mm"),
+        (preprocess(&|p| p.transpose = [0, 2, 2]), "transpose [0, 2, 2] is not"),
     ] {
         let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
         assert!(err.contains(reason), "{reason}: {err}");
@@ -279,7 +279,7 @@ fn the_writer_refuses_what_the_reader_would() {
     let mut m = manifest();
     m.inference = Some(Inference { postprocess: vec![rule(vec![1, 2])], ..Inference::default() });
     let err = BundleWriter::new(&m).code(b"a").code(b"b").weights(&WEIGHTS).write(&path).unwrap_err().to_string();
-    assert!(err.contains("the largest component of labels 1, 2 (faces) below -2 mm3 needs"), "{err}");
+    assert!(err.contains("postprocess of labels [1, 2], min_size -2: labels other than 0 and a size in mm3 expected"), "{err}");
 }
 
 /// The manifest with a first program for a GPU.

@@ -7,6 +7,7 @@
 //! Start reading at: `problem.rs`, then `stream.rs`.
 #![forbid(unsafe_code)]
 
+pub mod codes;
 pub mod log;
 pub mod problem;
 pub mod stream;

@@ -55,7 +55,7 @@ pub enum InterpError {
         known: String,
     },
     /// An input has another shape than the graph's.
-    #[error("input \"{name}\" has shape {got:?}, the graph needs {want:?}")]
+    #[error("input \"{name}\" has shape {got}, the graph needs {want}", got = mnx_words::list(.got), want = mnx_words::list(.want))]
     InputShape {
         /// Its name.
         name: String,

@@ -58,6 +58,8 @@ pub enum Command {
     Refit(Refit),
     /// Re-run the bundle's test vectors on this device.
     Verify(Verify),
+    /// Explain an error code, or list them all.
+    ExplainError(ExplainError),
     /// Print a shell completion script.
     Completions(Completions),
 }
@@ -392,6 +394,17 @@ pub struct Verify {
     pub json: bool,
     #[command(flatten)]
     pub place: Where,
+}
+
+/// `mnx explain-error`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mnx explain-error volume-0102
+  mnx explain-error")]
+pub struct ExplainError {
+    /// The code, as it stands between the brackets of error[...]; without it all codes are listed.
+    pub code: Option<String>,
 }
 
 /// `mnx completions`

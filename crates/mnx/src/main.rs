@@ -60,6 +60,7 @@ fn run(cli: Cli) -> u8 {
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Refit(args) => cmd::refit::run(&args, quiet),
         Command::Verify(args) => cmd::verify::run(&args, quiet),
+        Command::ExplainError(args) => cmd::explain_error::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
     };
     match outcome {
@@ -69,7 +70,7 @@ fn run(cli: Cli) -> u8 {
             1
         }
         Err(Failure::Bug(message)) => {
-            say(&format!("mnx: internal error: {message}\n{}", failure::replay()));
+            say(&format!("internal error: {message}\n{}", failure::replay()));
             101
         }
     }

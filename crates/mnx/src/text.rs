@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// # Errors
 /// `User` if the text cannot be written for another reason.
 pub fn print(text: &str) -> Result<(), Failure> {
-    mnx_console::emit(text).map_err(|e| Failure::user("mnx-0102", format!("standard output: {e}")))
+    mnx_console::emit(text).map_err(|e| Failure::user("mnx-0102", format!("standard output: {}", mnx_words::reason(&e))))
 }
 
 /// Bytes with a binary unit: `1.50 GiB`.
@@ -54,28 +54,24 @@ pub fn duration(s: f64) -> String {
     }
 }
 
-/// `1 patch`, `2 patches`.
-pub fn counted(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
-}
-
 /// `1 thread`, `2 threads`.
 pub fn threads(n: usize) -> String {
-    counted(n, "thread", "threads")
+    mnx_words::many(n, "thread")
 }
 
 /// Numbers along the axes: `1.0, 0.5, 3.0 mm`.
 pub fn millimetres(values: [f64; 3]) -> String {
-    let one = |v: f64| {
-        let v = if v.abs() >= 1e-3 { (v * 1e4).round() / 1e4 } else { v };
-        if v.fract() == 0.0 && v.abs() < 1e15 { format!("{v:.1}") } else { format!("{v}") }
-    };
-    format!("{} mm", values.map(one).join(", "))
+    format!("{} mm", mnx_words::numbers(&values))
+}
+
+/// Channels by number and name, as files are numbered: `0 CT, 1 MR`.
+pub fn channels(names: &[String]) -> String {
+    names.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `1x1x64x64x64`.
 pub fn shape(extents: &[usize]) -> String {
-    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    mnx_words::extents(extents)
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
@@ -116,12 +112,13 @@ mod tests {
     fn units_and_columns() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(3 << 29), "1.50 GiB");
+        assert_eq!(channels(&["CT".to_owned(), "T1".to_owned()]), "0 CT, 1 T1");
         assert_eq!(count(999.0), "999");
         assert_eq!(count(12_345_678.0), "12.35 M");
         assert_eq!(seconds(0.0025), "2.50 ms");
         assert_eq!([1.5, 0.0456, 2.8e-6].map(step), ["1.50 s", "46 ms", "< 1 ms"]);
         assert_eq!([0.2, 99.4, 100.0, 5400.0, 12_000.0].map(duration), ["0 s", "99 s", "2 min", "90 min", "3 h 20 min"]);
-        assert_eq!([1, 0, 2].map(|n| counted(n, "case", "cases")), ["1 case", "0 cases", "2 cases"]);
+        assert_eq!([1, 0, 2].map(|n| mnx_words::many(n, "case")), ["1 case", "0 cases", "2 cases"]);
         assert_eq!(millimetres([1000.0, 0.699_999_988, 1e-9]), "1000.0, 0.7, 0.000000001 mm");
         let rows = vec![vec!["ä".to_owned(), "10".to_owned()], vec!["long".to_owned(), "7".to_owned()]];
         assert_eq!(table(&["n", "v"], &rows), "n      v\nä     10\nlong   7\n");

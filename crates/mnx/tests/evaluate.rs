@@ -193,7 +193,7 @@ fn two_files_are_one_case() {
     let json: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(json["metric_per_case"].as_array().unwrap().len(), 1);
     assert_eq!((&json["metric_per_case"][0]["case"], &json["mean"]["1"]["Dice"]), (&Value::from("a"), &Value::from(1.0)));
-    refused(f.run(&["--pred", "pred", "--ref", "ref/b.nii"]), &["pred is a folder and ref/b.nii a file"]);
+    refused(f.run(&["--pred", "pred", "--ref", "ref/b.nii"]), &["pred: is a folder and ref/b.nii a file"]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn classes_regions_and_tolerance_from_the_command_line() {
 
     // What is in no class is said; what no case has is left out of the mean over classes.
     let output = f.folders(&["--labels", "1,99", "--json", "t.json"]);
-    assert!(err(&output).contains("labels in no class: 2 (in 1 of 2 cases), 3 (in 1 of 2 cases)"), "{}", err(&output));
+    assert!(err(&output).contains("note: no class holds the labels 2 (in 1 of 2 cases), 3 (in 1 of 2 cases)"), "{}", err(&output));
     ok(output);
     let json = f.json("t.json");
     assert_eq!(json["mean"]["99"]["Dice"], Value::Null);

@@ -241,7 +241,7 @@ fn records_hold_what_each_kernel_read_and_wrote() {
     assert!(metadata["launch 1"].contains("\"grid\":[15,2,1]") && metadata["target"] == "sm_90a", "{metadata:?}");
 
     let said = out(&mnx(&["record", &m, "-o", &f, "--device", "cuda", "--limit", "6000"], &[]));
-    assert!(said.contains("1 launches") && said.contains("1 larger kernels left out"), "{said}");
+    assert!(said.contains("1 launch on") && said.contains("1 kernel too large for --limit left out"), "{said}");
     let none = mnx(&["record", &m, "-o", &f, "--device", "cuda", "--limit", "10"], &[]);
     assert!(none.status.code() == Some(1) && err(&none).contains("--limit"), "{}", err(&none));
     // The host's program of this bundle does not say what it writes.
@@ -269,4 +269,21 @@ fn checks_stop_at_the_first_bad_dispatch() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn bench_says_that_the_check_passed_and_where_the_trace_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = sample::manifest(vec![fake_cuda::program("sm_90a", [9, 0], true, [8, 0])]);
+    let codes = [(fake_cuda::ptx(dir.path(), "8.0", "sm_90a"), None)];
+    let m = fake_cuda::bundle(dir.path(), &manifest, &codes, [1.0, 0.5], [0.0, 0.0]);
+    let [m, trace] = [m, dir.path().join("t.json")].map(|p| p.to_str().unwrap().to_owned());
+    let line = ["bench", &m, "--runs", "1", "--check", "--trace-json", &trace];
+    let output = mnx(&line, &[]);
+    let said = err(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains(&format!("note: {m}: every dispatch gave finite numbers\n")), "{said}");
+    assert!(said.contains(&format!("note: {trace}: the trace of the last run\n")) && Path::new(&trace).is_file(), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(", 1 run after one to warm up"));
+    assert_eq!(err(&mnx(&[&["-q"], &line[..]].concat(), &[])), "");
 }

@@ -65,7 +65,7 @@ fn only_files_are_cases() {
     assert_eq!(listed(&room.path("out")), ["link.nii.gz"]);
     // A link to nowhere is a case whose file is missing.
     symlink(room.path("gone.nii"), folder.join("lost_0000.nii")).unwrap();
-    room.predict(&["-i", "in", "-o", "out"]).ends(1, &["1 of 2 cases failed", "lost: in/lost_0000.nii: No such file"]);
+    room.predict(&["-i", "in", "-o", "out"]).ends(1, &["1 of 2 cases failed", "lost: in/lost_0000.nii: no such file"]);
     // A pipe by itself is not waited for either.
     room.predict(&["-i", "in/pipe_0000.nii", "-o", "x.nii"]).refused(&["in/pipe_0000.nii: not a regular file"]);
 }

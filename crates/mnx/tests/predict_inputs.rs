@@ -154,7 +154,10 @@ fn a_missing_orientation_is_doubted() {
     // qform_code and sform_code.
     bytes[252..256].fill(0);
     fs::write(&path, &bytes).unwrap();
-    room.predict(&["-i", "a.nii", "-o", "s.nii"]).ok(&["warning: a.nii: no orientation in its header", "brings volumes to RAS"]);
+    room.predict(&["-i", "a.nii", "-o", "s.nii"]).ok(&[
+        "warning: a.nii: neither sform nor qform says how the volume lies; nibabel, the model's reader, takes it for LAS",
+        "brings volumes to RAS",
+    ]);
     // Without one wanted, nothing depends on it.
     m.preprocess = Some(Preprocess { reader: Some(Reader::Nibabel), ..Preprocess::default() });
     let room = Room::new(&m);

@@ -106,7 +106,7 @@ impl WeightLayout {
 fn name_of(recipe: &Recipe) -> String {
     match recipe {
         Recipe::Source { key, .. } => key.clone(),
-        Recipe::Zeros { shape } => format!("zeros{shape:?}"),
+        Recipe::Zeros { shape } => format!("zeros{shape}", shape = mnx_words::list(shape)),
         Recipe::ScaleIn { weight, .. } => format!("{}.scaled", name_of(weight)),
         Recipe::FoldBias { bias, .. } => format!("{}.folded", name_of(bias)),
         Recipe::Add { a, b } => format!("{}+{}", name_of(a), name_of(b)),

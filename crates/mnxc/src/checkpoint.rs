@@ -7,7 +7,8 @@ use mnx_model::Config;
 use mnx_passes::weights::fresh::fresh_checkpoint;
 use mnx_weights::{Checkpoint, Role, golden_weight};
 
-use crate::report::{Failure, Outcome, Voice, weights_failure};
+use crate::imported::WeightFile;
+use crate::report::{Failure, Outcome, Voice, misfit, weights_failure};
 
 /// Where weights come from.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,13 @@ pub enum Origin<'a> {
     Seed(u64),
     /// The test formula ([`golden_weight`]) of a case.
     Formula(&'a str),
+}
+
+impl<'a> Origin<'a> {
+    /// What the command line names, else the weights of an imported folder; none if there are neither.
+    pub fn choose(file: Option<&'a Path>, seed: Option<u64>, folder: Option<&'a WeightFile>) -> Option<Self> {
+        file.map(Self::File).or_else(|| seed.map(Self::Seed)).or_else(|| folder.map(|w| Self::File(&w.path)))
+    }
 }
 
 /// Loads or draws the weights of a graph. A file's tensors are checked against the config's signature (or, for a graph
@@ -43,7 +51,7 @@ pub fn provide(from: Origin<'_>, config: Option<&Config>, graph: &Graph, voice: 
             let wanted = wanted(config, graph);
             let surplus = fit(&place, &checkpoint, &wanted)?;
             if !surplus.is_empty() {
-                voice.warn(&format!("{place}: {} tensors are not of this network and are not used: {}", surplus.len(), surplus.join(", ")));
+                voice.warn(&format!("{place}: not used, because the network has no such tensors: {}", surplus.join(", ")));
             }
             Ok(checkpoint)
         }
@@ -78,27 +86,36 @@ fn fit(place: &str, checkpoint: &Checkpoint, wanted: &[Wanted]) -> Outcome<Vec<S
     for w in wanted {
         match checkpoint.get(&w.key) {
             None if w.optional => {}
-            None => misfits.push(format!("\"{}\" is missing, the network needs {:?}", w.key, w.shape)),
+            None => misfits.push(format!("\"{}\" is missing, the network needs {}", w.key, mnx_words::list(&w.shape))),
             Some(t) if t.shape != w.shape => {
-                misfits.push(format!("\"{}\" has shape {:?}, the network needs {:?}", w.key, t.shape, w.shape));
+                misfits.push(format!(
+                    "\"{}\" has shape {}, the network needs {}",
+                    w.key,
+                    mnx_words::list(&t.shape),
+                    mnx_words::list(&w.shape)
+                ));
             }
             Some(_) => {}
         }
     }
     let known: std::collections::HashSet<&str> = wanted.iter().map(|w| w.key.as_str()).collect();
     let surplus: Vec<String> =
-        checkpoint.iter().filter(|(k, _)| !known.contains(k)).map(|(k, t)| format!("\"{k}\" {:?}", t.shape)).collect();
+        checkpoint.iter().filter(|(k, _)| !known.contains(k)).map(|(k, t)| format!("\"{k}\" {}", mnx_words::list(&t.shape))).collect();
     if misfits.is_empty() {
         return Ok(surplus);
     }
-    let mut d = Diagnostic::new("mnxc-0201", place, format!("{} tensors do not fit the network", misfits.len()));
+    let mut d = Diagnostic::new("weights-0102", place, misfit(misfits.len()));
     d.notes = misfits;
     let monai = |key: &str| key.starts_with("enc_stages.");
     if checkpoint.names().any(monai) && !wanted.iter().any(|w| monai(&w.key)) {
         d.notes.push("the file has MONAI's key names: flavour = \"monai\" in the config reads those".to_string());
     }
     if !surplus.is_empty() {
-        d.notes.push(format!("the file also holds {} tensors that are not of this network: {}", surplus.len(), surplus.join(", ")));
+        d.notes.push(format!(
+            "the file also holds {} that the network does not have: {}",
+            mnx_words::many(surplus.len(), "tensor"),
+            surplus.join(", ")
+        ));
     }
     Err(Failure::User(vec![d]))
 }

@@ -55,6 +55,7 @@ enum Command {
     Upkern(cmd::upkern::Args),
     ExportOnnx(cmd::export_onnx::Args),
     View(cmd::view::Args),
+    ExplainError(cmd::explain_error::Args),
     Completions(cmd::completions::Args),
 }
 
@@ -73,6 +74,7 @@ impl Command {
             Self::Upkern(_) => "upkern",
             Self::ExportOnnx(_) => "export-onnx",
             Self::View(_) => "view",
+            Self::ExplainError(_) => "explain-error",
             Self::Completions(_) => "completions",
         }
     }
@@ -91,7 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let voice = Voice { quiet: cli.quiet };
     let name = cli.command.name();
     if let Err(failure) = start_log(&cli, &args) {
-        failure.print(name);
+        failure.print(&mut Cli::command());
         return failure.code();
     }
     let start = Instant::now();
@@ -108,12 +110,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Upkern(a) => cmd::upkern::run(&a, voice),
         Command::ExportOnnx(a) => cmd::export_onnx::run(&a, voice),
         Command::View(a) => cmd::view::run(&a),
+        Command::ExplainError(a) => cmd::explain_error::run(&a),
         Command::Completions(a) => cmd::completions::run(&a, &mut Cli::command()),
     };
     let code = match outcome {
         Ok(()) => 0,
         Err(failure) => {
-            failure.print(name);
+            let mut all = Cli::command();
+            all.build();
+            failure.print(all.find_subcommand_mut(name).expect("a command is found under its own name"));
             failure.code()
         }
     };
@@ -128,7 +133,7 @@ fn refuse(e: &clap::Error) -> u8 {
         // Who asks for help and cannot be given it should know.
         Err(io) if !e.use_stderr() => {
             let failure = stdout_failure(&io);
-            failure.print("help");
+            failure.print(&mut Cli::command());
             failure.code()
         }
         _ => u8::try_from(e.exit_code()).unwrap_or(2),

@@ -41,16 +41,16 @@ pub fn install() {
         let what = what.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string());
         let place = info.location().map_or_else(|| "unknown place".to_string(), ToString::to_string);
         say(&format!(
-            "internal error: {what}\n  --> {place}\n  = note: this is a bug in mnxc {}, not in your input",
+            "internal error: {what}\n  note: at {place}\n  note: this is a bug in mnxc {}, not in your input; please report it",
             env!("CARGO_PKG_VERSION")
         ));
         let scene = SCENE.lock().unwrap_or_else(PoisonError::into_inner).take();
         match scene.and_then(|s| write_scene(&s, Path::new(".")).map(|p| (p, s.remaining))) {
             Some((path, remaining)) => {
-                say(&format!("  = note: the graph before the failing pass is in {}", path.display()));
-                say(&format!("  = replay: mnxc opt {} --pipeline='{remaining}'", path.display()));
+                say(&format!("  note: the graph before the failing pass is in {}", path.display()));
+                say(&format!("  note: replay: mnxc opt {} --pipeline='{remaining}'", path.display()));
             }
-            None => say(&format!("  = replay: {}", replay_command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())))),
+            None => say(&format!("  note: replay: {}", replay_command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())))),
         }
     }));
 }

@@ -7,7 +7,6 @@ use mnx_artifact::{BundleError, BundleWriter, Fold, Manifest, storage_tolerance}
 use mnx_ir::{Diagnostic, Graph, Stage};
 use mnx_passes::Changed;
 use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Gelu;
 use mnx_plan::target::Target;
 use mnx_plan::{ModulePlan, PlanText, plan_as};
 
@@ -16,57 +15,15 @@ use crate::checkpoint::{self, Origin};
 use crate::dump::Dump;
 use crate::emit::{self, Code};
 use crate::files::{check_output, read_text, write_or_emit};
-use crate::imported::WeightFile;
+use crate::memory;
 use crate::phase::Phase;
 use crate::pipeline::run_passes;
-use crate::report::{Failure, Outcome, Voice, system_reason};
-use crate::source::{Heads, Shape, Source};
+use crate::report::{Failure, Outcome, Voice, size, system_reason};
+use crate::request::Request;
+use crate::source::{Heads, Source};
 use crate::times::Times;
 use crate::tune::cache::Cache;
 use crate::vectors::{self, AUTO_MACS, When};
-
-/// One compilation.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Config or graph.
-    pub input: PathBuf,
-    /// Where to stop.
-    pub to: Phase,
-    /// Where to write; none is stdout for texts, and a name made from the input's for the rest.
-    pub output: Option<PathBuf>,
-    /// Batch, patch and kind of output.
-    pub shape: Shape,
-    /// Heads to keep.
-    pub heads: Heads,
-    /// Passes instead of `infer`.
-    pub pipeline: Option<String>,
-    /// Sets of weights: safetensors files, one for each fold.
-    pub weights: Vec<WeightFile>,
-    /// Default initialisation instead of a file.
-    pub seed: Option<u64>,
-    /// Weights by the test formula of this case instead of a file.
-    pub formula: Option<String>,
-    /// Zeros in place of the weights, for `mnx refit` to fill.
-    pub hollow: bool,
-    /// Assemble GPU code ahead of time.
-    pub cubin: bool,
-    /// Code targets, best first.
-    pub targets: Vec<&'static Target>,
-    /// What GPU code stores activations and GEMM weights in.
-    pub precision: Storage,
-    /// An edited plan.
-    pub plan: Option<PathBuf>,
-    /// A file of tuned tiles.
-    pub tuned: Option<PathBuf>,
-    /// How closely GELU is computed.
-    pub gelu: Gelu,
-    /// Where every stage's text goes.
-    pub dump_dir: Option<PathBuf>,
-    /// Print what each step took.
-    pub time_passes: bool,
-    /// When to compute test vectors.
-    pub vectors: When,
-}
 
 /// Compiles.
 ///
@@ -134,6 +91,7 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
             tracing::trace!(launches = d.launches.len(), "{}", d.name);
         }
     }
+    memory::warn(&plans, &graph, voice);
     if req.to == Phase::Plan {
         let texts: Vec<String> = plans.iter().map(ToString::to_string).collect();
         return write_or_emit(output.as_deref(), texts.join("\n").as_bytes());
@@ -178,9 +136,9 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
         "{}: {} at patch {}, batch {}, for {}; code {}, weights {}, arena {}",
         path.display(),
         manifest.model.name,
-        manifest.patch.iter().map(usize::to_string).collect::<Vec<_>>().join("x"),
+        mnx_words::extents(&manifest.patch),
         manifest.batch,
-        plans.iter().map(|p| p.target.name).collect::<Vec<_>>().join(" and "),
+        mnx_words::both(&plans.iter().map(|p| p.target.name).collect::<Vec<_>>()),
         size(code as u64),
         if weights.sections.len() > 1 { format!("{} folds of ", weights.sections.len()) } else { String::new() }
             + &size(weights.sections[0].len() as u64),
@@ -200,7 +158,7 @@ fn assemble_all(req: &Request, plans: &[ModulePlan], codes: &[Code], times: &mut
         let name = plan.target.name;
         let (cubin, resources) = times.measure(format!("ptxas {name}"), || emit::assemble(&code.library, name))?;
         for k in resources.iter().filter(|k| k.spilled > 0) {
-            voice.warn(&format!("{name}: kernel {} spills {} bytes of registers per thread", k.kernel, k.spilled));
+            voice.warn(&format!("{name}: kernel {} spills {} of registers per thread", k.kernel, mnx_words::count(k.spilled, "byte")));
         }
         cubins.push(Some(cubin));
     }
@@ -348,9 +306,14 @@ fn plan_tuned(
             continue;
         }
         let (made, applied) = times.measure(format!("plan {}", target.name), || cache.plan(graph, target))?;
-        let mut note = format!("tuned tiles for {}: {} of {} kernel shapes are in {file}", target.name, applied.found, applied.shapes);
+        let mut note = format!(
+            "tuned tiles for {}: {} of {} found in {file}",
+            target.name,
+            applied.found,
+            mnx_words::many(applied.shapes, "kernel shape")
+        );
         if applied.foreign > 0 {
-            note.push_str(&format!("; {} entries of another compiler are ignored", applied.foreign));
+            note.push_str(&format!("; {} of another compiler ignored", mnx_words::many(applied.foreign, "entry")));
         }
         notes.push(note);
         dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
@@ -466,7 +429,7 @@ fn generate(req: &Request, plans: &[ModulePlan], dump: &mut Dump, times: &mut Ti
     for plan in plans {
         let kernels = bundle::symbols(plan);
         let name = plan.target.name;
-        let line = format!("compiling {} kernels for {name}", kernels.len());
+        let line = format!("compiling {} for {name}", mnx_words::many(kernels.len(), "kernel"));
         let bar = voice.animated().then(|| {
             let bar = indicatif::ProgressBar::new_spinner().with_message(line.clone());
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -506,7 +469,9 @@ fn vectors_for(
     let macs = manifest.model.macs;
     let skip = match req.vectors {
         When::Always => None,
-        When::Auto if graph.inputs().len() != 1 => Some(format!("no test vectors: the graph has {} inputs", graph.inputs().len())),
+        When::Auto if graph.inputs().len() != 1 => {
+            Some(format!("no test vectors: the graph has {}", mnx_words::many(graph.inputs().len(), "input")))
+        }
         When::Auto if macs <= AUTO_MACS => None,
         When::Auto => {
             Some(format!("no test vectors: one run costs {:.1} GMAC, more than {:.1}", macs as f64 / 1e9, AUTO_MACS as f64 / 1e9))
@@ -528,24 +493,15 @@ fn vectors_for(
     Ok(())
 }
 
-/// Why a bundle cannot be written. One that would not hold together comes of a graph written by hand: say, one with a fourth axis.
+/// Why a bundle cannot be written. Only a graph written by hand makes one that contradicts itself, for example a graph with a fourth axis.
 fn bundle_failure(error: BundleError) -> Failure {
     match error {
         BundleError::Io { path, source } => Failure::user("mnxc-0002", path, system_reason(&source.to_string())),
-        BundleError::Damaged { path, reason } => Failure::user("mnxc-0304", path, reason),
+        BundleError::Damaged { path, reason } => Failure::user("bundle-0102", path, reason),
         BundleError::Inconsistent { path, problems } => {
             let mut d = Diagnostic::new("mnxc-0304", path, "no bundle can carry this network");
             d.notes = problems;
             d.into()
         }
-    }
-}
-
-/// Bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes} B"),
-        10_240..10_485_760 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0)),
     }
 }

@@ -40,7 +40,7 @@ impl Origin {
     pub fn header(&self) -> String {
         // Only the last component: the same config compiled from another directory is the same source.
         let name = std::path::Path::new(&self.file).file_name().map_or(self.file.as_str().into(), |n| n.to_string_lossy());
-        let mut out = format!("{TITLE}{name:?}, whose text follows\n");
+        let mut out = format!("{TITLE}{name}, whose text follows\n", name = mnx_words::quoted(&name));
         for line in self.text.lines() {
             out.push_str(LINE);
             if !line.is_empty() {

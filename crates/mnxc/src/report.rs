@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use clap::error::ErrorKind;
 use mnx_console::say;
 use mnx_ir::Diagnostic;
 use mnx_weights::WeightsError;
@@ -32,8 +33,8 @@ impl Failure {
         }
     }
 
-    /// Prints it to stderr.
-    pub fn print(&self, command: &str) {
+    /// Prints it to stderr; `command` is the subcommand, whose usage line is shown where the command line does not make sense.
+    pub fn print(&self, command: &mut clap::Command) {
         match self {
             Self::User(problems) => {
                 for d in problems {
@@ -43,7 +44,8 @@ impl Failure {
                     say(&format!("{} errors", problems.len()));
                 }
             }
-            Self::Usage(message) => say(&format!("error: {message}\n\nFor more information, try 'mnxc {command} --help'.")),
+            // As clap writes its own.
+            Self::Usage(message) => say(command.error(ErrorKind::ValueValidation, message).to_string().trim_end()),
         }
     }
 }
@@ -60,11 +62,16 @@ impl From<Diagnostic> for Failure {
     }
 }
 
+/// What is said above a list of so many tensors.
+pub fn misfit(n: usize) -> String {
+    format!("{} {} not fit the network", mnx_words::many(n, "tensor"), if n == 1 { "does" } else { "do" })
+}
+
 /// A checkpoint's error as a failure; `place` names the file or the command that needed it.
 pub fn weights_failure(place: &str, error: WeightsError) -> Failure {
     match error {
         WeightsError::Mismatch(lines) => {
-            let mut d = Diagnostic::new("weights-0102", place, format!("{} tensors do not fit the network", lines.len()));
+            let mut d = Diagnostic::new("weights-0102", place, misfit(lines.len()));
             d.notes = lines;
             d.into()
         }
@@ -76,11 +83,7 @@ pub fn weights_failure(place: &str, error: WeightsError) -> Failure {
 
 /// An operating system's reason in the style of our messages: lower case, without the number.
 pub fn system_reason(message: &str) -> String {
-    let mut chars = message.split(" (os error").next().unwrap_or(message).chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
+    mnx_words::lower(message)
 }
 
 /// How much mnxc says on stderr beside errors.
@@ -135,4 +138,33 @@ pub fn emit_bytes(bytes: &[u8]) -> Outcome {
 /// Why stdout takes no more.
 pub fn stdout_failure(error: &io::Error) -> Failure {
     Failure::user("mnxc-0002", "stdout", system_reason(&error.to_string()))
+}
+
+/// Bytes for people: `8192 B`, `1.5 KiB`, `99.0 MiB`, `13.6 TiB`.
+pub fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 10_240 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // Thousands of MiB are common, thousands of GiB are not.
+    while value >= if unit < 2 { 10_240.0 } else { 1024.0 } && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        assert_eq!([8192, 15_000, 99 << 20, 11 << 30].map(size), ["8192 B", "14.6 KiB", "99.0 MiB", "11.0 GiB"]);
+        // The arena of --patch 4096,4096,4096.
+        assert_eq!(size(14_993_988_288_512), "13.6 TiB");
+        assert_eq!(size(u64::MAX), "16384.0 PiB");
+    }
 }

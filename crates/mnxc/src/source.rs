@@ -4,9 +4,11 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use mnx_ir::{Diagnostic, Graph, Loc, NoAttrs, Op, Stage};
+use mnx_model::Config;
 
 use crate::files::read_text;
 use crate::header::Origin;
+use crate::imported::Input;
 use crate::report::{Failure, Outcome};
 
 /// What the outputs of the compiled network hold.
@@ -52,11 +54,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads a `.mnx` graph; anything else is read as a config and built.
+    /// Reads a `.mnx` graph, a config, or an imported folder's config, and builds what is a config.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, or with the patch asked for.
+    /// Everything that is wrong with the file or folder, or with the patch asked for.
     pub fn load(path: &Path, shape: &Shape) -> Outcome<Self> {
+        let path = &Input::find(path)?.file;
         let file = path.display().to_string();
         if path.extension().is_some_and(|e| e == "mnx") {
             let text = read_text(path)?;
@@ -120,10 +123,11 @@ pub fn output_kind(graph: &Graph) -> OutputKind {
     }
 }
 
-/// Spatial axes of a config file's network.
+/// The network of a config, or of an imported folder's config.
 ///
 /// # Errors
 /// Everything that is wrong with the config.
-pub fn axes(path: &Path) -> Outcome<usize> {
-    Ok(Origin::read(&path.display().to_string(), &read_text(path)?)?.config.dim.axes())
+pub fn config(path: &Path) -> Outcome<Config> {
+    let path = Input::find(path)?.file;
+    Ok(Origin::read(&path.display().to_string(), &read_text(&path)?)?.config)
 }

@@ -136,7 +136,7 @@ fn surplus_tensors_are_a_warning_and_dropped_heads_need_no_weights() {
     s.bad(line, 1, &["8 tensors do not fit"]);
     let said = s.good(&format!("{line} --heads main --output argmax"));
     assert!(
-        said.err.contains("warning: w.safetensors: 1 tensors are not of this network and are not used: \"momentum\" [7]"),
+        said.err.contains("warning: w.safetensors: not used, because the network has no such tensors: \"momentum\" [7]"),
         "{}",
         said.err
     );

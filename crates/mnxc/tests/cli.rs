@@ -5,7 +5,8 @@ mod scratch;
 use mnx_weights::Checkpoint;
 use scratch::{FLAT, Scratch, TINY};
 
-const COMMANDS: [&str; 11] = ["model", "compile", "explain", "opt", "bisect", "reduce", "list", "tune", "upkern", "view", "completions"];
+const COMMANDS: [&str; 12] =
+    ["model", "compile", "explain", "opt", "bisect", "reduce", "list", "tune", "upkern", "view", "explain-error", "completions"];
 
 fn tiny() -> Scratch {
     let s = Scratch::new();
@@ -90,7 +91,7 @@ fn a_wrong_config_lists_every_problem_with_its_place() {
     let said = s.bad("model bad.toml", 1, &["bad.toml:1:1", "did you mean `in_channels`?", "bad.toml:3:", "bad.toml:4:", "errors"]);
     assert!(said.err.lines().all(|l| l.starts_with("error[") || l.starts_with("  ") || l.ends_with("errors")), "{}", said.err);
     s.bad("model none.toml", 1, &["none.toml", "no such file or directory"]);
-    s.bad("model .", 1, &["is a directory"]);
+    s.bad("model .", 1, &["is a folder without config.toml"]);
     std::fs::write(s.path("binary.toml"), [0xffu8, 0xfe, 0]).unwrap();
     s.bad("model binary.toml", 1, &["binary.toml", "byte 0 is not UTF-8"]);
 }

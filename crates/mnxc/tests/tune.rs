@@ -68,7 +68,7 @@ fn a_tuned_file_is_written_and_compilation_obeys_it() {
     assert_eq!(s.bytes("a.mnxa"), s.bytes("b.mnxa"));
     let notes = Bundle::open(s.path("a.mnxa")).unwrap().manifest().notes.clone();
     let shapes = entries.len();
-    let want = format!("tuned tiles for {target}: {shapes} of {shapes} kernel shapes are in e.jsonl");
+    let want = format!("tuned tiles for {target}: {shapes} of {shapes} kernel shapes found in e.jsonl");
     assert!(notes.contains(&want), "{notes:?} lack {want}");
 
     // Another compiler's entries change nothing, and that is said.

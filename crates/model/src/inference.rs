@@ -94,7 +94,10 @@ pub(crate) fn inference(t: &Table<'_, '_>, n_classes: Option<usize>, axes: usize
     if let (Some(regions), Some(order)) = (&regions, &class_order)
         && regions.len() != order.len()
     {
-        t.conflict("regions", format!("{} regions and {} entries of class_order", regions.len(), order.len()));
+        t.conflict(
+            "regions",
+            format!("{} and {} of class_order", mnx_words::many(regions.len(), "region"), mnx_words::many(order.len(), "entry")),
+        );
     }
     Inference {
         step: step.unwrap_or(default.step),

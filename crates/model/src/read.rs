@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mnx_artifact::Inference;
 use mnx_ir::{Diagnostic, GrnReduce};
 use toml::de::DeValue;
 
@@ -133,7 +134,7 @@ fn nine(v: &DeValue<'_>, min: usize, max: usize) -> Option<Result<[usize; 9], St
     let list = v.as_array()?;
     let expected = || format!("9 integers from {min} to {max}: encoder 0..3, bottleneck, decoder 3..0");
     if list.len() != 9 {
-        return Some(Err(format!("{}, got {} entries", expected(), list.len())));
+        return Some(Err(format!("{}, got {}", expected(), mnx_words::many(list.len(), "entry"))));
     }
     let mut out = [0; 9];
     for (slot, v) in out.iter_mut().zip(list.iter()) {
@@ -265,6 +266,10 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
     let painted = inference.as_ref().is_some_and(|i| !i.class_order.is_empty());
     let labels = table(t, "labels", "labels.", |l| prepare::labels(&l, n_classes, painted));
 
+    if let (Some(labels), Some(classes)) = (&labels, n_classes) {
+        notices.extend(unnamed(labels, classes, inference.as_ref()));
+    }
+
     Some(Config {
         name: name.unwrap_or_else(|| default_name(variant, enc_kernel_size, dec_kernel_size, file)),
         flavour,
@@ -291,6 +296,19 @@ fn read(t: &Table<'_, '_>, file: &str) -> Option<Config> {
         labels: labels.unwrap_or_default(),
         notices,
     })
+}
+
+/// Says which classes have no name, where others have one: as a rule such a list of labels is of another network.
+fn unnamed(labels: &[(String, u32)], classes: usize, inference: Option<&Inference>) -> Option<String> {
+    let painted = inference.map(|i| i.class_order.as_slice()).filter(|order| !order.is_empty());
+    let values: Vec<u32> = painted.map_or_else(|| (0..classes as u32).collect(), <[u32]>::to_vec);
+    let missing: Vec<u32> = values.into_iter().filter(|v| !labels.iter().any(|(_, value)| value == v)).collect();
+    match missing.as_slice() {
+        _ if labels.is_empty() => None,
+        [] => None,
+        [one] => Some(format!("class {one} has no name in [labels]")),
+        several => Some(format!("classes {} have no name in [labels]", mnx_words::both(several))),
+    }
 }
 
 fn table<T>(t: &Table<'_, '_>, key: &str, path: &str, read: impl FnOnce(Table<'_, '_>) -> T) -> Option<T> {

@@ -316,7 +316,7 @@ fn wrong_inference() {
     refused_once(&format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2]"), &["each of the 3 outputs"]);
     refused_once(
         &format!("{MUST}[inference]\nactivation = \"sigmoid\"\nclass_order = [1, 2, 3]\nregions = [[1]]"),
-        &["1 regions and 3 entries"],
+        &["1 region and 3 entries"],
     );
 }
 

@@ -278,7 +278,7 @@ fn bind(
                 }
                 match elements.iter().find(|(b, _)| *b == buffer) {
                     Some((_, e)) if *e != arg.element => {
-                        let message = format!("a buffer of {e:?} is bound to {}, which is {:?}", arg.name, arg.element);
+                        let message = format!("a buffer of {} is bound to {}, which is {}", e.name(), arg.name, arg.element.name());
                         return Err(Diagnostic::new("plan-0206", format!("@{name}"), message));
                     }
                     Some(_) => {}
@@ -329,7 +329,12 @@ fn bind(
                         let shape = r.shape().map_err(|e| wrong(e.to_string()))?;
                         let bytes = r.element_bytes() * shape.iter().product::<usize>();
                         if bytes != arg.bytes() {
-                            return Err(wrong(format!("{shape:?} is {bytes} bytes, {} wants {}", step.kernel.strategy(), arg.bytes())));
+                            return Err(wrong(format!(
+                                "{shape} is {bytes} bytes, {} wants {}",
+                                step.kernel.strategy(),
+                                arg.bytes(),
+                                shape = mnx_words::list(&shape)
+                            )));
                         }
                         LaunchArg::Weight(r.clone())
                     }

@@ -174,24 +174,28 @@ impl<'a> Worker<'a> {
 fn check_shape(kernel: &Kernel, what: &Launch<'_>) -> Result<(), String> {
     let threads = what.block.iter().map(|&n| u64::from(n)).product::<u64>();
     if what.grid.contains(&0) || what.block.contains(&0) {
-        return Err(format!("grid {:?} and block {:?} must be at least 1 everywhere", what.grid, what.block));
+        return Err(format!(
+            "grid {} and block {} must be at least 1 everywhere",
+            mnx_words::list(&what.grid),
+            mnx_words::list(&what.block)
+        ));
     }
     if threads > 1024 || what.block[2] > 64 {
-        return Err(format!("block {:?} has {threads} threads; at most 1024, and 64 in z", what.block));
+        return Err(format!("block {} has {threads} threads; at most 1024, and 64 in z", mnx_words::list(&what.block)));
     }
     let ctas = what.grid.iter().map(|&n| u64::from(n)).try_fold(1u64, u64::checked_mul);
     if what.grid[1] > 65535 || what.grid[2] > 65535 || ctas.is_none_or(|n| n > MOST_CTAS) {
-        return Err(format!("grid {:?} is beyond 65535 in y or z, or has more than {MOST_CTAS} CTAs", what.grid));
+        return Err(format!("grid {} is beyond 65535 in y or z, or has more than {MOST_CTAS} CTAs", mnx_words::list(&what.grid)));
     }
     if let Some(r) = kernel.reqntid
         && r != what.block
     {
-        return Err(format!("block {:?}, but the kernel has `.reqntid` {r:?}", what.block));
+        return Err(format!("block {}, but the kernel has `.reqntid` {r}", mnx_words::list(&what.block), r = mnx_words::list(&r)));
     }
     if let Some(m) = kernel.maxntid
         && threads > m.iter().map(|&n| u64::from(n)).product()
     {
-        return Err(format!("block {:?} exceeds the kernel's `.maxntid` {m:?}", what.block));
+        return Err(format!("block {} exceeds the kernel's `.maxntid` {m}", mnx_words::list(&what.block), m = mnx_words::list(&m)));
     }
     let bytes = u64::from(kernel.static_shared) + u64::from(what.dynamic_shared);
     if bytes > MOST_SHARED {
@@ -204,7 +208,11 @@ fn pack(kernel: &Kernel, params: &[u64]) -> Result<Vec<u8>, String> {
     let words: usize = kernel.params.iter().map(|p| p.size.div_ceil(8) as usize).sum();
     if params.len() != words {
         let sizes: Vec<u64> = kernel.params.iter().map(|p| p.size).collect();
-        return Err(format!("{} parameter words, but the parameters of {sizes:?} bytes need {words}", params.len()));
+        return Err(format!(
+            "{} parameter words, but the parameters of {sizes} bytes need {words}",
+            params.len(),
+            sizes = mnx_words::list(&sizes)
+        ));
     }
     let mut bytes = vec![0; kernel.params.last().map_or(0, |p| (p.offset + p.size) as usize)];
     let mut rest = params.iter();

@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
             Some(".version") => {
                 self.at += 1;
                 unit.version = match self.next()? {
-                    Tok::F64(bits) => format!("{:?}", f64::from_bits(bits)),
+                    Tok::F64(bits) => mnx_words::exact(f64::from_bits(bits)).to_string(),
                     Tok::Int(v) => v.to_string(),
                     other => return self.error(format!("`.version` wants a number, found {}", describe(Some(other)))),
                 };
@@ -339,7 +339,7 @@ impl<'a> Parser<'a> {
             Operand::Int(v) => v as u64,
             Operand::F32(v) => u64::from(v),
             Operand::F64(v) => v,
-            other => return self.error(format!("initialiser {other:?}: only numbers are known")),
+            other => return self.error(format!("initialiser {other}: only numbers are known")),
         };
         out.extend(&bits.to_le_bytes()[..width]);
         Ok(())

@@ -1,5 +1,7 @@
 //! The fundamental types of PTX.
 
+use std::fmt;
+
 /// A type suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ty {
@@ -15,6 +17,26 @@ pub(crate) enum Ty {
     F32,
     F32x2,
     F64,
+}
+
+/// The suffix without its dot, as [`Ty::parse`] reads it.
+impl fmt::Display for Ty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pred => f.write_str("pred"),
+            Self::B(bits) => write!(f, "b{bits}"),
+            Self::U(bits) => write!(f, "u{bits}"),
+            Self::S(bits) => write!(f, "s{bits}"),
+            Self::F16 => f.write_str("f16"),
+            Self::F16x2 => f.write_str("f16x2"),
+            Self::Bf16 => f.write_str("bf16"),
+            Self::Bf16x2 => f.write_str("bf16x2"),
+            Self::Tf32 => f.write_str("tf32"),
+            Self::F32 => f.write_str("f32"),
+            Self::F32x2 => f.write_str("f32x2"),
+            Self::F64 => f.write_str("f64"),
+        }
+    }
 }
 
 impl Ty {
@@ -64,5 +86,17 @@ impl Ty {
 
     pub(crate) fn is_int(self) -> bool {
         matches!(self, Self::B(_) | Self::U(_) | Self::S(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_written_as_they_are_read() {
+        for word in "pred b8 b16 b32 b64 b128 u8 u16 u32 u64 s8 s16 s32 s64 f16 f16x2 bf16 bf16x2 tf32 f32 f32x2 f64".split(' ') {
+            assert_eq!(Ty::parse(word).map(|t| t.to_string()).as_deref(), Some(word));
+        }
     }
 }

@@ -149,8 +149,8 @@ fn every_element_stands_where_the_isa_says() {
 fn what_ptx_lacks_is_refused() {
     let rows = |n| vec![[0; 32]; n];
     for (shape, ab, acc_f32, needle) in [
-        (MmaShape::M16N8K16, MmaType::Tf32, true, "M16N8K16 of Tf32"),
-        (MmaShape::M16N8K4, MmaType::Bf16, true, "M16N8K4 of Bf16"),
+        (MmaShape::M16N8K16, MmaType::Tf32, true, "m16n8k16 of tf32"),
+        (MmaShape::M16N8K4, MmaType::Bf16, true, "m16n8k4 of bf16"),
         (MmaShape::M16N8K16, MmaType::Bf16, false, "accumulates in f32"),
     ] {
         let error = mma(shape, ab, acc_f32, &rows(4), &rows(2), &rows(4), MmaModel::Exact).unwrap_err();

@@ -92,8 +92,10 @@ impl Patches {
         let batch = input.shape.first().copied().unwrap_or(1).max(1);
         if output.dtype != "f32" || output.shape.first() != Some(&batch) {
             return Err(wrong(format!(
-                "output \"{}\" is {} {:?}, f32 with {batch} samples needed",
-                output.name, output.dtype, output.shape
+                "output \"{}\" is {} {}, f32 with {batch} samples needed",
+                output.name,
+                output.dtype,
+                mnx_words::list(&output.shape)
             )));
         }
         let patch = input.shape.iter().product::<usize>() / batch;

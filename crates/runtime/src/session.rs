@@ -388,7 +388,11 @@ impl Session {
         if self.flying.is_empty() {
             return Ok(());
         }
-        Err(RuntimeError::Port(format!("{} runs are in flight; collect them first", self.flying.len())))
+        let (runs, them) = match self.flying.len() {
+            1 => ("1 run is".to_owned(), "it"),
+            n => (format!("{n} runs are"), "them"),
+        };
+        Err(RuntimeError::Port(format!("{runs} in flight; collect {them} first")))
     }
 
     fn check_inputs(&self, inputs: &[&[f32]]) -> Result<(), RuntimeError> {
@@ -399,10 +403,10 @@ impl Session {
             let want: usize = port.shape.iter().product();
             if data.len() != want {
                 return Err(RuntimeError::Port(format!(
-                    "input \"{}\" has {} values, shape {:?} needs {want}",
+                    "input \"{}\" has {} values, shape {} needs {want}",
                     port.name,
                     data.len(),
-                    port.shape
+                    mnx_words::list(&port.shape)
                 )));
             }
         }

@@ -103,18 +103,6 @@ impl VolumeError {
     }
 }
 
-/// Numbers as a person reads them, to the seven digits of a NIfTI-1 header: `1.0, 2.5, 3.1`.
-pub(crate) fn listed(values: &[f64]) -> String {
-    let shown: Vec<String> = values.iter().map(|v| if v.fract() == 0.0 { format!("{v:.1}") } else { (*v as f32).to_string() }).collect();
-    shown.join(", ")
-}
-
-/// Extents as a person reads them: `64x64x32`.
-pub(crate) fn extents(values: &[usize]) -> String {
-    let shown: Vec<String> = values.iter().map(ToString::to_string).collect();
-    shown.join("x")
-}
-
 /// An empty vector with room for `len` elements, or an error instead of an abort.
 pub(crate) fn try_reserve<T>(len: usize, what: &str) -> Result<Vec<T>, VolumeError> {
     let mut data = Vec::new();

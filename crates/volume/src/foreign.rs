@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(Foreign::by_content(&both), Some(Foreign::Dicom));
         let empty = dir.path().join("empty.nrrd");
         std::fs::write(&empty, "").unwrap();
-        assert!(crate::peek(&empty).unwrap_err().to_string().contains("empty.nrrd: an NRRD file"));
+        assert!(crate::peek(&empty, None).unwrap_err().to_string().contains("empty.nrrd: an NRRD file"));
         for short in [&b""[..], b"N", b"ObjectType", b"\x1f\x8b"] {
             assert_eq!(Foreign::by_content(short), None);
         }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::error::{VolumeError, extents, listed};
+use crate::error::VolumeError;
 use crate::orientation::directions;
 use crate::read::Volume;
+use mnx_words::{extents, numbers};
 
 /// Spacings and axes may differ by this fraction of a voxel.
 const STEP: f64 = 1e-3;
@@ -25,7 +26,7 @@ pub fn same_grid(path: &Path, volume: &Volume, reference_path: &Path, reference:
     }
     let close = |a: f64, b: f64, limit: f64| (a - b).abs() <= limit;
     if !(0..3).all(|a| close(volume.spacing[a], reference.spacing[a], STEP * reference.spacing[a])) {
-        return differs(format!("its spacing (z, y, x) is {} mm, expected {} mm", listed(&volume.spacing), listed(&reference.spacing)));
+        return differs(format!("its spacing (z, y, x) is {} mm, expected {} mm", numbers(&volume.spacing), numbers(&reference.spacing)));
     }
     let named = |path: &Path, e: VolumeError| VolumeError::Setting(format!("{}: {e}", path.display()));
     let has = orientation(&volume.affine).map_err(|e| named(path, e))?;

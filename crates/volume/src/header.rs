@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use mnx_artifact::Reader;
 use nifti::{Endianness, NiftiHeader};
 
-use crate::error::{VolumeError, listed};
+use crate::error::VolumeError;
 use crate::nifti2::{self, Nifti2Header, field};
 use crate::reader::{Grid, grid};
 use crate::wide_fields::{WideFields, column};
+use mnx_words::numbers;
 
 /// Which version of the format a header is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub struct Header {
     spacing: [f64; 3],
     oriented: bool,
     remarks: Vec<String>,
+    formless: Option<String>,
     /// The file that was read; empty for a header made anew.
     path: PathBuf,
 }
@@ -151,9 +153,9 @@ impl Header {
                 format!("vox_offset is {offset}, expected a whole number of bytes from {header_bytes} up"),
             ));
         }
-        let Grid { affine, spacing, oriented, scale: (slope, inter), remarks } = grid(path, &wide, &dim, reader)?;
+        let Grid { affine, spacing, oriented, scale: (slope, inter), remarks, formless } = grid(path, &wide, &dim, reader)?;
         let layout = Layout { datatype, big_endian, vox_offset: offset as u64, header_bytes, slope, inter };
-        let header = Header { fields, extensions: Vec::new(), dim, affine, spacing, oriented, remarks, path: path.to_path_buf() };
+        let header = Header { fields, extensions: Vec::new(), dim, affine, spacing, oriented, remarks, formless, path: path.to_path_buf() };
         Ok((header, layout))
     }
 
@@ -171,7 +173,7 @@ impl Header {
         }
         let spacing = [2, 1, 0].map(|axis| column(&affine, axis));
         if spacing.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return Err(VolumeError::Setting(format!("voxel spacing (z, y, x) is {} mm, expected positive numbers", listed(&spacing))));
+            return Err(VolumeError::Setting(format!("voxel spacing (z, y, x) is {} mm, expected positive numbers", numbers(&spacing))));
         }
         let row = |r: usize| affine[r].map(|v| v as f32);
         let fields = NiftiHeader {
@@ -194,6 +196,7 @@ impl Header {
             spacing,
             oriented: true,
             remarks: Vec::new(),
+            formless: None,
             path: PathBuf::new(),
         })
     }
@@ -225,7 +228,12 @@ impl Header {
         self.oriented
     }
 
-    /// What a careful user should hear of the header before any work, one line each: another unit than the millimetre, no form,
+    /// How a header without sform and qform is taken, for models that want an orientation. Without the file's name.
+    pub fn formless(&self) -> Option<&str> {
+        self.formless.as_deref()
+    }
+
+    /// What a careful user should hear of the header before any work, one line each: another unit than the millimetre,
     /// contradicting voxel sizes. Without the file's name.
     pub fn remarks(&self) -> &[String] {
         &self.remarks

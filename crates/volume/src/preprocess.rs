@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use mnx_artifact::{Normalization, Preprocess, Reader, Resampling, Sequence};
 
 use crate::crop::{bounding_box, cut, cut_in_place, nonzero_mask};
-use crate::error::{VolumeError, listed};
+use crate::error::VolumeError;
 use crate::normalize::{needs_mask, normalize, verify};
 use crate::orientation::AxisMap;
 use crate::read::Volume;
 use crate::resample::{coarse_axis, new_shape, resample};
-use crate::told::text;
+use mnx_words::numbers;
 
 /// Axes beyond this after resampling are a mistake in a spacing, not a volume.
 const LONGEST_AXIS: usize = 1 << 16;
@@ -125,8 +125,8 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     if let Some(n) = model_shape.iter().find(|&&n| n > LONGEST_AXIS) {
         return Err(VolumeError::Setting(format!(
             "resampling from {} mm to {} mm (z, y, x) would make an axis of {n} voxels, at most {LONGEST_AXIS} are taken",
-            listed(&old_spacing),
-            listed(&spacing)
+            numbers(&old_spacing),
+            numbers(&spacing)
         )));
     }
 
@@ -155,8 +155,8 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
         model_shape,
         model_spacing: spacing,
     };
-    let (from, crop, to) = (text(&volume.shape, "x"), text(&size, "x"), text(&model_shape, "x"));
-    tracing::info!(%from, %crop, %to, mm = %text(&spacing, ", "), "volume prepared");
+    let (from, crop, to) = (mnx_words::extents(&volume.shape), mnx_words::extents(&size), mnx_words::extents(&model_shape));
+    tracing::info!(%from, %crop, %to, mm = %mnx_words::commas(&spacing), "volume prepared");
     Ok(Preprocessed { data, channels, shape: model_shape, spacing, geometry })
 }
 
@@ -183,10 +183,10 @@ pub(crate) fn target_spacing(wanted: Option<&[f64]>, old: [f64; 3]) -> Result<[f
         None => return Ok(old),
         Some(&[z, y, x]) => [z, y, x],
         Some(&[y, x]) => [0.0, y, x],
-        Some(other) => return Err(VolumeError::Setting(format!("spacing is {} mm, expected two or three numbers", listed(other)))),
+        Some(other) => return Err(VolumeError::Setting(format!("spacing is {} mm, expected two or three numbers", numbers(other)))),
     };
     if wanted.iter().any(|v| !v.is_finite() || *v < 0.0) {
-        return Err(VolumeError::Setting(format!("spacing is {} mm, expected positive numbers (0 keeps an axis)", listed(&wanted))));
+        return Err(VolumeError::Setting(format!("spacing is {} mm, expected positive numbers (0 keeps an axis)", numbers(&wanted))));
     }
     Ok(std::array::from_fn(|a| if wanted[a] == 0.0 { old[a] } else { wanted[a] }))
 }

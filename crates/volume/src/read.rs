@@ -9,7 +9,7 @@ use crate::grid::same_grid;
 use crate::header::{Datatype, Header, Layout, NiftiVersion, announced};
 use crate::orientation::AxisMap;
 use crate::source::Source;
-use crate::told::{letters, text};
+use crate::told::letters;
 
 /// Bytes decoded at a time.
 const CHUNK: usize = 1 << 20;
@@ -101,7 +101,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Volume, VolumeError> {
     source.finish(path)?;
     clean(path, &mut data, options.nan_to_num)?;
     let ((qform, sform), orientation) = (header.form_codes(), letters(&header.affine()));
-    let (shape, mm) = (text(&header.shape(), "x"), text(&header.spacing(), ", "));
+    let (shape, mm) = (mnx_words::extents(&header.shape()), mnx_words::commas(&header.spacing()));
     tracing::info!(path = %path.display(), channels = header.channels(), %shape, %mm, %orientation, qform, sform, "volume read");
     Ok(Volume { data, channels: header.channels(), shape: header.shape(), affine: header.affine(), spacing: header.spacing(), header })
 }

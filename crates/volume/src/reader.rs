@@ -8,9 +8,10 @@ use std::path::Path;
 
 use mnx_artifact::Reader;
 
-use crate::error::{VolumeError, listed};
+use crate::error::VolumeError;
 use crate::orientation::AxisMap;
 use crate::wide_fields::{WideFields, column};
+use mnx_words::numbers;
 
 /// A grid as one reader sees it.
 pub(crate) struct Grid {
@@ -24,6 +25,8 @@ pub(crate) struct Grid {
     pub scale: (f64, f64),
     /// What a careful user should hear.
     pub remarks: Vec<String>,
+    /// What is to be said where the header has no form and it matters how the volume lies.
+    pub formless: Option<String>,
 }
 
 /// The grid of a header; `dim` are voxels along the file's x, y, z and channels.
@@ -91,7 +94,7 @@ fn by_the_format(path: &Path, w: &WideFields, dim: &[usize; 4]) -> Result<Grid, 
         }
     }
     let scale = nibabel_scale(path, w)?;
-    Ok(Grid { affine, spacing, oriented: w.sform_code > 0 || w.qform_code > 0, scale, remarks: Vec::new() })
+    Ok(Grid { affine, spacing, oriented: w.sform_code > 0 || w.qform_code > 0, scale, remarks: Vec::new(), formless: None })
 }
 
 /// A slope of 0, NaN or infinity means unscaled, whatever the intercept.
@@ -142,7 +145,7 @@ fn nibabel(path: &Path, w: &WideFields, dim: &[usize; 4]) -> Result<Grid, Volume
         [[-extent(0), 0.0, 0.0, middle(0)], [0.0, extent(1), 0.0, -middle(1)], [0.0, 0.0, extent(2), -middle(2)], [0.0, 0.0, 0.0, 1.0]]
     };
     let scale = nibabel_scale(path, w)?;
-    Ok(Grid { affine, spacing: [size[2], size[1], size[0]], oriented: true, scale, remarks: Vec::new() })
+    Ok(Grid { affine, spacing: [size[2], size[1], size[0]], oriented: true, scale, remarks: Vec::new(), formless: None })
 }
 
 /// SimpleITK's rule (ITK 5.4): voxel sizes are `pixdim`'s in the header's unit, 1 where they are 0 or no number; directions and origin come
@@ -184,7 +187,7 @@ fn simpleitk(path: &Path, w: &WideFields) -> Result<Grid, VolumeError> {
     }
     let slope = fixed(w.slope);
     let scale = (if slope.abs() < f64::EPSILON { 1.0 } else { slope }, fixed(w.inter));
-    Ok(Grid { affine, spacing: [2, 1, 0].map(|axis| size[axis].abs() * unit), oriented: true, scale, remarks: Vec::new() })
+    Ok(Grid { affine, spacing: [2, 1, 0].map(|axis| size[axis].abs() * unit), oriented: true, scale, remarks: Vec::new(), formless: None })
 }
 
 /// Whether the columns of an affine are at right angles to one another, within ITK's tolerance.
@@ -207,7 +210,7 @@ fn remark(w: &WideFields, reader: Option<Reader>, grid: &mut Grid) {
         Some(Reader::Simpleitk) => "SimpleITK, the model's reader,",
         Some(Reader::Nibabel | Reader::NibabelReorient) => "nibabel, the model's reader,",
     };
-    let shown = listed(&grid.spacing);
+    let shown = numbers(&grid.spacing);
     if let (_, Some(unit)) = w.unit() {
         grid.remarks.push(match reader {
             Some(Reader::Nibabel | Reader::NibabelReorient) => {
@@ -217,12 +220,11 @@ fn remark(w: &WideFields, reader: Option<Reader>, grid: &mut Grid) {
         });
     }
     if w.sform_code <= 0 && w.qform_code <= 0 {
-        grid.remarks.push(match reader {
-            None => "neither sform nor qform says how the volume lies".to_owned(),
-            Some(Reader::Simpleitk) => format!("neither sform nor qform says how the volume lies; {name} takes it for LPS"),
-            Some(Reader::Nibabel | Reader::NibabelReorient) => {
-                format!("neither sform nor qform says how the volume lies; {name} takes it for LAS")
-            }
+        let none = "neither sform nor qform says how the volume lies";
+        grid.formless = Some(match reader {
+            None => none.to_owned(),
+            Some(Reader::Simpleitk) => format!("{none}; {name} takes it for LPS"),
+            Some(Reader::Nibabel | Reader::NibabelReorient) => format!("{none}; {name} takes it for LAS"),
         });
     }
     // ITK's own tolerance is 1e-3 mm; a hundredth is what can matter.
@@ -231,7 +233,7 @@ fn remark(w: &WideFields, reader: Option<Reader>, grid: &mut Grid) {
     if w.sform_code > 0 && (0..3).any(|a| (columns[a] - grid.spacing[a]).abs() > 0.01 * grid.spacing[a]) {
         grid.remarks.push(format!(
             "pixdim and sform contradict each other: {name} takes voxels (z, y, x) of {shown} mm, the sform says {} mm",
-            listed(&columns)
+            numbers(&columns)
         ));
     }
 }

@@ -4,8 +4,8 @@ use half::f16;
 use mnx_artifact::{Gaussian, Windows};
 
 use crate::accumulate::Accumulator;
-use crate::error::{VolumeError, extents, try_filled};
-use crate::told::text;
+use crate::error::{VolumeError, try_filled};
+use mnx_words::extents;
 
 /// Peak of nnU-Net v2's weights, which keeps half precision away from zero.
 const PEAK: f64 = 10.0;
@@ -298,8 +298,8 @@ impl SlidingWindow {
                 starts.extend(starts_x.iter().map(|&x| [z, y, x]));
             }
         }
-        let tiles = text(&[starts_z.len(), starts_y.len(), starts_x.len()], "x");
-        tracing::info!(shape = %text(&shape, "x"), patch = %text(&self.patch, "x"), %tiles, mirrorings = mirrors.len(), "sliding window");
+        let tiles = extents(&[starts_z.len(), starts_y.len(), starts_x.len()]);
+        tracing::info!(shape = %extents(&shape), patch = %extents(&self.patch), %tiles, mirrorings = mirrors.len(), "sliding window");
         let mut tile = Tile::new(self, classes * self.members)?;
         let mut feed = Feed::new(self, image, &grid, &starts, &mirrors)?;
         let mut bands = Accumulator::new(self, &grid, classes)?;

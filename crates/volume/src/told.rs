@@ -1,11 +1,6 @@
-//! How shapes and directions are told in the log.
+//! How directions are told in the log.
 
 use crate::orientation::directions;
-
-/// Numbers along z, y, x as people read them: `5x6x7`, or `2, 1, 1`.
-pub(crate) fn text(numbers: &[impl ToString], between: &str) -> String {
-    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
-}
 
 /// The sides that the file's x, y and z axes run towards: `RAS`; a question mark where the affine does not tell.
 pub(crate) fn letters(affine: &[[f64; 4]; 4]) -> String {
@@ -24,6 +19,5 @@ mod tests {
         let air = [[0.0, 0.0, 1.0, 0.0], [2.0, 0.0, 0.0, 0.0], [0.0, -2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
         assert_eq!(letters(&air), "AIR");
         assert_eq!(letters(&[[0.0; 4]; 4]), "?");
-        assert_eq!(text(&[5, 6, 7], "x"), "5x6x7");
     }
 }

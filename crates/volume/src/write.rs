@@ -8,10 +8,11 @@ use flate2::{Compression, write::GzEncoder};
 use mnx_files::WholeFile;
 use nifti::NiftiHeader;
 
-use crate::error::{VolumeError, extents};
+use crate::error::VolumeError;
 use crate::header::{Fields, Header};
 use crate::nifti1;
 use crate::nifti2::{Nifti2Header, field};
+use mnx_words::extents;
 
 /// Fast levels lose little on label maps and keep float volumes from taking tens of seconds.
 const LEVEL: Compression = Compression::new(3);

@@ -22,7 +22,7 @@ fn elements(shape: &[usize]) -> Result<usize, WeightsError> {
         .iter()
         .try_fold(1usize, |n, &extent| n.checked_mul(extent))
         .filter(|&n| n <= MAX_ELEMENTS)
-        .ok_or_else(|| wrong(format!("shape {shape:?} has more than {MAX_ELEMENTS} elements")))
+        .ok_or_else(|| wrong(format!("shape {shape} has more than {MAX_ELEMENTS} elements", shape = mnx_words::list(shape))))
 }
 
 impl Recipe {
@@ -46,7 +46,11 @@ impl Recipe {
             Self::ScaleIn { weight, scale } => {
                 let (weight, scale) = (weight.shape()?, scale.shape()?);
                 if weight.len() < 2 || scale != weight[1..2] {
-                    return Err(wrong(format!("scale-in: weight {weight:?} with scale {scale:?}; [Co, Ci, ...] and [Ci] expected")));
+                    return Err(wrong(format!(
+                        "scale-in: weight {weight} with scale {scale}; [Co, Ci, ...] and [Ci] expected",
+                        weight = mnx_words::list(&weight),
+                        scale = mnx_words::list(&scale)
+                    )));
                 }
                 weight
             }
@@ -54,7 +58,10 @@ impl Recipe {
                 let (weight, shift, bias) = (weight.shape()?, shift.shape()?, bias.shape()?);
                 if !pointwise(&weight) || shift != weight[1..2] || bias != weight[..1] {
                     return Err(wrong(format!(
-                        "fold-bias: weight {weight:?}, shift {shift:?}, bias {bias:?}; [Co, Ci, 1, ...], [Ci], [Co] expected"
+                        "fold-bias: weight {weight}, shift {shift}, bias {bias}; [Co, Ci, 1, ...], [Ci], [Co] expected",
+                        weight = mnx_words::list(&weight),
+                        shift = mnx_words::list(&shift),
+                        bias = mnx_words::list(&bias)
                     )));
                 }
                 bias
@@ -62,14 +69,14 @@ impl Recipe {
             Self::Add { a, b } => {
                 let (a, b) = (a.shape()?, b.shape()?);
                 if a != b {
-                    return Err(wrong(format!("add: shapes {a:?} and {b:?} differ")));
+                    return Err(wrong(format!("add: shapes {a} and {b} differ", a = mnx_words::list(&a), b = mnx_words::list(&b))));
                 }
                 a
             }
             Self::TransposeIo { weight } => {
                 let mut shape = weight.shape()?;
                 if shape.len() < 2 {
-                    return Err(wrong(format!("transpose-io: shape {shape:?} has no two axes to swap")));
+                    return Err(wrong(format!("transpose-io: shape {shape} has no two axes to swap", shape = mnx_words::list(&shape))));
                 }
                 shape.swap(0, 1);
                 shape
@@ -77,14 +84,17 @@ impl Recipe {
             Self::TapMajor { weight } => {
                 let shape = weight.shape()?;
                 if shape.len() < 3 || shape[1] != 1 {
-                    return Err(wrong(format!("tap-major: shape {shape:?}; [C, 1, taps...] expected")));
+                    return Err(wrong(format!("tap-major: shape {shape}; [C, 1, taps...] expected", shape = mnx_words::list(&shape))));
                 }
                 vec![elements(&shape[2..])?, shape[0]]
             }
             Self::Panels { weight, width } => {
                 let shape = weight.shape()?;
                 if !pointwise(&shape) || *width == 0 {
-                    return Err(wrong(format!("panels: shape {shape:?}, width {width}; [Co, Ci, 1, ...] and width > 0 expected")));
+                    return Err(wrong(format!(
+                        "panels: shape {shape}, width {width}; [Co, Ci, 1, ...] and width > 0 expected",
+                        shape = mnx_words::list(&shape)
+                    )));
                 }
                 vec![elements(&shape)?]
             }
@@ -92,7 +102,8 @@ impl Recipe {
                 let shape = weight.shape()?;
                 if !pointwise(&shape) || *rows < shape[0] || *columns < shape[1] {
                     return Err(wrong(format!(
-                        "rows: shape {shape:?} in [{rows}, {columns}]; [Co, Ci, 1, ...] no larger than that expected"
+                        "rows: shape {shape} in [{rows}, {columns}]; [Co, Ci, 1, ...] no larger than that expected",
+                        shape = mnx_words::list(&shape)
                     )));
                 }
                 vec![*rows, *columns]
@@ -101,7 +112,12 @@ impl Recipe {
                 let mut shape = unit_tail_dropped(weight.shape()?);
                 match shape.last_mut() {
                     Some(last) if *last <= *to => *last = *to,
-                    _ => return Err(wrong(format!("pad-last: shape {shape:?} to {to}; a last axis no longer than that expected"))),
+                    _ => {
+                        return Err(wrong(format!(
+                            "pad-last: shape {shape} to {to}; a last axis no longer than that expected",
+                            shape = mnx_words::list(&shape)
+                        )));
+                    }
                 }
                 shape
             }

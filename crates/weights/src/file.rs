@@ -51,7 +51,11 @@ pub(crate) fn read(path: &str, size: u64, reader: &mut impl Read) -> Result<Cont
     }
     let mut length = [0u8; 8];
     reader.read_exact(&mut length).map_err(io)?;
+    let start = length;
     let length = u64::from_le_bytes(length);
+    if length > size - 8 && pytorch(start) {
+        return Err(bad("a PyTorch file: `mnxc import` reads it; a safetensors file expected".to_owned()));
+    }
     if length > size - 8 {
         return Err(bad(format!(
             "not a safetensors file, or truncated: the header should have {length} bytes, the file has {} after its length",
@@ -92,6 +96,11 @@ pub(crate) fn read(path: &str, size: u64, reader: &mut impl Read) -> Result<Cont
     Ok((tensors, metadata))
 }
 
+/// Whether a file begins as `torch.save` writes it: a zip archive, or (before PyTorch 1.6) a pickle of protocol 2 to 5.
+fn pytorch(start: [u8; 8]) -> bool {
+    start.starts_with(b"PK\x03\x04") || (start[0] == 0x80 && (2..=5).contains(&start[1]))
+}
+
 /// One header entry, its byte count checked against dtype and shape.
 fn describe(name: String, value: &Value) -> Result<Described, String> {
     let of = |what: &str| format!("tensor \"{name}\": {what}");
@@ -105,10 +114,10 @@ fn describe(name: String, value: &Value) -> Result<Described, String> {
         .get("data_offsets")
         .and_then(|s| serde_json::from_value(s.clone()).ok())
         .ok_or_else(|| of("data_offsets must be two numbers"))?;
-    let width = element_bytes(dtype).ok_or_else(|| of(&format!("dtype {dtype:?} is not read; F32, F64, F16 or BF16 expected")))?;
+    let width = element_bytes(dtype).ok_or_else(|| of(&format!("dtype {dtype} is not read; F32, F64, F16 or BF16 expected")))?;
     let want = shape.iter().try_fold(width, |n, &extent| n.checked_mul(extent as u64));
     if begin > end || want != Some(end - begin) {
-        return Err(of(&format!("shape {shape:?} of {dtype:?} does not fill data_offsets [{begin}, {end}]")));
+        return Err(of(&format!("shape {shape} of {dtype} does not fill data_offsets [{begin}, {end}]", shape = mnx_words::list(&shape))));
     }
     Ok(Described { name, dtype, shape, begin, end })
 }
@@ -153,7 +162,7 @@ fn convert(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
         Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
         Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-        other => Err(format!("dtype {other:?} is not read; F32, F64, F16 or BF16 expected")),
+        other => Err(format!("dtype {other} is not read; F32, F64, F16 or BF16 expected")),
     }
 }
 

@@ -40,7 +40,7 @@ impl Tensor {
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file cannot be opened, read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", mnx_words::reason(source))]
     Io {
         /// The file.
         path: String,
@@ -59,7 +59,7 @@ pub enum WeightsError {
     #[error("tensor \"{0}\" is missing from the checkpoint")]
     Missing(String),
     /// A tensor has another shape than the network's.
-    #[error("tensor \"{name}\" has shape {got:?}, the network needs {want:?}")]
+    #[error("tensor \"{name}\" has shape {got}, the network needs {want}", got = mnx_words::list(.got), want = mnx_words::list(.want))]
     Shape {
         /// Its name.
         name: String,

@@ -105,6 +105,8 @@ fn hostile_headers_are_refused_with_the_reason() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![1, 2, 3], "3 bytes"),
         (u64::MAX.to_le_bytes().to_vec(), "header should have"),
+        (b"PK\x03\x04\x00\x00\x08\x08".to_vec(), "a PyTorch file: `mnxc import` reads it"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF".to_vec(), "a PyTorch file: `mnxc import` reads it"),
         (with_header("not json", &[]), "not JSON"),
         (with_header("[1,2]", &[]), "not a JSON object"),
         (not_utf8, "not UTF-8"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Graph, Patch, Stage, ValueId};
+use mnx_ir::{Graph, Op, Patch, Stage, ValueId};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -42,7 +42,7 @@ impl Pass for Cse {
                 continue;
             }
             let op = graph.op(id);
-            let key = (format!("{} {:?}", op.info().mnemonic, op.attr_fields()), graph.operands(id).to_vec());
+            let key = (spelled(op), graph.operands(id).to_vec());
             let result = graph.result(id);
             match first.get(&key) {
                 Some(&earlier) if graph.ty(earlier) == graph.ty(result) => {
@@ -61,4 +61,10 @@ impl Pass for Cse {
         }
         Ok(changed)
     }
+}
+
+/// Mnemonic and attributes; equal for ops that compute the same of the same operands.
+fn spelled(op: &Op) -> String {
+    let fields = op.attr_fields();
+    fields.iter().fold(op.info().mnemonic.to_string(), |text, (name, value)| format!("{text} {name}={value}"))
 }

@@ -73,7 +73,7 @@ pub fn upkern(from: &Signature, to: &Signature, source: &Checkpoint, options: &U
     }
     for role in &from.tensors {
         if to.get(&role.key).is_none() && role.role != Role::Dummy {
-            let message = format!("tensor \"{}\" {:?} has no place in the new network: left out", role.key, role.shape);
+            let message = format!("tensor \"{}\" {} has no place in the new network: left out", role.key, mnx_words::list(&role.shape));
             out.notes.push(Diagnostic::new("upkern-0302", &role.key, message));
         }
     }
@@ -86,7 +86,7 @@ fn fit(target: &TensorRole, given: Option<(&TensorRole, &Tensor)>) -> Result<(Te
         return Ok((Tensor::new(target.shape.clone(), vec![1.0; target.shape.iter().product()]), false));
     }
     let Some((role, tensor)) = given else {
-        return Err(format!("{:?} is not in the source network", target.shape));
+        return Err(format!("{} is not in the source network", mnx_words::list(&target.shape)));
     };
     if tensor.shape == target.shape {
         return Ok((tensor.clone(), false));
@@ -95,7 +95,7 @@ fn fit(target: &TensorRole, given: Option<(&TensorRole, &Tensor)>) -> Result<(Te
     if kernels && tensor.shape.len() == target.shape.len() && tensor.shape[..2] == target.shape[..2] {
         return Ok((resize_linear(tensor, &target.shape[2..]), true));
     }
-    Err(format!("has shape {:?} in the source network, {:?} in the new one", tensor.shape, target.shape))
+    Err(format!("has shape {} in the source network, {} in the new one", mnx_words::list(&tensor.shape), mnx_words::list(&target.shape)))
 }
 
 /// Whether the checkpoint is one of the network it is said to be.
@@ -106,12 +106,14 @@ fn belongs(from: &Signature, source: &Checkpoint) -> Result<(), WeightsError> {
         .filter_map(|role| match source.get(&role.key) {
             Some(t) if t.shape == role.shape => None,
             Some(t) => Some(format!(
-                "tensor \"{}\" has shape {:?} in the checkpoint, {:?} in the source network's config",
-                role.key, t.shape, role.shape
+                "tensor \"{}\" has shape {} in the checkpoint, {} in the source network's config",
+                role.key,
+                mnx_words::list(&t.shape),
+                mnx_words::list(&role.shape)
             )),
             // Official checkpoints hold it, converted ones may not; it carries nothing.
             None if role.role == Role::Dummy => None,
-            None => Some(format!("tensor \"{}\" {:?} is missing from the checkpoint", role.key, role.shape)),
+            None => Some(format!("tensor \"{}\" {} is missing from the checkpoint", role.key, mnx_words::list(&role.shape))),
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(WeightsError::Mismatch(problems)) }

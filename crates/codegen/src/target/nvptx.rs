@@ -145,7 +145,10 @@ pub(super) fn join(parts: &[Vec<u8>]) -> Result<Vec<u8>, CodegenError> {
                 header = Some(own);
             }
             Some(first) if *first == own => {}
-            Some(first) => return Err(CodegenError::Llvm(format!("PTX headers differ: {first:?} and {own:?}"))),
+            Some(first) => {
+                let (first, own) = (mnx_words::commas(first), mnx_words::commas(&own));
+                return Err(CodegenError::Llvm(format!("PTX headers differ: {first} and {own}")));
+            }
         }
         out.push_str(&body);
     }

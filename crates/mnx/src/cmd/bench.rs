@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Cost};
+use mnx_console::note;
 use mnx_runtime::{DispatchTime, Roofline, Session, Trace, memory};
 use mnx_weights::det_input;
 use serde_json::{Value, json};
@@ -72,12 +73,14 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
     }
     if args.check {
         check(&mut session, args)?;
+        note(&format!("{}: every dispatch gave finite numbers", args.bundle.display()));
     }
     let measured = measure(&mut session, args.runs)?;
     if let Some(path) = &args.trace_json {
         let events = measured.trace.chrome(&session.program().commands, &session.device(), &session.program().target);
         let bundle = args.bundle.display().to_string();
         write_text(path, &format!("{:#}\n", json!({"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"bundle": bundle}})))?;
+        note(&format!("{}: the trace of the last run", path.display()));
     }
     if let Some(path) = &args.json {
         let report = format!("{:#}\n", json(args, &session, &measured));
@@ -99,7 +102,7 @@ fn check(session: &mut Session, args: &Bench) -> Result<(), Failure> {
     let mut outputs = session.new_outputs();
     match session.run_checked(&slices, &mut outputs)? {
         None => Ok(()),
-        Some(found) => Err(Failure::user("mnx-0101", format!("{}: {found}", args.bundle.display()))),
+        Some(found) => Err(Failure::user("runtime-0104", format!("{}: {found}", args.bundle.display()))),
     }
 }
 
@@ -111,7 +114,7 @@ fn paced(session: &mut Session) -> Result<(), Failure> {
     let mut outputs = session.new_outputs();
     session.run_into(&slices, &mut outputs)?;
     for line in std::io::stdin().lock().lines() {
-        line.map_err(|e| Failure::user("mnx-0101", format!("standard input: {e}")))?;
+        line.map_err(|e| Failure::user("mnx-0109", format!("standard input: {}", mnx_words::reason(&e))))?;
         let start = Instant::now();
         session.run_into(&slices, &mut outputs)?;
         text::print(&format!("{:.9}\n", start.elapsed().as_secs_f64()))?;
@@ -213,7 +216,7 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
 
 fn table(args: &Bench, session: &Session, m: &Measured) -> String {
     let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-    let mut out = format!("{}: {}, {} runs after one to warm up\n", args.bundle.display(), machine(session), args.runs);
+    let mut out = format!("{}: {}, {} after one to warm up\n", args.bundle.display(), machine(session), mnx_words::many(args.runs, "run"));
     out.push_str(&format!(
         "median {}   min {}   max {}\n",
         text::seconds(m.total.median),

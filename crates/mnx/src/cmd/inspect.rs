@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use mnx_artifact::{Average, Bundle, Command, Fold, Manifest, Port, Sequence};
+use mnx_artifact::{Bundle, Command, Fold, Manifest, Normalization, Port, Sequence};
+use mnx_words::{both, commas, count, many};
 
 use crate::cli::Inspect;
 use crate::failure::Failure;
@@ -46,13 +47,21 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
     let model = &m.model;
     writeln!(
         out,
-        "model       {} ({}), {}-D, {} channels in, {} classes, {} out",
-        model.name, model.flavour, model.spatial_dims, model.in_channels, model.n_classes, model.output
+        "model       {} ({}), {}-D, {} in, {}, {} out",
+        model.name,
+        model.flavour,
+        model.spatial_dims,
+        many(model.in_channels, "channel"),
+        many(model.n_classes, "class"),
+        model.output
     )?;
-    writeln!(out, "            {} parameters, {} MAC a run", model.parameters, text::count(model.macs as f64))?;
+    writeln!(out, "            {}, {} MAC a run", count(model.parameters, "parameter"), text::count(model.macs as f64))?;
     writeln!(out, "run         batch {}, patch {}, {}, gelu {}", m.batch, text::shape(&m.patch), m.precision, m.gelu)?;
     writeln!(out, "inputs      {}", ports(&m.inputs))?;
     writeln!(out, "outputs     {}", ports(&m.outputs))?;
+    if !m.channels.is_empty() {
+        writeln!(out, "channels    {}", text::channels(&m.channels))?;
+    }
     write_way(out, m)?;
     if !m.labels.is_empty() {
         let labels: Vec<String> = m.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
@@ -63,7 +72,7 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
         writeln!(out, "folds       {}: {}", names.len(), names.join(", "))?;
     }
     match &m.vectors {
-        Some(v) => writeln!(out, "vectors     {} values, tolerance {}", v.outputs.iter().map(Vec::len).sum::<usize>(), v.tolerance)?,
+        Some(v) => writeln!(out, "vectors     {}, tolerance {}", many(v.outputs.iter().map(Vec::len).sum(), "value"), v.tolerance)?,
         None => writeln!(out, "vectors     none")?,
     }
     for note in &m.notes {
@@ -72,40 +81,71 @@ fn write_model(out: &mut String, bundle: &Bundle, m: &Manifest) -> std::fmt::Res
     Ok(())
 }
 
-/// From a volume to the network and back, where it is not what a plain config asks for.
+/// From a volume to the network and back.
 fn write_way(out: &mut String, m: &Manifest) -> std::fmt::Result {
     let p = m.preprocess.clone().unwrap_or_default();
-    let spacing = p.spacing.as_ref().map_or("the image's own spacing".to_owned(), |s| format!("spacing {s:?} mm"));
-    let orientation = p.orientation.as_deref().unwrap_or("the file's axes");
-    let scheme = if p.normalization.is_empty() { "z-score".to_owned() } else { format!("{:?}", p.normalization) };
-    write!(out, "preprocess  {spacing}, {orientation}, {scheme}")?;
-    if p.crop_to_nonzero {
-        write!(out, ", cropped to non-zero")?;
+    let spacing = p.spacing.as_ref().map_or("the image's own spacing".to_owned(), |s| format!("spacing {} mm", commas(s)));
+    let orientation = p.orientation.as_ref().map_or("the file's axes".to_owned(), |o| format!("orientation {o}"));
+    write!(out, "preprocess  {spacing}, {orientation}")?;
+    if let Some(reader) = p.reader {
+        write!(out, ", files read as {} does", reader.as_str())?;
     }
     if p.transpose != [0, 1, 2] {
-        write!(out, ", transposed {:?}", p.transpose)?;
+        write!(out, ", axes transposed {}", commas(&p.transpose))?;
+    }
+    if p.crop_to_nonzero {
+        write!(out, ", cropped to what is not zero")?;
     }
     let order = match p.sequence {
-        Sequence::NormalizeResample => "normalised first",
-        Sequence::ResampleNormalize => "resampled first",
+        Sequence::NormalizeResample => "then resampled",
+        Sequence::ResampleNormalize => "after resampling",
     };
-    writeln!(out, ", {order}")?;
+    writeln!(out, "\n            intensities {}, {order}", intensities(&p.normalization, &m.channels))?;
     let i = m.inference.clone().unwrap_or_default();
-    let what = match i.average {
-        Average::Logits => "logits",
-        Average::Probabilities => "probabilities",
+    let mirrors = match i.mirror_axes.as_deref() {
+        None => "along all axes".to_owned(),
+        Some([]) => "along no axis".to_owned(),
+        Some([axis]) => format!("along axis {axis}"),
+        Some(axes) => format!("along axes {}", both(axes)),
     };
-    let mirrors =
-        i.mirror_axes.as_ref().map_or("all axes".to_owned(), |a| if a.is_empty() { "no axis".to_owned() } else { format!("axes {a:?}") });
-    write!(out, "inference   step {}, {:?} weights, {what} averaged, mirroring along {mirrors}, {:?}", i.step, i.gaussian, i.activation)?;
+    writeln!(
+        out,
+        "inference   step {} of the patch, windows {}, gaussian {}, {} averaged, mirroring {mirrors}",
+        i.step,
+        i.windows.as_str(),
+        i.gaussian.as_str(),
+        i.average.as_str()
+    )?;
+    write!(out, "            {}", i.activation.as_str())?;
     if !i.class_order.is_empty() {
-        write!(out, " painting {:?}", i.class_order)?;
+        write!(out, ", regions paint the labels {} in this order", commas(&i.class_order))?;
+    }
+    if let Some(label) = i.ignore {
+        write!(out, ", label {label} was left out in training")?;
     }
     writeln!(out)?;
     for rule in &i.postprocess {
-        writeln!(out, "            then the largest component of {:?} ({:?})", rule.labels, rule.connectivity)?;
+        let labels = if rule.labels.len() == 1 { "label" } else { "labels" };
+        let what = rule.min_size.map_or("all but the largest component".to_owned(), |s| format!("components below {s} mm3"));
+        let touch = rule.connectivity.as_str();
+        writeln!(out, "            then {what} of {labels} {} removed (voxels touch by {touch})", commas(&rule.labels))?;
     }
     Ok(())
+}
+
+/// What becomes of the intensities: one scheme for all channels, or one for each under its name.
+fn intensities(schemes: &[Normalization], channels: &[String]) -> String {
+    match schemes {
+        [] => Normalization::ZScore.to_string(),
+        [one] => one.to_string(),
+        several => {
+            let named = |(i, scheme): (usize, &Normalization)| match channels.get(i) {
+                Some(name) => format!("{name}: {scheme}"),
+                None => format!("channel {i}: {scheme}"),
+            };
+            several.iter().enumerate().map(named).collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 fn write_sections(out: &mut String, bundle: &Bundle) -> std::fmt::Result {
@@ -139,7 +179,25 @@ fn write_weights(out: &mut String, m: &Manifest) -> std::fmt::Result {
     largest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     let total: u64 = m.weights.iter().map(|w| w.bytes).sum();
     let each = if m.folds.len() > 1 { " in each fold" } else { "" };
-    writeln!(out, "\n{} weights, {}{each}; the largest:", m.weights.len(), text::bytes(total))?;
+    writeln!(out, "\n{}, {}{each}; the largest:", many(m.weights.len(), "weight"), text::bytes(total))?;
     let rows: Vec<Vec<String>> = largest.iter().take(LARGEST).map(|w| vec![w.name.clone(), text::bytes(w.bytes)]).collect();
     write!(out, "{}", text::table(&["weight", "size"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intensities_go_by_the_names_of_channels() {
+        let schemes = [
+            Normalization::Ct { low: -57.0, high: 164.0, mean: 99.4, std: 39.4, masked: false },
+            Normalization::ZScoreMasked,
+            Normalization::Rescale01,
+        ];
+        assert_eq!(intensities(&[], &[]), "zscore");
+        assert_eq!(intensities(&schemes[1..2], &["CT".to_owned(), "MR".to_owned()]), "zscore-masked");
+        let named = intensities(&schemes, &["CT".to_owned(), "MR".to_owned()]);
+        assert_eq!(named, "CT: ct (low = -57, high = 164, mean = 99.4, std = 39.4); MR: zscore-masked; channel 2: rescale-0-1");
+    }
 }

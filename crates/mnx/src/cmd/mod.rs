@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod devices;
 pub mod evaluate;
+pub mod explain_error;
 pub mod inspect;
 pub mod predict;
 pub mod record;
@@ -122,6 +123,6 @@ fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
 
 /// Writes a text file that appears whole or not at all.
 fn write_text(path: &Path, content: &str) -> Result<(), Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0224", format!("{}: {e}", path.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0224", format!("{}: {}", path.display(), mnx_words::reason(&e)));
     mnx_files::write(path, content.as_bytes()).map_err(io)
 }

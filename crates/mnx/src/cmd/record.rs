@@ -28,7 +28,7 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     if chosen.is_empty() {
         let shown = args.bundle.display();
         return Err(Failure::user(
-            "mnx-0101",
+            "mnx-0108",
             format!("{shown}: no kernel's buffers fit into {} bytes; raise --limit or take a smaller patch", args.limit),
         ));
     }
@@ -64,8 +64,9 @@ pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
     if quiet {
         return Ok(());
     }
-    let note = if left_out > 0 { format!("; {left_out} larger kernels left out (--limit)") } else { String::new() };
-    text::print(&format!("{}: {} launches on {}{note}\n", args.output.display(), chosen.len(), machine(&session)))
+    let note =
+        if left_out > 0 { format!("; {} too large for --limit left out", mnx_words::many(left_out, "kernel")) } else { String::new() };
+    text::print(&format!("{}: {} on {}{note}\n", args.output.display(), mnx_words::many(chosen.len(), "launch"), machine(&session)))
 }
 
 /// The entries of a PTX text, as LLVM writes them, and what declarations stand around them.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use mnx_artifact::{Bundle, BundleWriter, WeightEntry};
-use mnx_weights::{Checkpoint, Recipe, WeightsError, golden_weight};
+use mnx_console::Problem;
+use mnx_weights::{Checkpoint, Recipe, golden_weight};
+use mnx_words::many;
 
 use crate::cli::Refit;
 use crate::cmd::check_output;
-use crate::failure::Failure;
+use crate::failure::{Failure, misfits};
 use crate::text;
 
 /// Evaluates every recipe of the bundle against the new weights and writes the result.
@@ -38,13 +40,14 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
         let tensor = recipe.eval(&checkpoint)?;
         let odd = tensor.data.iter().filter(|v| !v.is_finite()).count();
         if odd > 0 {
-            problems.push(format!("weight \"{}\": {odd} values of {} are not finite", entry.name, tensor.len()));
+            problems.push(format!("weight \"{}\": {odd} of {} values", entry.name, tensor.len()));
         }
         let start = entry.offset as usize;
         section[start..start + entry.bytes as usize].copy_from_slice(&recipe.bytes_of(&tensor));
     }
     if !problems.is_empty() {
-        return Err(Failure::user("mnx-0101", format!("{place}:\n{}", problems.join("\n"))));
+        let problem = Problem::new("mnx-0107", format!("{place}: the weights made of it are not finite"));
+        return Err(Failure::User(problems.into_iter().fold(problem, Problem::note)));
     }
 
     let mut manifest = bundle.manifest().clone();
@@ -69,9 +72,14 @@ pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
     }
     let used: BTreeSet<&str> = recipes.iter().flat_map(|(_, r)| r.sources()).map(|(key, _)| key).collect();
     let unused = checkpoint.names().filter(|n| !used.contains(n)).count();
-    let mut report = format!("{}: {} weights from {} tensors of {place}\n", args.output.display(), recipes.len(), used.len());
+    let mut report =
+        format!("{}: {} from {} of {place}\n", args.output.display(), many(recipes.len(), "weight"), many(used.len(), "tensor"));
     if unused > 0 {
-        report.push_str(&format!("{unused} tensors of the file are not used by the compiled network\n"));
+        report.push_str(&format!(
+            "{} of the file {} not used by the compiled network\n",
+            many(unused, "tensor"),
+            if unused == 1 { "is" } else { "are" }
+        ));
     }
     if dropped {
         report.push_str("test vectors dropped: they belong to the old weights (compile anew to have some)\n");
@@ -86,11 +94,11 @@ fn chosen(bundle: &Bundle, name: Option<&str>) -> Result<usize, Failure> {
     let names = || folds.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
     match name {
         None if folds.len() == 1 => Ok(0),
-        None => Err(Failure::user("mnx-0101", format!("{path}: has the folds {}; choose one with --fold", names()))),
+        None => Err(Failure::user("mnx-0106", format!("{path}: has the folds {}; choose one with --fold", names()))),
         Some(name) => folds
             .iter()
             .position(|f| f.name == name)
-            .ok_or_else(|| Failure::user("mnx-0101", format!("{path}: --fold {name}: there is no such fold; it has {}", names()))),
+            .ok_or_else(|| Failure::user("mnx-0106", format!("{path}: --fold {name}: there is no such fold; it has {}", names()))),
     }
 }
 
@@ -98,11 +106,15 @@ fn chosen(bundle: &Bundle, name: Option<&str>) -> Result<usize, Failure> {
 fn recipes(bundle: &Bundle) -> Result<Vec<(&WeightEntry, Recipe)>, Failure> {
     let mut found = Vec::new();
     for entry in &bundle.manifest().weights {
-        let wrong = |what: String| Failure::user("mnx-0101", format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
+        let wrong = |what: String| Failure::user("bundle-0103", format!("{}: weight \"{}\": {what}", bundle.path().display(), entry.name));
         let recipe: Recipe = serde_json::from_value(entry.recipe.clone()).map_err(|e| wrong(format!("recipe cannot be read: {e}")))?;
         let shape = recipe.shape().map_err(|e| wrong(e.to_string()))?;
         if (shape.iter().product::<usize>() * recipe.element_bytes()) as u64 != entry.bytes {
-            return Err(wrong(format!("recipe makes shape {shape:?}, the section has room for {} bytes", entry.bytes)));
+            return Err(wrong(format!(
+                "recipe makes shape {shape}, the section has room for {} bytes",
+                entry.bytes,
+                shape = mnx_words::list(&shape)
+            )));
         }
         found.push((entry, recipe));
     }
@@ -123,5 +135,5 @@ fn check_sources(path: &str, recipes: &[(&WeightEntry, Recipe)], checkpoint: &Ch
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::user("mnx-0101", format!("{path}: {}", WeightsError::Mismatch(problems))))
+    Err(misfits(Some(path), problems))
 }

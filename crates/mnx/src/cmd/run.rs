@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mnx_artifact::Bundle;
+use mnx_artifact::{Bundle, Manifest};
 use mnx_runtime::PortData;
 use mnx_weights::file::{Dtype, Entry, write_file};
 use mnx_weights::{Checkpoint, Tensor};
@@ -24,18 +24,26 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
         let Some(Tensor { shape, data }) = file.get(&port.name) else {
             let names: Vec<&str> = file.names().take(8).collect();
             return Err(Failure::user(
-                "mnx-0101",
+                "mnx-0103",
                 format!(
-                    "{shown}: no tensor \"{}\"; the file has {}",
+                    "{shown}: no tensor \"{}\" ({}{}); the file has {}",
                     port.name,
+                    mnx_words::list(&port.shape),
+                    channels(bundle.manifest()),
                     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                 ),
             ));
         };
         if *shape != port.shape {
             return Err(Failure::user(
-                "mnx-0101",
-                format!("{shown}: tensor \"{}\" has shape {shape:?}, the bundle was compiled for {:?}", port.name, port.shape),
+                "mnx-0103",
+                format!(
+                    "{shown}: tensor \"{}\" has shape {}, the bundle was compiled for {}{}",
+                    port.name,
+                    mnx_words::list(shape),
+                    mnx_words::list(&port.shape),
+                    channels(bundle.manifest())
+                ),
             ));
         }
         inputs.push(data);
@@ -45,7 +53,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     let outputs = if args.check {
         let mut outputs = session.new_outputs();
         if let Some(found) = session.run_checked(&inputs, &mut outputs)? {
-            return Err(Failure::user("mnx-0101", format!("{}: {found}", args.bundle.display())));
+            return Err(Failure::user("runtime-0104", format!("{}: {found}", args.bundle.display())));
         }
         outputs
     } else {
@@ -73,4 +81,9 @@ pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
     }
     let shapes: Vec<String> = session.outputs().iter().map(|p| format!("{} {}", p.name, text::shape(&p.shape))).collect();
     text::print(&format!("{}: {} in {} ({})\n", args.output.display(), shapes.join(", "), text::seconds(elapsed), machine(&session)))
+}
+
+/// What the input's channels are, where somebody named them: `, channels 0 CT, 1 MR`.
+fn channels(manifest: &Manifest) -> String {
+    if manifest.channels.is_empty() { String::new() } else { format!(", channels {}", text::channels(&manifest.channels)) }
 }

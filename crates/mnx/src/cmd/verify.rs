@@ -16,7 +16,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     let shown = args.bundle.display();
     let Some(vectors) = &bundle.manifest().vectors else {
         return Err(Failure::user(
-            "mnx-0101",
+            "mnx-0104",
             format!(
                 "{shown}: the bundle has no test vectors, so there is nothing to compare with; mnxc compile stores them where the \
              reference interpreter can keep up (take a smaller --patch), and mnx refit drops them"
@@ -24,7 +24,7 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
         ));
     };
     if args.place.device == DeviceChoice::Null {
-        return Err(Failure::user("mnx-0101", "the null device computes nothing that could be verified; use --device host"));
+        return Err(Failure::user("mnx-0104", "the null device computes nothing that could be verified; use --device host"));
     }
     let mut session = open_session(&bundle, &args.place)?;
     let inputs: Vec<_> = session.inputs().iter().map(|port| det_input(&vectors.input_name, &port.shape)).collect();
@@ -86,5 +86,5 @@ pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
     if failed.is_empty() {
         return printed;
     }
-    Err(Failure::user("mnx-0101", format!("{shown}: this device disagrees with the reference: {}", failed.join("; "))))
+    Err(Failure::user("mnx-0105", format!("{shown}: this device disagrees with the reference: {}", failed.join("; "))))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::checkpoint::{self, Origin};
 use crate::cli::Extents;
+use crate::imported::Input;
 use crate::pipeline::{parse_pipeline, pass_failure};
 use crate::report::{Failure, Outcome, Voice, emit};
 use crate::source::{Shape, Source};
@@ -25,17 +26,20 @@ use crate::source::{Shape, Source};
 
 Ends with 0 if every pass keeps the results, with 1 if one does not.")]
 pub struct Args {
-    /// A graph (.mnx) of any stage, or a config (.toml)
+    /// A graph (.mnx) of any stage, a config (.toml), or a folder that `mnxc import` made
     graph: PathBuf,
     /// Passes in order, see `mnxc list passes`
     #[arg(long, value_name = "PASSES")]
     pipeline: String,
-    /// The weights, a safetensors file with the network's keys
+    /// The weights, a safetensors file with the network's keys [default for a folder: its first fold]
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     weights: Option<PathBuf>,
-    /// Fresh weights instead of a file
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// Fresh weights instead of a file [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The fold of a folder
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["weights", "seed"])]
+    fold: Option<String>,
     /// Largest accepted difference, relative to 1 plus the output's largest value
     #[arg(long, value_name = "X", default_value_t = 1e-9)]
     tol: f64,
@@ -57,7 +61,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     }
     let source = load(args)?;
     let config = source.origin.as_ref().map(|o| &o.config);
-    let from = args.weights.as_deref().map_or(Origin::Seed(args.seed), Origin::File);
+    let input = Input::find(&args.graph)?;
+    let from = Origin::choose(args.weights.as_deref(), args.seed, input.fold(args.fold.as_deref())?).unwrap_or(Origin::Seed(0));
     let weights = checkpoint::provide(from, config, &source.graph, voice)?;
     let pipeline = parse_pipeline(&args.pipeline)?;
     let inputs: Vec<(String, Array<f64>)> = source
@@ -92,7 +97,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
 fn load(args: &Args) -> Outcome<Source> {
     let mut shape = Shape { patch: args.patch.clone().map(|p| p.0), ..Shape::default() };
     if shape.patch.is_none() && args.graph.extension().is_none_or(|e| e != "mnx") {
-        shape.patch = Some(vec![32; crate::source::axes(&args.graph)?]);
+        shape.patch = Some(vec![32; crate::source::config(&args.graph)?.dim.axes()]);
     }
     Source::load(&args.graph, &shape)
 }
@@ -111,7 +116,7 @@ fn compare(wanted: &Values, got: &Values, tol: f64) -> Verdict {
             return Verdict::Bad(format!("output {name}: the graph had none of this name before"));
         };
         if w.shape != g.shape {
-            return Verdict::Bad(format!("output {name}: shape {:?}, it was {:?}", g.shape, w.shape));
+            return Verdict::Bad(format!("output {name}: shape {}, it was {}", mnx_words::list(&g.shape), mnx_words::list(&w.shape)));
         }
         let maximum = w.data.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let limit = tol * (1.0 + maximum);
@@ -121,8 +126,9 @@ fn compare(wanted: &Values, got: &Values, tol: f64) -> Verdict {
             let count = 1 + wrong.count();
             let index = unravel(at, &w.shape);
             return Verdict::Bad(format!(
-                "first bad value: {name}{index:?} is {have:e}, it was {want:e} (limit {limit:.1e}); {count} of {} values differ",
-                w.data.len()
+                "first bad value: {name}{index} is {have:e}, it was {want:e} (limit {limit:.1e}); {count} of {} values differ",
+                w.data.len(),
+                index = mnx_words::list(&index)
             ));
         }
     }

@@ -7,10 +7,11 @@ use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
 
 use crate::cli::Extents;
-use crate::driver::{self, Request};
-use crate::imported::{self, WeightFile};
+use crate::driver;
+use crate::imported::{Input, WeightFile};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
+use crate::request::Request;
 use crate::source::{Heads, OutputKind, Shape};
 use crate::tune::cache::default_path;
 use crate::vectors::When;
@@ -152,17 +153,16 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         Some(Some(path)) => Some(path.clone()),
         None => None,
     };
-    let folder = args.input.is_dir().then(|| imported::open(&args.input)).transpose()?;
-    let weights = match (&args.weights, &folder) {
-        (Some(path), _) => vec![WeightFile { fold: None, path: path.clone() }],
-        (None, Some(folder)) if args.seed.is_none() => folder.weights.clone(),
-        (None, _) => Vec::new(),
+    let input = Input::find(&args.input)?;
+    let weights = match &args.weights {
+        Some(path) => vec![WeightFile { fold: None, path: path.clone() }],
+        None if args.seed.is_none() && args.formula.is_none() => input.weights().to_vec(),
+        None => Vec::new(),
     };
-    // A folder is a model for `mnx predict`, which reads out_0 alone.
-    let heads = args.heads.unwrap_or(if folder.is_some() { Heads::Main } else { Heads::All });
-    let out = args.out.clone().or_else(|| folder.is_some().then(|| folder_output(&args.input, args.to)).flatten());
+    let heads = input.heads(args.heads);
+    let out = args.out.clone().or_else(|| input.is_folder().then(|| folder_output(&args.input, args.to)).flatten());
     let request = Request {
-        input: folder.map_or_else(|| args.input.clone(), |f| f.config),
+        input: input.file,
         to: args.to,
         output: out,
         shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },

@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 
 use mnx_artifact::{Bundle, BundleError};
 
-use mnx_plan::target::GPU_TARGETS;
+use mnx_plan::target::{GPU_TARGETS, resolve};
 
+use crate::driver;
 use crate::emit::{assemble, has_ptxas};
 use crate::explain::{Explanation, Machine, gpu, html, table};
-use crate::files::{check_output, write, write_or_emit};
+use crate::files::{check_output, scratch_folder, write, write_or_emit};
+use crate::imported::Input;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
+use crate::request::Request;
 use crate::runner::Runner;
+use crate::vectors::When;
 
 /// Say per dispatch what a bundle computes and moves, what that must take, and what it does take
 ///
@@ -20,9 +24,10 @@ use crate::runner::Runner;
 #[command(after_help = "Examples:
   mnxc explain m.mnxa
   mnxc explain m.mnxa --measure --threads 2 --html m.html
-  mnxc explain m.mnxa --gflops 1000 --gbs 80 --json -")]
+  mnxc explain m.mnxa --gflops 1000 --gbs 80 --json -
+  mnxc explain liver --isa x86-64-v3                           a folder that mnxc import made; it is compiled first")]
 pub struct Args {
-    /// The bundle
+    /// The bundle, or a folder that `mnxc import` made
     bundle: PathBuf,
     /// Run it here with `mnx bench`, and draw floors with this machine's measured rates
     #[arg(long)]
@@ -69,7 +74,11 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     for path in args.html.iter().chain(args.json.iter().filter(|p| *p != stdout)) {
         check_output(path)?;
     }
-    let bundle = Bundle::open(&args.bundle).map_err(|e| bundle_failure(&args.bundle, e))?;
+    let input = Input::find(&args.bundle)?;
+    // Lives as long as the bundle in it.
+    let scratch = input.is_folder().then(|| compiled(&input, args.isa.as_deref(), voice)).transpose()?;
+    let path = scratch.as_ref().map_or_else(|| args.bundle.clone(), |dir| dir.path().join(BUNDLE));
+    let bundle = Bundle::open(&path).map_err(|e| bundle_failure(&args.bundle, e))?;
     let programs = &bundle.manifest().programs;
     let program = |name: &str| {
         let names: Vec<&str> = programs.iter().map(|p| p.target.as_str()).collect();
@@ -79,8 +88,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let chosen = args.isa.as_deref().map(program).transpose()?;
     let explanation = if args.measure {
         let runner = Runner::find(args.runner.as_deref())?;
-        voice.note(&format!("measuring {} ({} runs)", args.bundle.display(), args.runs));
-        let report = runner.bench(&args.bundle, args.runs.into(), args.threads.map(usize::from), args.isa.as_deref())?;
+        voice.note(&format!("measuring {} ({})", args.bundle.display(), mnx_words::many(args.runs.into(), "run")));
+        let report = runner.bench(&path, args.runs.into(), args.threads.map(usize::from), args.isa.as_deref())?;
         let Some(r) = report.roofline.filter(|r| r.flops_per_s > 0.0 && r.bytes_per_s > 0.0) else {
             return Err(Failure::user("mnxc-0503", args.bundle.display(), "`mnx bench` gave no roofline of this machine"));
         };
@@ -118,6 +127,29 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     emit(&text)
 }
 
+/// Name of a folder's bundle in its scratch directory.
+const BUNDLE: &str = "folder.mnxa";
+
+/// Compiles a folder into a directory of its own, for one target or for this machine's kind of CPU, as `mnxc compile` would but without
+/// weights and test vectors, on which nothing depends here.
+fn compiled(input: &Input, isa: Option<&str>, voice: Voice) -> Outcome<mnx_files::ScratchFolder> {
+    let name = isa.unwrap_or("host");
+    let targets = resolve(name).ok_or_else(|| Failure::Usage(format!("--isa {name}: there is no such target, see `mnxc list targets`")))?;
+    let dir = scratch_folder()?;
+    let request = Request {
+        targets,
+        output: Some(dir.path().join(BUNDLE)),
+        heads: input.heads(None),
+        weights: input.weights().iter().take(1).cloned().collect(),
+        hollow: true,
+        vectors: When::None,
+        ..Request::new(input.file.clone())
+    };
+    voice.note(&format!("compiling {} for {name}", input.file.display()));
+    driver::compile(&request, Voice { quiet: true })?;
+    Ok(dir)
+}
+
 fn with_resources(mut json: serde_json::Value, occupied: &[gpu::Occupied]) -> serde_json::Value {
     if !occupied.is_empty() {
         json["kernels"] = gpu::json(occupied);
@@ -141,10 +173,10 @@ fn occupied(bundle: &Bundle, target: &str, voice: Voice) -> Outcome<Vec<gpu::Occ
 /// Why a bundle cannot be explained.
 fn bundle_failure(path: &Path, error: BundleError) -> Failure {
     match error {
-        BundleError::Io { source, .. } => Failure::user("mnxc-0001", path.display(), system_reason(&source.to_string())),
-        BundleError::Damaged { reason, .. } => Failure::user("mnxc-0304", path.display(), reason),
+        BundleError::Io { source, .. } => Failure::user("bundle-0101", path.display(), system_reason(&source.to_string())),
+        BundleError::Damaged { reason, .. } => Failure::user("bundle-0102", path.display(), reason),
         BundleError::Inconsistent { problems, .. } => {
-            let mut d = mnx_ir::Diagnostic::new("mnxc-0304", path.display(), "the bundle contradicts itself");
+            let mut d = mnx_ir::Diagnostic::new("bundle-0103", path.display(), "the manifest contradicts itself");
             d.notes = problems;
             d.into()
         }

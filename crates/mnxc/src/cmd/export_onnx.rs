@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{self, Origin};
 use crate::cli::Extents;
 use crate::files::{check_output, write};
+use crate::imported::Input;
 use crate::onnx::{OPSET, export};
 use crate::pipeline::run_passes;
-use crate::report::{Failure, Outcome, Voice};
+use crate::report::{Failure, Outcome, Voice, size};
 use crate::source::{Heads, OutputKind, Shape, Source};
 
 /// Write the network with its weights as an ONNX file
@@ -16,25 +17,29 @@ use crate::source::{Heads, OutputKind, Shape, Source};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mnxc export-onnx s.toml --weights s.safetensors --patch 64,64,64 -o s.onnx
-  mnxc export-onnx s.toml --seed 1 --patch 64,64,64 --heads main -o s.onnx")]
+  mnxc export-onnx s.toml --seed 1 --patch 64,64,64 --heads main -o s.onnx
+  mnxc export-onnx liver --fold 2 -o liver.onnx                a folder that mnxc import made")]
 pub struct Args {
-    /// The network's config (.toml), or a graph (.mnx) of any stage
+    /// The network's config (.toml), a graph (.mnx) of any stage, or a folder that `mnxc import` made
     input: PathBuf,
-    /// The weights, a safetensors file with the network's keys
-    #[arg(long, value_name = "FILE", conflicts_with = "seed", required_unless_present = "seed")]
+    /// The weights, a safetensors file with the network's keys [default for a folder: its first fold]
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     weights: Option<PathBuf>,
     /// Fresh weights (default initialisation) instead of a file
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
+    /// The fold of a folder
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["weights", "seed"])]
+    fold: Option<String>,
+    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
     /// Samples per run [default for a config: 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Deep-supervision heads to keep
-    #[arg(long, default_value = "all")]
-    heads: Heads,
+    /// Deep-supervision heads to keep [default: all; main for a folder]
+    #[arg(long, value_name = "WHICH")]
+    heads: Option<Heads>,
     /// What the outputs hold [default: logits]
     #[arg(long, value_name = "KIND")]
     output: Option<OutputKind>,
@@ -52,19 +57,20 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         return Err(Failure::Usage("-o -: an ONNX file is not text and goes to a file".into()));
     }
     check_output(&args.out)?;
+    let input = Input::find(&args.input)?;
+    let from = Origin::choose(args.weights.as_deref(), args.seed, input.fold(args.fold.as_deref())?);
+    let from = from.ok_or_else(|| {
+        Failure::Usage("an ONNX file holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string())
+    })?;
     let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
-    let source = Source::load(&args.input, &shape)?;
+    let source = Source::load(&input.file, &shape)?;
     let mut graph = source.graph.clone();
-    if args.heads == Heads::Main {
+    if input.heads(args.heads) == Heads::Main {
         run_passes("drop-training-heads{keep=out_0},dce", &mut graph, &source.header(), &mut |_, _| Ok(()))?;
     }
-    let from = match (&args.weights, args.seed) {
-        (Some(path), _) => Origin::File(path),
-        (None, seed) => Origin::Seed(seed.unwrap_or(0)),
-    };
     let weights = checkpoint::provide(from, source.origin.as_ref().map(|o| &o.config), &graph, voice)?;
     let bytes = export(&graph, &weights)?;
     write(&args.out, &bytes)?;
-    voice.note(&format!("{}: {} as ONNX, opset {OPSET}, {} bytes", args.out.display(), graph.name, bytes.len()));
+    voice.note(&format!("{}: {} as ONNX, opset {OPSET}, {}", args.out.display(), graph.name, size(bytes.len() as u64)));
     Ok(())
 }

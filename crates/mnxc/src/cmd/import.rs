@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use mnx_import::{Heads, Import, ImportError, Options, Which};
 use mnx_ir::Diagnostic;
 use mnx_model::NormType;
+use mnx_words::many;
 
 use crate::report::{Failure, Outcome, Voice, system_reason};
 
@@ -143,17 +144,11 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let parameters = mnx_model::signature(&import.config).parameters();
     let patch = import.config.patch.as_ref().map(|p| p.iter().map(usize::to_string).collect::<Vec<_>>().join("x"));
     voice.note(&format!(
-        "{}: {}, {}, {}, {parameters} parameters{}{}",
+        "{}: {}, {} in, {}, {parameters} parameters{}{}",
         args.out.display(),
         import.config.name,
-        match import.config.in_channels {
-            1 => "1 channel in".to_owned(),
-            n => format!("{n} channels in"),
-        },
-        match import.config.n_classes {
-            1 => "1 class".to_owned(),
-            n => format!("{n} classes"),
-        },
+        many(import.config.in_channels, "channel"),
+        many(import.config.n_classes, "class"),
         patch.map_or_else(String::new, |p| format!(", patch {p}")),
         if import.folds.len() > 1 { format!(", {} folds", import.folds.len()) } else { String::new() },
     ));

@@ -4,6 +4,7 @@ pub mod bisect;
 pub mod compile;
 pub mod completions;
 pub mod explain;
+pub mod explain_error;
 pub mod export_onnx;
 pub mod import;
 pub mod list;

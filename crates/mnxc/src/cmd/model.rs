@@ -15,9 +15,9 @@ use crate::source::{OutputKind, Shape, Source};
   mnxc model s.toml --patch 128,128,128 --summary
   mnxc model s.toml --json | jq .parameters")]
 pub struct Args {
-    /// The network's config (.toml), or a graph (.mnx)
+    /// The network's config (.toml), a graph (.mnx), or a folder that `mnxc import` made
     config: PathBuf,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default: 64 per axis]
+    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default: the config's own, else 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
     /// Samples per run [default: 1]
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     if let Some(official) = official.filter(|n| *n != summary.parameters) {
-        text.push_str(&format!("checkpoint: {official} values, {} of which no layer reads\n", official.saturating_sub(summary.parameters)));
+        text.push_str(&format!("checkpoint: {official} values, of which no layer reads {}\n", official.saturating_sub(summary.parameters)));
     }
     emit(&text)
 }

@@ -17,7 +17,7 @@ use crate::source::{Shape, Source};
   mnxc opt a.mnx --pipeline='infer{keep=out_0}' -o b.mnx
   mnxc opt a.mnx --pipeline='form-dispatches{max-ops=8}' --dump-dir d")]
 pub struct Args {
-    /// A graph (.mnx) of any stage, or a config (.toml; built at patch 64 per axis)
+    /// A graph (.mnx) of any stage, a config (.toml; built at its own patch, else 64 per axis), or a folder that `mnxc import` made
     graph: PathBuf,
     /// Passes in order, see `mnxc list passes`
     #[arg(long, value_name = "PASSES")]

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Gelu;
 use mnx_plan::knobs::knobs;
 use mnx_plan::target::{TARGETS, resolve};
 
+use mnx_words::many;
+
 use crate::cli::Extents;
-use crate::driver::Request;
 use crate::explain::table::columns;
 use crate::files::check_output;
-use crate::imported::WeightFile;
+use crate::imported::{Input, WeightFile};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
+use crate::request::Request;
 use crate::runner::Runner;
 use crate::source::{Heads, OutputKind, Shape};
 use crate::tune::cache::{Cache, default_path};
 use crate::tune::{Job, Tuned, tune};
-use crate::vectors::When;
 
 /// Search tiles by their measured time and keep the best in a file
 ///
@@ -31,7 +31,7 @@ use crate::vectors::When;
   mnxc tune s.toml --patch 128,128,128 --target x86-64-v4 --budget 10m --cache s128.jsonl
   mnxc compile s.toml --weights s.safetensors --patch 64,64,64 --tuned -o s.mnxa")]
 pub struct Args {
-    /// The network's config (.toml), or a graph (.mnx)
+    /// The network's config (.toml), a graph (.mnx), or a folder that `mnxc import` made
     input: PathBuf,
     /// The weights; times do not depend on them
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
@@ -42,15 +42,15 @@ pub struct Args {
     /// Code to tune: host (the level this machine runs) or one level
     #[arg(long, default_value = "host", value_parser = cpu_names())]
     target: String,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: 64 per axis]
+    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
     #[arg(long, value_name = "EXTENTS")]
     patch: Option<Extents>,
     /// Samples per run [default for a config: 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Deep-supervision heads to keep, as for compile
-    #[arg(long, default_value = "all")]
-    heads: Heads,
+    /// Deep-supervision heads to keep, as for compile [default: all; main for a folder]
+    #[arg(long, value_name = "WHICH")]
+    heads: Option<Heads>,
     /// What the outputs hold, as for compile [default: logits]
     #[arg(long, value_name = "KIND")]
     output: Option<OutputKind>,
@@ -108,34 +108,27 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         Cache::read(&path)?;
     }
     let targets = resolve(&args.target).ok_or_else(|| Failure::Usage(format!("--target {}: see `mnxc list targets`", args.target)))?;
+    let input = Input::find(&args.input)?;
     let seed = if args.weights.is_some() { None } else { Some(args.seed.unwrap_or(1)) };
     let request = Request {
-        input: args.input.clone(),
-        to: Phase::Bundle,
-        output: None,
+        heads: input.heads(args.heads),
         shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
-        heads: args.heads,
-        pipeline: None,
         weights: args.weights.iter().map(|path| WeightFile { fold: None, path: path.clone() }).collect(),
         seed,
         targets,
-        formula: None,
-        hollow: false,
-        cubin: false,
         precision: Storage::F32,
-        plan: None,
-        tuned: None,
-        gelu: Gelu::Accurate,
-        dump_dir: None,
-        time_passes: false,
-        vectors: When::None,
+        ..Request::new(input.file)
     };
     let job = Job { request, budget: args.budget, threads: args.threads.map(usize::from), runs: args.runs.into(), runner };
     let tuned = tune(&job, voice)?;
     let count = tuned.save(&path)?;
     emit(&report(&tuned))?;
     let changed = tuned.choice.iter().filter(|c| **c != 0).count();
-    voice.note(&format!("{}: {count} kernels, {changed} of them with new tiles; use it with mnxc compile --tuned", path.display()));
+    voice.note(&format!(
+        "{}: {}, {changed} of them with new tiles; use it with mnxc compile --tuned",
+        path.display(),
+        many(count, "kernel")
+    ));
     Ok(())
 }
 
@@ -173,12 +166,12 @@ fn report(t: &Tuned) -> String {
     }
     let (a, b) = t.total;
     format!(
-        "{}\nwhole network: {:.3} ms with default tiles, {:.3} ms with these ({:.3} times as fast), {} threads, {}\n",
+        "{}\nwhole network: {:.3} ms with default tiles, {:.3} ms with these ({:.3} times as fast), {}, {}\n",
         columns(&["dispatch", "knobs", "strategy", "default ms", "best ms", "tried"], &rows),
         a * 1e3,
         b * 1e3,
         if b > 0.0 { a / b } else { 1.0 },
-        t.threads,
+        many(t.threads, "thread"),
         t.plan.target.name
     )
 }

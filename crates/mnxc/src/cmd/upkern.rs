@@ -1,13 +1,15 @@
 //! `mnxc upkern`: initialises a network from a trained one with other kernel sizes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use mnx_model::Config;
 use mnx_passes::{UpkernOptions, upkern};
 use mnx_weights::Checkpoint;
+use mnx_words::many;
 
-use crate::files::{check_output, read_text};
+use crate::files::check_output;
+use crate::imported::Input;
 use crate::report::{Failure, Outcome, Voice, weights_failure};
+use crate::source::config;
 
 /// Initialise a network from a trained one with other kernel sizes (UpKern)
 ///
@@ -16,16 +18,20 @@ use crate::report::{Failure, Outcome, Voice, weights_failure};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mnxc upkern --from k3.toml --weights k3.safetensors --to k5.toml -o k5.safetensors
-  mnxc upkern --from a.toml --weights a.safetensors --to b.toml -o b.safetensors --allow-mismatch")]
+  mnxc upkern --from a.toml --weights a.safetensors --to b.toml -o b.safetensors --allow-mismatch
+  mnxc upkern --from liver --fold 0 --to k5.toml -o k5.safetensors     a folder that mnxc import made")]
 pub struct Args {
-    /// Config of the trained network
-    #[arg(long, value_name = "CONFIG")]
+    /// Config of the trained network, or a folder that `mnxc import` made
+    #[arg(long, value_name = "CONFIG|DIR")]
     from: PathBuf,
-    /// Its weights, a safetensors file
+    /// Its weights, a safetensors file [default for a folder: its first fold]
     #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// Config of the new network
-    #[arg(long, value_name = "CONFIG")]
+    weights: Option<PathBuf>,
+    /// The fold of a folder
+    #[arg(long, value_name = "NAME", conflicts_with = "weights")]
+    fold: Option<String>,
+    /// Config of the new network, or a folder
+    #[arg(long, value_name = "CONFIG|DIR")]
     to: PathBuf,
     /// Where to write the new network's weights
     #[arg(long = "out", short = 'o', value_name = "FILE")]
@@ -44,9 +50,15 @@ pub struct Args {
 /// Wrong configs, a checkpoint that is not the trained network's, tensors that do not fit.
 pub fn run(args: &Args, voice: Voice) -> Outcome {
     check_output(&args.out)?;
-    let (from, to) = (config(&args.from)?, config(&args.to)?);
-    let place = args.weights.display().to_string();
-    let source = Checkpoint::load(&args.weights).map_err(|e| weights_failure(&place, e))?;
+    let trained = Input::find(&args.from)?;
+    let fold = trained.fold(args.fold.as_deref())?.map(|w| &w.path);
+    let weights =
+        args.weights.as_ref().or(fold).ok_or_else(|| {
+            Failure::Usage("--from names a config, which has no weights: give them with --weights W.safetensors".to_string())
+        })?;
+    let (from, to) = (config(&trained.file)?, config(&args.to)?);
+    let place = weights.display().to_string();
+    let source = Checkpoint::load(weights).map_err(|e| weights_failure(&place, e))?;
     let init = |role: &mnx_weights::TensorRole| mnx_passes::weights::fresh::fresh(role, args.seed);
     let options = UpkernOptions { allow_mismatch: args.allow_mismatch, init: &init };
     let made = upkern(&mnx_model::signature(&from), &mnx_model::signature(&to), &source, &options).map_err(|e| {
@@ -62,14 +74,11 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     made.checkpoint.save(&args.out).map_err(|e| weights_failure(&args.out.display().to_string(), e))?;
     let copied = made.checkpoint.len() - made.resized.len() - made.fresh.len();
     voice.note(&format!(
-        "{}: {copied} tensors copied, {} kernels resized, {} freshly initialised",
+        "{}: {} copied, {} resized, {} freshly initialised",
         args.out.display(),
-        made.resized.len(),
+        many(copied, "tensor"),
+        many(made.resized.len(), "kernel"),
         made.fresh.len()
     ));
     Ok(())
-}
-
-fn config(path: &Path) -> Outcome<Config> {
-    Ok(Config::from_toml(&read_text(path)?, &path.display().to_string())?)
 }

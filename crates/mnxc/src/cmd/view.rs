@@ -10,9 +10,9 @@ use crate::source::{Shape, Source};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mnxc view a.mnx | dot -Tsvg > a.svg
-  mnxc view s.toml -o s.dot                     a config is built at patch 64 per axis")]
+  mnxc view s.toml -o s.dot                     a config is built at its own patch, else 64 per axis")]
 pub struct Args {
-    /// A graph (.mnx) of any stage, or a config (.toml)
+    /// A graph (.mnx) of any stage, a config (.toml), or a folder that `mnxc import` made
     graph: PathBuf,
     /// Where to write [default: stdout]
     #[arg(long, short = 'o', value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::gpu::{self, Occupied};
-use super::table::{machine, mib, summary};
+use super::table::{machine, mib, ms, summary};
 use super::{Explanation, Row};
 
 const STYLE: &str = include_str!("page.css");
@@ -15,8 +15,8 @@ const COLUMNS: [&str; 11] =
 /// The page; `kernels` are what a GPU program's kernels take, empty where that is not known.
 pub fn page(e: &Explanation, kernels: &[Occupied]) -> String {
     let title = escape(&format!("{} at {}", e.model, e.patch));
-    let threads = e.threads.map_or(String::new(), |n| format!(", {n} thread{}", if n == 1 { "" } else { "s" }));
-    let runs = e.runs.map_or(String::new(), |n| format!(", median of {n} runs"));
+    let threads = e.threads.map_or(String::new(), |n| format!(", {}", mnx_words::many(n, "thread")));
+    let runs = e.runs.map_or(String::new(), |n| format!(", median of {}", mnx_words::many(n, "run")));
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>mnxc explain: {title}</title>\n<style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p>{}{threads}{runs}</p>\n",
@@ -35,16 +35,16 @@ pub fn page(e: &Explanation, kernels: &[Occupied]) -> String {
 }
 
 fn tiles(out: &mut String, e: &Explanation) {
-    let ms = |s: f64| format!("{:.2} ms", s * 1e3);
+    let shown = |s: f64| format!("{} ms", ms(s));
     let t = &e.total;
     let mut all: Vec<(String, &str)> = Vec::new();
     if let Some(s) = t.measured_s {
-        all.push((ms(s), "measured"));
+        all.push((shown(s), "measured"));
     }
-    all.push((ms(t.floor_s), "floor"));
+    all.push((shown(t.floor_s), "floor"));
     match t.measured_s.filter(|_| t.floor_s > 0.0) {
         Some(s) => all.push((format!("{:.2}", s / t.floor_s), "times the floor")),
-        None => all.push((ms(t.predicted_s), "predicted")),
+        None => all.push((shown(t.predicted_s), "predicted")),
     }
     all.push((format!("{:.2} GFLOP", t.cost.flops as f64 / 1e9), "per run, GELU apart"));
     all.push((format!("{:.0} MiB", mib(e.memory.arena)), "arena, by the plan"));
@@ -80,10 +80,10 @@ fn bars(out: &mut String, e: &Explanation) {
         let _ = writeln!(
             out,
             "<div class=\"bar\" title=\"{}\"><div class=\"name\">{name}</div><div class=\"track\"><div class=\"fill {}\" style=\"width:{width:.3}%\">\
-             <div class=\"floor\" style=\"width:{floor:.2}%\"></div></div><span class=\"value\">{:.3} ms{percent}</span></div></div>",
+             <div class=\"floor\" style=\"width:{floor:.2}%\"></div></div><span class=\"value\">{} ms{percent}</span></div></div>",
             escape(&format!("{}: {}", r.name, r.strategy)),
             r.bound().word(),
-            shown(r) * 1e3,
+            ms(shown(r)),
         );
     }
 }

@@ -1,5 +1,6 @@
 //! An explanation as text and as JSON.
 
+use mnx_words::many;
 use serde_json::{Value, json};
 
 use super::{Explanation, Row};
@@ -9,11 +10,18 @@ pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// Seconds as milliseconds: to the microsecond, or three digits of what is shorter than a tenth of a millisecond.
+pub fn ms(seconds: f64) -> String {
+    let v = seconds * 1e3;
+    let digits = if v >= 0.1 || v <= 0.0 || !v.is_finite() { 3 } else { (2 - v.log10().floor() as i32).clamp(3, 9) as usize };
+    format!("{v:.digits$}")
+}
+
 /// A table for people.
 pub fn text(e: &Explanation) -> String {
     let mut out = format!("{} at patch {} for {}", e.model, e.patch, e.target);
     if let (Some(threads), Some(runs)) = (e.threads, e.runs) {
-        out.push_str(&format!(", {threads} threads, median of {runs} runs"));
+        out.push_str(&format!(", {}, median of {}", many(threads, "thread"), many(runs, "run")));
     }
     out.push_str(&format!("\n{}\n\n", machine(e)));
     let header =
@@ -55,20 +63,20 @@ pub fn machine(e: &Explanation) -> String {
 pub fn summary(e: &Explanation) -> Vec<String> {
     let t = &e.total;
     let mut lines = vec![format!(
-        "floor {:.3} ms ({:.3} of it compute bound, {:.3} memory bound); predicted {:.3} ms with {:.0} us for each of {} launches",
-        t.floor_s * 1e3,
-        t.compute_s * 1e3,
-        t.memory_s * 1e3,
-        t.predicted_s * 1e3,
+        "floor {} ms ({} of it compute bound, {} memory bound); predicted {} ms with {:.0} us for each of {}",
+        ms(t.floor_s),
+        ms(t.compute_s),
+        ms(t.memory_s),
+        ms(t.predicted_s),
         e.launch_s() * 1e6,
-        t.launches
+        many(t.launches, "launch")
     )];
     if let Some(s) = t.measured_s.filter(|_| t.floor_s > 0.0) {
-        let fastest = e.fastest_s.map_or(String::new(), |f| format!("; the fastest run {:.3} ms, {:.2} times", f * 1e3, f / t.floor_s));
-        lines.push(format!("measured {:.3} ms: {:.2} times the floor{fastest}", s * 1e3, s / t.floor_s));
+        let fastest = e.fastest_s.map_or(String::new(), |f| format!("; the fastest run {} ms, {:.2} times", ms(f), f / t.floor_s));
+        lines.push(format!("measured {} ms: {:.2} times the floor{fastest}", ms(s), s / t.floor_s));
     }
     let m = &e.memory;
-    let threads = e.threads.map_or(String::new(), |n| format!(" x {n} threads"));
+    let threads = e.threads.map_or(String::new(), |n| format!(" x {}", many(n, "thread")));
     let scratch = if e.machine.gpu.is_some() { String::new() } else { format!("scratch {:.2} MiB{threads}, ", mib(m.scratch)) };
     let mut line = format!("memory by the plan: arena {:.1} MiB, {scratch}weights {:.1} MiB", mib(m.arena), mib(m.weights));
     if let (Some(peak), Some(n)) = (m.peak, e.threads) {
@@ -88,9 +96,9 @@ fn cells(r: &Row, measured: f64) -> Vec<String> {
         format!("{:.2}", r.cost.gelus as f64 / 1e6),
         format!("{:.2}", mib(r.cost.bytes)),
         r.bound().word().to_string(),
-        format!("{:.3}", r.floor_s * 1e3),
-        format!("{:.3}", r.predicted_s * 1e3),
-        or_dash(r.measured_s.map(|s| s * 1e3), 3),
+        ms(r.floor_s),
+        ms(r.predicted_s),
+        r.measured_s.map_or("-".to_string(), ms),
         or_dash(r.percent(), 0),
         or_dash(r.measured_s.filter(|_| measured > 0.0).map(|s| 100.0 * s / measured), 1),
     ]
@@ -140,4 +148,16 @@ pub fn json(e: &Explanation) -> Value {
         "times_the_floor": e.total.measured_s.filter(|_| e.total.floor_s > 0.0).map(|s| s / e.total.floor_s),
         "dispatches": e.rows.iter().map(of_dispatch).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_rounded_to_nothing() {
+        assert_eq!([1.5, 1.234e-3, 1e-4].map(ms), ["1500.000", "1.234", "0.100"]);
+        assert_eq!([9.96e-5, 4.321e-7, 1.2e-9].map(ms), ["0.0996", "0.000432", "0.00000120"]);
+        assert_eq!([0.0, f64::INFINITY].map(ms), ["0.000", "inf"]);
+    }
 }

@@ -40,7 +40,7 @@ fn fits(name: &str, bytes: usize) -> Result<(), Diagnostic> {
     }
     let message =
         format!("the ONNX file would have {bytes} bytes, and protobuf ends at {LARGEST} (2 GiB): export fewer or narrower layers");
-    Err(Diagnostic::new("mnxc-0401", format!("@{name}"), message))
+    Err(Diagnostic::new("mnxc-0601", format!("@{name}"), message))
 }
 
 fn model(graph: &Graph, weights: &Checkpoint) -> Result<ModelProto, Vec<Diagnostic>> {
@@ -112,7 +112,7 @@ fn model(graph: &Graph, weights: &Checkpoint) -> Result<ModelProto, Vec<Diagnost
 fn weight(w: &mut Writer, name: &str, key: &str, ty: &TensorType, weights: &Checkpoint) -> Result<(), Diagnostic> {
     let complain = |code, message: String| Diagnostic::new(code, key, message);
     if ty.dtype != DType::F32 {
-        return Err(complain("mnxc-0402", format!("weight {ty}: ONNX export is for float32 networks")));
+        return Err(complain("mnxc-0602", format!("weight {ty}: ONNX export is for float32 networks")));
     }
     let tensor = weights.require(key, &ty.shape).map_err(|e| complain("weights-0102", e.to_string()))?;
     let bad = tensor.data.iter().filter(|v| !v.is_finite()).count();
@@ -129,7 +129,7 @@ fn element(ty: &TensorType, place: &str) -> Result<i32, Diagnostic> {
         DType::F32 => Ok(data_type::FLOAT),
         DType::I32 => Ok(data_type::INT32),
         DType::F64 | DType::F16 | DType::Bf16 => {
-            Err(Diagnostic::new("mnxc-0402", place, format!("value {ty}: ONNX export is for float32 networks")))
+            Err(Diagnostic::new("mnxc-0602", place, format!("value {ty}: ONNX export is for float32 networks")))
         }
     }
 }

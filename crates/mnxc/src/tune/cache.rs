@@ -143,7 +143,8 @@ impl Cache {
         let mut seen: Vec<String> = Vec::new();
         let mut problems: Vec<Diagnostic> = Vec::new();
         let mut found = 0;
-        for launch in made.dispatches.iter_mut().flat_map(|d| &mut d.launches).filter(|l| !knobs(&l.kernel).is_empty()) {
+        let launches = made.dispatches.iter_mut().flat_map(|d| d.launches.iter_mut().map(|launch| (d.name.as_str(), launch)));
+        for (dispatch, launch) in launches.filter(|(_, l)| !knobs(&l.kernel).is_empty()) {
             let key = shape(&launch.kernel);
             let first = !seen.contains(&key);
             if first {
@@ -155,7 +156,7 @@ impl Cache {
                 && first
             {
                 let place = format!("{}:{}", self.file, entry.line);
-                problems.push(Diagnostic::new("mnxc-0511", place, why).note(format!("kernel {}", entry.kernel)));
+                problems.push(Diagnostic::new("mnxc-0511", place, why).note(format!("of dispatch @{dispatch}")));
             }
         }
         if !problems.is_empty() {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use mnx_plan::target::Target;
 use mnx_plan::{ModulePlan, plan};
+use mnx_words::many;
 
-use crate::driver::{self, Request};
+use crate::driver;
 use crate::files::{scratch_folder, write};
 use crate::report::{Failure, Outcome, Voice};
+use crate::request::Request;
 use crate::runner::{Report, Runner};
 use crate::source::{Shape, Source};
 use crate::tune::cache::{COMPILER, Cache, Entry, knob_map};
@@ -80,11 +82,11 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
     let mut search = Search::new(&default);
     search.record(&search.default_choice(), &seconds(&default, &report)?);
     voice.note(&format!(
-        "{} kernel shapes for {target}, {} candidates; {:.3} ms with default tiles on {} threads",
-        search.kernels.len(),
-        search.progress().1,
+        "{} for {target}, {}; {:.3} ms with default tiles on {}",
+        many(search.kernels.len(), "kernel shape"),
+        many(search.progress().1, "candidate"),
         report.median_s * 1e3,
-        report.threads,
+        many(report.threads, "thread"),
         target = target.name,
     ));
 
@@ -109,7 +111,8 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         search.record(&choice, &seconds(&made, &report)?);
         let (tried, all) = search.progress();
         voice.note(&format!(
-            "round {round}: {tried} of {all} candidates tried, {:.0} of {:.0} s",
+            "round {round}: {tried} of {} tried, {:.0} of {:.0} s",
+            many(all, "candidate"),
             start.elapsed().as_secs_f64(),
             job.budget.as_secs_f64()
         ));
@@ -122,7 +125,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         if choice == search.default_choice() {
             break;
         }
-        voice.note(&format!("comparing {} new tiles with the default ones", choice.iter().filter(|c| **c != 0).count()));
+        voice.note(&format!("comparing {} with the default ones", many(choice.iter().filter(|c| **c != 0).count(), "new tile")));
         let made = cache::replan(&graph, &search.edit(&default, &choice))?;
         let bundle = trial.compile("chosen", Some(&made))?;
         let (a, b) = trial.compare(&default_bundle, &bundle, target, start)?;
@@ -259,5 +262,5 @@ fn machine() -> String {
     let field = |name: &str| text.lines().find(|l| l.starts_with(name)).and_then(|l| l.split(':').nth(1)).map(|v| v.trim().to_string());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let name = field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_string());
-    format!("{name}, {cores} cores")
+    format!("{name}, {}", many(cores, "core"))
 }

@@ -129,22 +129,31 @@ impl Family for Depthwise {
         if *t == Tile::default() {
             let taps = self.conv.taps;
             return Err(format!(
-                "no tile of a depthwise convolution with kernel {taps:?} fits the registers and shared memory of {}",
-                gpu.chip
+                "no tile of a depthwise convolution with kernel {taps} fits the registers and shared memory of {}",
+                gpu.chip,
+                taps = mnx_words::extents(&taps)
             ));
         }
         if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || !t.width.is_multiple_of(t.run) {
-            return Err(format!("tile {t:?}: width must be a multiple of run, nothing 0"));
+            return Err(format!("tile {}: width must be a multiple of run, nothing 0", super::named(&self.knobs())));
         }
         if [t.depth, t.height, t.width].iter().any(|&n| n > 4096) || t.run > 16 || t.channels > 2048 {
-            return Err(format!("tile {t:?}: extents up to 4096, run up to 16 and channels up to 2048 expected"));
+            return Err(format!("tile {}: extents up to 4096, run up to 16 and channels up to 2048 expected", super::named(&self.knobs())));
         }
         let [d, h, w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
         if !t.depth.is_multiple_of(d) || !t.height.is_multiple_of(h) || !t.run.is_multiple_of(w) {
-            return Err(format!("tile {t:?}: depth, height and run must be multiples of the upsampling {:?}", [d, h, w]));
+            return Err(format!(
+                "tile {}: depth, height and run must be multiples of the upsampling {}",
+                super::named(&self.knobs()),
+                mnx_words::extents(&[d, h, w])
+            ));
         }
         if self.conv.input[1] * self.conv.input[2] * self.conv.channels > i32::MAX as usize {
-            return Err(format!("a plane of {:?} voxels of {} channels has more than 2^31 values", self.conv.input, self.conv.channels));
+            return Err(format!(
+                "a plane of {} voxels of {} channels has more than 2^31 values",
+                mnx_words::extents(&self.conv.input),
+                self.conv.channels
+            ));
         }
         if t.channels == 0 || !t.channels.is_multiple_of(16) || !self.conv.channels.is_multiple_of(t.channels) {
             return Err(format!("{} channels per workgroup must divide {} and be a multiple of 16", t.channels, self.conv.channels));

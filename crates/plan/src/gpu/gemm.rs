@@ -203,7 +203,7 @@ impl Family for Gemm {
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
         if t.warps == 0 || t.m_tiles == 0 || t.stages == 0 {
-            return Err(format!("tile {t:?}: nothing may be 0"));
+            return Err(format!("tile {}: nothing may be 0", super::named(&self.knobs())));
         }
         let fits = |part: usize, whole: usize| part != 0 && part.is_multiple_of(16) && whole.is_multiple_of(part);
         if !fits(t.columns, self.out_channels) || !fits(t.depth, self.channels) {

@@ -261,7 +261,7 @@ impl Family for Mlp {
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
         if t.warps == 0 || t.m_tiles == 0 || t.tiles == 0 || t.stages == 0 {
-            return Err(format!("tile {t:?}: nothing may be 0"));
+            return Err(format!("tile {}: nothing may be 0", super::named(&self.knobs())));
         }
         if t.chunk == 0 || !t.chunk.is_multiple_of(16) || !self.hidden.is_multiple_of(t.chunk) {
             return Err(format!("{} hidden channels per piece must be a multiple of 16 that divides {}", t.chunk, self.hidden));

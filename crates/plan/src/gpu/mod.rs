@@ -109,6 +109,11 @@ pub enum GpuKernel {
     Classify(Classify),
 }
 
+/// Knobs for a message: `warps=4, stages=2`.
+fn named(knobs: &[(&'static str, usize)]) -> String {
+    mnx_words::commas(&knobs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
+}
+
 /// What every family of kernels answers.
 pub(crate) trait Family {
     /// Buffers in the order of the kernel ABI.
@@ -228,7 +233,7 @@ impl GpuKernel {
             return Err(format!("{}: {} bytes of shared memory, {} has {most} per block", self.strategy(), g.shared_bytes, target.name));
         }
         if g.grid[0] == 0 || g.grid[1] > 65_535 || g.grid[2] > 65_535 {
-            return Err(format!("{}: grid {:?} is outside what can be launched", self.strategy(), g.grid));
+            return Err(format!("{}: grid {} is outside what can be launched", self.strategy(), mnx_words::extents(&g.grid)));
         }
         Ok(())
     }

@@ -117,8 +117,12 @@ impl Mlp {
         need(
             k.batch > 0 && m > 0 && k.channels > 0 && k.hidden > 0 && k.out_channels > 0,
             format!(
-                "mlp: an extent is zero: batch {}, grid {:?}, channels {} -> {} -> {}",
-                k.batch, k.grid, k.channels, k.hidden, k.out_channels
+                "mlp: an extent is zero: batch {}, grid {}, channels {} -> {} -> {}",
+                k.batch,
+                mnx_words::extents(&k.grid),
+                k.channels,
+                k.hidden,
+                k.out_channels
             ),
         );
         need(t.rows > 0, "mlp: rows is 0; at least one voxel per tile is needed".into());
@@ -135,8 +139,13 @@ impl Mlp {
                 need(
                     conv.output == k.grid && conv.channels == k.channels && conv.batch == k.batch,
                     format!(
-                        "mlp: the convolution gives {} x {:?} of {} channels, the mlp reads {} x {:?} of {}",
-                        conv.batch, conv.output, conv.channels, k.batch, k.grid, k.channels
+                        "mlp: the convolution gives {} x {} of {} channels, the mlp reads {} x {} of {}",
+                        conv.batch,
+                        mnx_words::extents(&conv.output),
+                        conv.channels,
+                        k.batch,
+                        mnx_words::extents(&k.grid),
+                        k.channels
                     ),
                 );
                 need(
@@ -148,7 +157,10 @@ impl Mlp {
                 }
             }
         }
-        need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {:?}; 0 or 1 per axis is expected", k.pad_front));
+        need(
+            k.pad_front.iter().all(|p| *p <= 1),
+            format!("mlp: pad_front = {}; 0 or 1 per axis is expected", mnx_words::list(&k.pad_front)),
+        );
         need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
         need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
         need(!k.in_place || k.overwritten().is_some(), "mlp: in place, but the result is added to no stored tensor of its size".into());
@@ -169,11 +181,21 @@ fn check_residual(k: &Mlp, need: &mut impl FnMut(bool, String)) {
         Residual::Stem { channels } => need(channels > 0, "mlp: the stem has no channels".into()),
         Residual::Strided { from, channels, stride } => need(
             channels > 0 && fits(from, stride, true),
-            format!("mlp: a residual of {from:?} at stride {stride:?} does not cover the grid {:?}", k.grid),
+            format!(
+                "mlp: a residual of {from} at stride {stride} does not cover the grid {}",
+                mnx_words::extents(&k.grid),
+                from = mnx_words::extents(&from),
+                stride = mnx_words::extents(&stride)
+            ),
         ),
         Residual::Scattered { from, stride } => need(
             fits(from, stride, false),
-            format!("mlp: a residual of {from:?} scattered at stride {stride:?} does not cover the grid {:?}", k.grid),
+            format!(
+                "mlp: a residual of {from} scattered at stride {stride} does not cover the grid {}",
+                mnx_words::extents(&k.grid),
+                from = mnx_words::extents(&from),
+                stride = mnx_words::extents(&stride)
+            ),
         ),
     }
 }
@@ -189,12 +211,20 @@ impl Pointwise {
         let m = voxels(k.output);
         if k.batch == 0 || m == 0 || k.in_channels == 0 || k.out_channels == 0 {
             wrong.push(format!(
-                "pointwise: an extent is zero: batch {}, output {:?}, channels {} -> {}",
-                k.batch, k.output, k.in_channels, k.out_channels
+                "pointwise: an extent is zero: batch {}, output {}, channels {} -> {}",
+                k.batch,
+                mnx_words::extents(&k.output),
+                k.in_channels,
+                k.out_channels
             ));
         }
         if !(0..3).all(|a| k.stride[a] > 0 && k.output[a] == k.input[a].div_ceil(k.stride[a])) {
-            wrong.push(format!("pointwise: {:?} at stride {:?} does not give {:?}", k.input, k.stride, k.output));
+            wrong.push(format!(
+                "pointwise: {} at stride {} does not give {}",
+                mnx_words::extents(&k.input),
+                mnx_words::extents(&k.stride),
+                mnx_words::extents(&k.output)
+            ));
         }
         if k.rows == 0 || k.voxels == 0 || !(k.voxels.is_multiple_of(k.rows.max(1)) || k.voxels == m) {
             wrong.push(format!("pointwise: voxels = {} is neither a multiple of rows = {} nor the whole output of {m}", k.voxels, k.rows));

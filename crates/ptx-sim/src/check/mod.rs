@@ -132,7 +132,12 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, line, source_text, cta, thread, message } = self;
-        write!(f, "{kind} at PTX line {line} (`{source_text}`), CTA {cta:?}, thread {thread:?}: {message}")
+        write!(
+            f,
+            "{kind} at PTX line {line} (`{source_text}`), CTA {cta}, thread {thread}: {message}",
+            cta = mnx_words::list(cta),
+            thread = mnx_words::list(thread)
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ty::Ty;
 
 impl Decoder<'_> {
     fn label(&self, op: &Operand) -> Result<u32> {
-        let Operand::Name(name, 0) = op else { return Err(format!("{op:?} where a label is expected")) };
+        let Operand::Name(name, 0) = op else { return Err(format!("{op} where a label is expected")) };
         let found = self.scopes.iter().rev().find_map(|s| s.labels.get(name.as_str()));
         found.copied().ok_or_else(|| format!("label `{name}` is not placed in reach"))
     }
@@ -67,7 +67,7 @@ impl Decoder<'_> {
                 return Err(format!("`{name}` takes {} parameters, not {}", formals.len(), actuals.len()));
             }
             for (formal, actual) in formals.iter().zip(actuals) {
-                let Operand::Name(actual, 0) = actual else { return Err(format!("{actual:?} as a parameter")) };
+                let Operand::Name(actual, 0) = actual else { return Err(format!("{actual} as a parameter")) };
                 match self.lookup(actual) {
                     Some(s @ Symbol::Address(..)) => scope.symbols.insert(&formal.name, s),
                     _ => return Err(format!("`{actual}` is no `.param` variable")),

@@ -168,7 +168,7 @@ fn to_double(from: Ty, ftz: bool) -> Result<fn(u64) -> f64> {
         (Ty::F64, _) => f64::from_bits,
         (Ty::F16, _) => |v| n::half_to_f64(Half::F16, v as u16),
         (Ty::Bf16, _) => |v| n::half_to_f64(Half::Bf16, v as u16),
-        _ => return Err(format!("conversion from {from:?} is not simulated")),
+        _ => return Err(format!("conversion from {from} is not simulated")),
     })
 }
 
@@ -198,6 +198,6 @@ fn from_double(to: Ty, r: Rounding, finish: Finish) -> Result<Box<dyn Fn(f64) ->
         Ty::F16 => Box::new(move |x| half(Half::F16, x)),
         Ty::Bf16 => Box::new(move |x| half(Half::Bf16, x)),
         Ty::Tf32 => Box::new(move |x| u64::from(n::finish_tf32(n::f32_to_tf32(x as f32, r), relu, satfinite))),
-        _ => return Err(format!("conversion to {to:?} is not simulated")),
+        _ => return Err(format!("conversion to {to} is not simulated")),
     })
 }

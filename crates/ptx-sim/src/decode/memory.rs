@@ -61,7 +61,7 @@ impl Decoder<'_> {
             // Parameters of calls live in the frame of the thread.
             (Space::Param, Some(Space::Local)) => Space::Local,
             (Space::Generic, Some(s)) => s,
-            (n, Some(s)) if n != s => return Err(format!("{op:?} lies in {s:?}, not in {n:?}")),
+            (n, Some(s)) if n != s => return Err(format!("{op} lies in {s}, not in {n}")),
             (n, _) => n,
         };
         if matches!(base, Reg::W(_)) && matches!(space, Space::Global | Space::Generic) {
@@ -112,7 +112,7 @@ impl Decoder<'_> {
         let [address, s] = ops else { return Err("expected two operands".into()) };
         let access = self.access(m, address, ty)?;
         if matches!(access.space, Space::Param | Space::Const) {
-            return Err(format!("a store to {:?} memory", access.space));
+            return Err(format!("a store to {} memory", access.space));
         }
         let mut values = Vec::new();
         for part in self.vector(m, s)? {
@@ -168,7 +168,7 @@ impl Decoder<'_> {
         let mut access = self.access(m, address, ty)?;
         access.strong = true;
         if !matches!(access.space, Space::Global | Space::Shared | Space::Generic) {
-            return Err(format!("an atomic in {:?} memory", access.space));
+            return Err(format!("an atomic in {} memory", access.space));
         }
         let s = self.source(s, ty, false)?;
         let compare = match compare {

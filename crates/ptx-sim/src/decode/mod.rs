@@ -316,7 +316,7 @@ impl<'u> Decoder<'u> {
                     .ok_or_else(|| format!("`{}`: {end} bytes of local memory", v.name))?;
                 Ok(Symbol::Address(Space::Local, Constant::Value(at)))
             }
-            _ => Err(format!("`{}`: a {:?} variable inside a function", v.name, v.space)),
+            _ => Err(format!("`{}`: a {} variable inside a function", v.name, v.space)),
         }
     }
 

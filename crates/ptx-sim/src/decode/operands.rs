@@ -43,7 +43,7 @@ impl Decoder<'_> {
                     return self.constant(special, ty.bits());
                 }
             },
-            other => return Err(format!("{other:?} where a value is expected")),
+            other => return Err(format!("{other} where a value is expected")),
         };
         self.uses.push(reg);
         Ok(reg)
@@ -53,14 +53,14 @@ impl Decoder<'_> {
     pub(super) fn word(&mut self, op: &Operand, ty: Ty) -> Result<W> {
         match self.source(op, ty, false)? {
             Reg::W(w) => Ok(w),
-            other => Err(format!("a register of 32 bits is expected, not {other:?}")),
+            _ => Err(format!("a register of 32 bits is expected, not {op}")),
         }
     }
 
     pub(super) fn double(&mut self, op: &Operand) -> Result<D> {
         match self.source(op, Ty::B(64), false)? {
             Reg::D(d) => Ok(d),
-            other => Err(format!("a register of 64 bits is expected, not {other:?}")),
+            _ => Err(format!("a register of 64 bits is expected, not {op}")),
         }
     }
 
@@ -75,7 +75,7 @@ impl Decoder<'_> {
                 }
                 _ => return Err(format!("`{name}` is no register")),
             },
-            other => return Err(format!("{other:?} where a destination is expected")),
+            other => return Err(format!("{other} where a destination is expected")),
         };
         self.defs.push(reg);
         Ok(reg)
@@ -99,14 +99,14 @@ impl Decoder<'_> {
     pub(super) fn word_out(&mut self, op: &Operand) -> Result<W> {
         match self.out(op, Ty::B(32), true)? {
             Reg::W(w) => Ok(w),
-            other => Err(format!("a destination of 32 bits is expected, not {other:?}")),
+            _ => Err(format!("a destination of 32 bits is expected, not {op}")),
         }
     }
 
     pub(super) fn double_out(&mut self, op: &Operand) -> Result<D> {
         match self.out(op, Ty::B(64), false)? {
             Reg::D(d) => Ok(d),
-            other => Err(format!("a destination of 64 bits is expected, not {other:?}")),
+            _ => Err(format!("a destination of 64 bits is expected, not {op}")),
         }
     }
 
@@ -129,7 +129,7 @@ impl Decoder<'_> {
                 }
                 _ => Err(format!("`{name}` is no predicate")),
             },
-            other => Err(format!("{other:?} where a predicate is expected")),
+            other => Err(format!("{other} where a predicate is expected")),
         }
     }
 
@@ -150,7 +150,7 @@ impl Decoder<'_> {
 
     /// An address `[base+offset]`: the space of its symbol if it names one, the base and the offset.
     pub(super) fn address(&mut self, op: &Operand) -> Result<(Option<Space>, Reg, i64)> {
-        let Operand::Address(base, offset) = op else { return Err(format!("{op:?} where an address is expected")) };
+        let Operand::Address(base, offset) = op else { return Err(format!("{op} where an address is expected")) };
         match &**base {
             Operand::Name(name, _) => match self.lookup(name) {
                 Some(Symbol::Register(Reg::P(_), _)) => Err(format!("predicate `{name}` as an address")),
@@ -165,7 +165,7 @@ impl Decoder<'_> {
                 None => Err(format!("`{name}` is not declared")),
             },
             Operand::Int(v) => Ok((None, self.constant(Constant::Value(*v as u64), 64)?, *offset)),
-            other => Err(format!("{other:?} as an address")),
+            other => Err(format!("{other} as an address")),
         }
     }
 }
@@ -198,7 +198,7 @@ fn literal(op: &Operand, ty: Ty) -> Result<u64> {
         (Operand::F64(bits), Ty::F16) => Ok(u64::from(f64_to_half(Half::F16, f64::from_bits(*bits), Rounding::Rn))),
         (Operand::F64(bits), Ty::Bf16) => Ok(u64::from(f64_to_half(Half::Bf16, f64::from_bits(*bits), Rounding::Rn))),
         (Operand::F64(bits), _) if ty.bits() == 64 => Ok(*bits),
-        _ => Err(format!("{op:?} does not fit the type {ty:?}")),
+        _ => Err(format!("{op} does not fit the type {ty}")),
     }
 }
 

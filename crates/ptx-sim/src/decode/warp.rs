@@ -200,7 +200,7 @@ impl Decoder<'_> {
                 let (a, b, c) = (self.fragment(a, word)?, self.fragment(b, word)?, self.fragment(c, word)?);
                 let d = self.fragment_out(d)?;
                 if [a.len(), b.len(), c.len()] != expected || d.len() != c.len() {
-                    return Err(format!("expected {expected:?} registers in a, b and c (and d as c)"));
+                    return Err(format!("expected {expected} registers in a, b and c (and d as c)", expected = mnx_words::list(&expected)));
                 }
                 self.emit(Op::Mma(Box::new(Mma { shape, ab, acc_f32, a, b, c, d, flops: 2 * 16 * 8 * k as u64 })));
             }

@@ -99,7 +99,7 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             }
             _ => {
                 for lane in lanes(mask).take(1) {
-                    cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || format!("an atomic on {space:?} memory"));
+                    cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || format!("an atomic on {space} memory"));
                 }
                 0
             }

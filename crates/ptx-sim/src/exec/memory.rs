@@ -134,7 +134,7 @@ fn bounded(cta: &mut Cta<'_>, site: Site, a: &[u64; 32], mask: u32, bytes: u64, 
             good &= !(1 << lane);
             if cta.checks.bounds {
                 cta.find(FindingKind::OutOfBounds, site.line, site.warp, lane, || {
-                    format!("{bytes} bytes at {:#x} of {space:?} memory, which has {size}", a[lane])
+                    format!("{bytes} bytes at {:#x} of {space} memory, which has {size}", a[lane])
                 });
             }
         }
@@ -169,8 +169,8 @@ fn problem(cta: &mut Cta<'_>, site: Site, lane: usize, at: u64, p: Problem) {
         Problem::Race { warp: w, lane: l, wrote } if cta.checks.shared_races => {
             let first = 32 * u32::from(w);
             let who = match l {
-                Some(l) => format!("thread {:?}", cta.place.thread(first + u32::from(l))),
-                None => format!("a thread of the warp that starts at thread {:?}", cta.place.thread(first)),
+                Some(l) => format!("thread {}", mnx_words::list(&cta.place.thread(first + u32::from(l)))),
+                None => format!("a thread of the warp that starts at thread {}", mnx_words::list(&cta.place.thread(first))),
             };
             let what = if wrote { "wrote" } else { "read" };
             cta.find(FindingKind::SharedRace, site.line, site.warp, lane, || {
@@ -228,7 +228,7 @@ fn touch_global(cta: &mut Cta<'_>, site: Site, lane: usize, (address, allocation
     if let Some(other) = races.touch(allocation, at, width, cta.linear, write) {
         let [x, y, _] = cta.place.grid.map(u64::from);
         let who = match other.cta {
-            Some(c) => format!("CTA {:?}", [c % x, c / x % y, c / (x * y)]),
+            Some(c) => format!("CTA {}", mnx_words::list(&[c % x, c / x % y, c / (x * y)])),
             None => "another CTA".into(),
         };
         let what = if other.wrote { "writes" } else { "reads" };

@@ -40,10 +40,10 @@ impl Fragments {
             MmaType::Tf32 => &[MmaShape::M16N8K8, MmaShape::M16N8K4],
         };
         if !shapes.contains(&shape) {
-            return Err(format!("there is no mma.sync {shape:?} of {ab:?}; its shapes are {shapes:?}"));
+            return Err(format!("there is no mma.sync {shape} of {ab}; its shapes are {shapes}", shapes = mnx_words::list(shapes)));
         }
         if !acc_f32 && ab != MmaType::F16 {
-            return Err(format!("mma.sync of {ab:?} accumulates in f32, not in f16"));
+            return Err(format!("mma.sync of {ab} accumulates in f32, not in f16"));
         }
         Ok(Self { shape, ab, acc_f32 })
     }
@@ -63,7 +63,7 @@ impl Fragments {
         let (want_a, want_b, want_c) = self.registers();
         for (name, got, want) in [("A", a, want_a), ("B", b, want_b), ("C", c, want_c)] {
             if got != want {
-                return Err(format!("mma.sync {:?} of {:?} takes {want} registers of {name}, not {got}", self.shape, self.ab));
+                return Err(format!("mma.sync {} of {} takes {want} registers of {name}, not {got}", self.shape, self.ab));
             }
         }
         Ok(())

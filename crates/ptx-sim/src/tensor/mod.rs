@@ -5,6 +5,8 @@ mod fragment;
 mod matrix;
 mod product;
 
+use std::fmt;
+
 use crate::Row;
 
 pub use fragment::Fragments;
@@ -35,6 +37,12 @@ pub enum MmaShape {
     M16N8K4,
 }
 
+impl fmt::Display for MmaShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m16n8k{}", self.k())
+    }
+}
+
 impl MmaShape {
     /// The summed extent.
     pub fn k(self) -> usize {
@@ -53,6 +61,16 @@ pub enum MmaType {
     Bf16,
     F16,
     Tf32,
+}
+
+impl fmt::Display for MmaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Tf32 => "tf32",
+        })
+    }
 }
 
 /// `mma.sync.aligned.SHAPE.row.col`: the registers of D, as many as there are in C.

@@ -101,7 +101,7 @@ impl Host {
                 Command::Copy { src, dst } => {
                     let apart = src.space != dst.space || src.offset + src.bytes <= dst.offset || dst.offset + dst.bytes <= src.offset;
                     if !apart {
-                        return Err(failed(format!("copy between overlapping {src:?} and {dst:?}")));
+                        return Err(failed(format!("copy between overlapping {src} and {dst}")));
                     }
                     let step = Step::Copy { src: address(src), dst: address(dst), bytes: src.bytes as usize };
                     (step, "a copy".to_owned())

@@ -140,7 +140,10 @@ impl PtxSim {
             Launch { kernel, grid: geometry.grid, block: geometry.block, dynamic_shared: geometry.shared_bytes, params: params.to_vec() };
         let report = launch(&self.sets[set].module, memory, &what, &self.options).map_err(|e| failure(e.to_string()))?;
         if let Some(first) = report.findings.first() {
-            let text = format!("dispatch {dispatch}, kernel {kernel}: {} findings, the first: {first}", report.total_findings);
+            let text = format!(
+                "dispatch {dispatch}, kernel {kernel}: {}, the first: {first}",
+                mnx_words::count(report.total_findings as u64, "finding")
+            );
             return Err(failure(text));
         }
         self.counters.push((kernel.to_owned(), report.counters));
@@ -213,7 +216,13 @@ impl Device for PtxSim {
             let Command::Launch { kernel, args, .. } = command else { continue };
             match known.get(kernel) {
                 Some(&n) if n == args.len() => {}
-                Some(n) => return Err(failure(format!("kernel {kernel} takes {n} parameters, the program passes {}", args.len()))),
+                Some(n) => {
+                    return Err(failure(format!(
+                        "kernel {kernel} takes {}, the program passes {}",
+                        mnx_words::many(*n, "parameter"),
+                        args.len()
+                    )));
+                }
                 None => return Err(failure(format!("the PTX has no kernel {kernel}"))),
             }
         }

@@ -24,8 +24,9 @@ pub use overlap::Counts;
 
 use std::collections::BTreeSet;
 
-use crate::error::{VolumeError, extents, listed};
+use crate::error::VolumeError;
 use distance::squared_distances;
+use mnx_words::{extents, numbers};
 use overlap::Tally;
 use surface::{Selection, Surface};
 
@@ -93,7 +94,7 @@ impl<'a> Comparison<'a> {
             }
         }
         if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err(VolumeError::Setting(format!("the spacing is {} mm, positive numbers expected", listed(&spacing))));
+            return Err(VolumeError::Setting(format!("the spacing is {} mm, positive numbers expected", numbers(&spacing))));
         }
         let tally = Tally::of(prediction, reference, shape, ignore);
         Ok(Self { prediction, reference, shape, spacing, ignore, tally })

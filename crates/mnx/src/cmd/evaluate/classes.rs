@@ -76,7 +76,7 @@ pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
         Some(path) => {
             let bundle = Bundle::open(path)?;
             let (classes, ignore) =
-                of_bundle(bundle.manifest()).map_err(|e| Failure::user("mnx-0301", format!("{}: {e}", path.display())))?;
+                of_bundle(bundle.manifest()).map_err(|e| Failure::user("mnx-0302", format!("{}: {e}", path.display())))?;
             (classes, args.ignore_label.or(ignore))
         }
     };
@@ -85,14 +85,14 @@ pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
     }
     for (i, class) in classes.iter().enumerate() {
         if let Some(label) = ignore.filter(|l| class.labels.contains(l)) {
-            return Err(Failure::user("mnx-0301", format!("class {} holds label {label}, which is left out (--ignore-label)", class.name)));
+            return Err(Failure::user("mnx-0302", format!("class {} holds label {label}, which is left out (--ignore-label)", class.name)));
         }
         for other in &classes[..i] {
             if other.name == class.name {
-                return Err(Failure::user("mnx-0301", format!("two classes are called {}", class.name)));
+                return Err(Failure::user("mnx-0302", format!("two classes are called {}", class.name)));
             }
             if other.labels == class.labels {
-                return Err(Failure::user("mnx-0301", format!("classes {} and {} are both {}", other.name, class.name, class.sum())));
+                return Err(Failure::user("mnx-0302", format!("classes {} and {} are both {}", other.name, class.name, class.sum())));
             }
         }
     }

@@ -11,9 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mnx_console::Problem;
 use mnx_runtime::session::default_threads;
 use mnx_volume::metrics::{Comparison, Means, Scores};
 use mnx_volume::{ReadOptions, Volume, read, same_grid};
+use mnx_words::many;
 
 pub use classes::{Class, parse as parse_class};
 use pairs::{Failed, Pair};
@@ -69,11 +71,11 @@ pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
     }
     failed.sort_by(|a, b| a.case.cmp(&b.case));
     if good.is_empty() {
-        return Err(Failure::user("mnx-0301", format!("no case could be compared\n{}", list(&failed))));
+        return Err(failure("no case could be compared".to_owned(), &failed));
     }
     let classes = asked.classes.unwrap_or_else(|| classes::found(good.iter().flat_map(|(_, c)| c.scores.keys())));
     if classes.is_empty() {
-        return Err(Failure::user("mnx-0301", "no label other than 0 in any case; name classes with --labels"));
+        return Err(Failure::user("mnx-0302", "no label other than 0 in any case; name classes with --labels"));
     }
     if !quiet {
         note_unnamed(&classes, asked.ignore, &good);
@@ -84,7 +86,13 @@ pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let all = evaluation.cases.len() + evaluation.failed.len();
-    Err(Failure::user("mnx-0301", format!("{} of {all} cases failed\n{}", evaluation.failed.len(), list(&evaluation.failed))))
+    Err(failure(format!("{} of {} failed", evaluation.failed.len(), many(all, "case")), &evaluation.failed))
+}
+
+/// A failure with a note for each case that failed.
+fn failure(what: String, failed: &[Failed]) -> Failure {
+    let notes = failed.iter().map(|f| format!("{}: {}", f.case, f.reason));
+    Failure::User(notes.fold(Problem::new("mnx-0303", what), Problem::note))
 }
 
 fn list(failed: &[Failed]) -> String {
@@ -100,7 +108,7 @@ fn check_outputs(args: &Evaluate, pairs: &[Pair]) -> Result<(), Failure> {
     for (i, output) in outputs.iter().enumerate() {
         check_output(output, &inputs)?;
         if outputs[..i].contains(output) {
-            return Err(Failure::user("mnx-0301", format!("{}: named for two outputs", output.display())));
+            return Err(Failure::user("mnx-0101", format!("{}: named for two outputs", output.display())));
         }
     }
     Ok(())
@@ -172,8 +180,8 @@ fn note_unnamed(classes: &[Class], ignore: Option<u16>, cases: &[(Pair, Compared
         }
     }
     if !unnamed.is_empty() {
-        let each: Vec<String> = unnamed.iter().map(|(label, n)| format!("{label} (in {n} of {} cases)", cases.len())).collect();
-        mnx_console::note(&format!("labels in no class: {}", each.join(", ")));
+        let each: Vec<String> = unnamed.iter().map(|(label, n)| format!("{label} (in {n} of {})", many(cases.len(), "case"))).collect();
+        mnx_console::note(&format!("no class holds {} {}", if each.len() == 1 { "the label" } else { "the labels" }, each.join(", ")));
     }
 }
 

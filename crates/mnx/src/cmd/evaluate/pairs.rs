@@ -35,7 +35,7 @@ pub struct Failed {
 pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Failed>), Failure> {
     for path in [prediction, reference] {
         if let Err(e) = std::fs::metadata(path) {
-            return Err(Failure::user("mnx-0232", format!("{}: {e}", path.display())));
+            return Err(Failure::user("mnx-0232", format!("{}: {}", path.display(), mnx_words::reason(&e))));
         }
     }
     match (prediction.is_dir(), reference.is_dir()) {
@@ -48,7 +48,7 @@ pub fn find(prediction: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<Faile
         (folder, _) => {
             let (folder, file) = if folder { (prediction, reference) } else { (reference, prediction) };
             let (folder, file) = (folder.display(), file.display());
-            Err(Failure::user("mnx-0231", format!("{folder} is a folder and {file} a file, two folders or two files expected")))
+            Err(Failure::user("mnx-0231", format!("{folder}: is a folder and {file} a file, two folders or two files expected")))
         }
     }
 }
@@ -90,7 +90,7 @@ fn case_of(name: &str) -> Option<&str> {
 
 /// Only files count, and links to them; hidden ones are passed over. Pipes and folders under a volume's name are told.
 fn volumes(folder: &Path) -> Result<Volumes, Failure> {
-    let io = |e: std::io::Error| Failure::user("mnx-0232", format!("{}: {e}", folder.display()));
+    let io = |e: std::io::Error| Failure::user("mnx-0232", format!("{}: {}", folder.display(), mnx_words::reason(&e)));
     let mut out = Volumes { nifti: BTreeMap::new(), foreign: BTreeMap::new() };
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).map_err(io)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(io)?;
@@ -127,7 +127,7 @@ fn volumes(folder: &Path) -> Result<Volumes, Failure> {
     let Some((path, format)) = out.foreign.values().next() else {
         return Err(Failure::user("mnx-0234", format!("{shown}: no .nii or .nii.gz files in this folder")));
     };
-    let n = text::counted(others, "file", "files");
+    let n = mnx_words::many(others, "file");
     let problem = Problem::new("mnx-0235", format!("{shown}: no NIfTI files, but {n} of other formats"));
     Err(Failure::User(problem.note(format!("{}: {}", path.display(), format.why(path)))))
 }

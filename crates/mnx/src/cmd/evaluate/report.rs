@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use mnx_volume::metrics::{Means, Scores};
+use mnx_words::many;
 
 use super::{Evaluation, list, shown};
 use crate::text;
@@ -82,7 +83,12 @@ pub fn table(e: &Evaluation) -> String {
 
 /// A Markdown document.
 pub fn markdown(e: &Evaluation) -> String {
-    let mut out = format!("# Segmentation metrics\n\n{} cases, {} classes. {}\n\n## Means\n\n", e.cases.len(), e.classes.len(), legend(e));
+    let mut out = format!(
+        "# Segmentation metrics\n\n{}, {}. {}\n\n## Means\n\n",
+        many(e.cases.len(), "case"),
+        many(e.classes.len(), "class"),
+        legend(e)
+    );
     let (header, rows) = mean_rows(e);
     out.push_str(&markdown_table(&header, 2, &rows));
     let (header, rows) = case_rows(e);

@@ -122,7 +122,7 @@ pub fn prepare(model: &Model, job: &Job, nan_to_num: bool, tell: &dyn Fn(&str)) 
 /// A volume's error in the words of the model: its channels by name, and the file where the error has none.
 pub fn of_channel(model: &Model, job: &Job, error: VolumeError) -> Failure {
     if let VolumeError::Channels { path, found, .. } = &error {
-        let (path, found) = (path.display(), text::counted(*found, "channel", "channels"));
+        let (path, found) = (path.display(), mnx_words::many(*found, "channel"));
         let wanted = match (job.inputs.len(), model.channels) {
             (1, 1) => format!("the model takes {}", model.takes()),
             (1, _) => format!("the model takes {}: one -i per channel, in this order, or one 4-D file expected", model.takes()),

@@ -132,7 +132,7 @@ pub fn check_channels(args: &Predict, model: &Model) -> Result<(), Failure> {
         return Ok(());
     }
     if given.len() != model.channels {
-        return problem(format!("{}, the model takes {}", text::counted(given.len(), "channel", "channels"), model.takes()));
+        return problem(format!("{}, the model takes {}", mnx_words::many(given.len(), "channel"), model.takes()));
     }
     for (i, suffix) in given.iter().enumerate() {
         if suffix.is_empty() || suffix.contains('/') || suffix.starts_with(SEPARATORS) {
@@ -310,7 +310,7 @@ fn left_out(
     }
     let dicom = foreign.iter().filter(|(_, format)| *format == Foreign::Dicom).count();
     if dicom > 0 {
-        let which = text::counted(dicom, "DICOM file", "DICOM files");
+        let which = mnx_words::many(dicom, "DICOM file");
         lines.push(format!("{which} in {} {} left out; {}", folder.display(), is_or_are(dicom), series(folder)));
     }
     let flat: Vec<&Path> = foreign.iter().filter(|(_, f)| !f.is_scan() && *f != Foreign::Dicom).map(|(p, _)| *p).collect();
@@ -321,11 +321,11 @@ fn left_out(
 }
 
 fn files(n: usize) -> String {
-    text::counted(n, "file", "files")
+    mnx_words::many(n, "file")
 }
 
 fn nifti_files(n: usize) -> String {
-    text::counted(n, "NIfTI file", "NIfTI files")
+    mnx_words::many(n, "NIfTI file")
 }
 
 fn is_or_are(n: usize) -> &'static str {

@@ -93,7 +93,7 @@ fn wrong(model: &Model, job: &Job) -> Option<String> {
 /// How the grid of an output differs from its input's, whose header it repeats.
 fn other_grid(output: &Header, input: &Header, channels: usize) -> Option<String> {
     if output.channels() != channels {
-        let found = text::counted(output.channels(), "channel", "channels");
+        let found = mnx_words::many(output.channels(), "channel");
         return Some(format!("{found}, {channels} expected"));
     }
     if output.shape() != input.shape() {

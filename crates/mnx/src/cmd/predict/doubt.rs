@@ -30,6 +30,10 @@ pub fn check(model: &Model, job: &Job, volume: &Volume, limit: Option<Limit>, te
     for remark in volume.header.remarks() {
         tell(&format!("{file}: {remark}"));
     }
+    // Where nobody has a rule for such files, preparing the volume refuses it.
+    if let (Some(wanted), Some(how), true) = (&model.preprocess.orientation, volume.header.formless(), volume.header.oriented()) {
+        tell(&format!("{file}: {how}, and the model brings volumes to {wanted}: left and right may be exchanged"));
+    }
     let whole = Forecast::of_whole(volume, &model.preprocess).map_err(|e| of_channel(model, job, e))?;
     let axes = if model.preprocess.transpose == [0, 1, 2] { "z, y, x" } else { "the model's axes" };
     if whole.growth() >= TENFOLD {

@@ -102,7 +102,7 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
         return Ok(());
     }
     let lines: Vec<String> = failed.iter().map(|(case, why)| format!("  {case}: {why}")).collect();
-    let of = text::counted(found, "case", "cases");
+    let of = mnx_words::many(found, "case");
     Err(Failure::user("mnx-0212", format!("{}: {} of {of} failed:\n{}", folder.display(), failed.len(), lines.join("\n"))))
 }
 

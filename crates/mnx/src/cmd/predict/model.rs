@@ -147,7 +147,7 @@ fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
                 port.name,
                 port.dtype,
                 text::shape(&port.shape),
-                text::counted(manifest.inputs.len(), "input", "inputs"),
+                mnx_words::many(manifest.inputs.len(), "input"),
                 text::shape(&want)
             ),
         )),

@@ -24,7 +24,7 @@ fn bar(length: usize, template: &str) -> ProgressBar {
 
 /// `128 of 1000 patches, 12 s elapsed, about 80 s left`.
 fn line_of(done: usize, all: usize, elapsed: f64) -> String {
-    let mut line = format!("{done} of {}, {} elapsed", text::counted(all, "patch", "patches"), text::duration(elapsed));
+    let mut line = format!("{done} of {}, {} elapsed", mnx_words::many(all, "patch"), text::duration(elapsed));
     if done > 0 && done < all {
         line.push_str(&format!(", about {} left", text::duration(elapsed / done as f64 * (all - done) as f64)));
     }
@@ -154,7 +154,7 @@ impl Cases {
         match &self.bar {
             Some(bar) => bar.set_position((self.ended * TICKS) as u64),
             None if self.quiet => {}
-            None => mnx_console::say(&format!("{} of {}: {text}", self.ended, text::counted(self.all, "case", "cases"))),
+            None => mnx_console::say(&format!("{} of {}: {text}", self.ended, mnx_words::many(self.all, "case"))),
         }
     }
 

@@ -74,7 +74,7 @@ pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &St
     // What takes less than a millisecond says nothing.
     let told = stored.times.0.iter().filter(|(_, s)| *s >= 1e-3);
     let steps: Vec<String> = told.map(|(name, s)| format!("{name} {}", text::step(*s))).collect();
-    let patches = text::counted(stored.tiles, "patch", "patches");
+    let patches = mnx_words::many(stored.tiles, "patch");
     let line = format!("{patches}{} on {}: {}", runs(model), place.machines.join(" and "), steps.join(", "));
     report.push_str(line.trim_end_matches(": "));
     report.push('\n');
@@ -131,7 +131,7 @@ pub fn folder(
     header.extend(steps);
     let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
     if !done.is_empty() {
-        let cases = text::counted(done.len(), "case", "cases");
+        let cases = mnx_words::many(done.len(), "case");
         report.push_str(&format!("{cases}{} on {}", runs(model), place.machines.join(" and ")));
     }
     if there > 0 {

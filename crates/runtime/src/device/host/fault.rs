@@ -45,7 +45,7 @@ extern "C" fn handler(signal: libc::c_int) {
         libc::SIGILL => b"bad instruction",
         _ => b"arithmetic fault",
     };
-    write(b"mnx: internal error: ");
+    write(b"internal error: ");
     write(what);
     let name = NAME.load(Ordering::Acquire);
     // SAFETY: null, or the name of a launch that has not ended (see `NAME`).
