@@ -1,7 +1,8 @@
 //! What the volume side of a manifest must satisfy: settings that no file or user may bend.
 
-use crate::inference::{Activation, Inference, Normalization, Preprocess, Reader, Resampling};
+use crate::inference::{Activation, Inference, Preprocess, Reader, Resampling};
 use crate::manifest::Manifest;
+use crate::normalization::Normalization;
 
 /// Problems of `[preprocess]`.
 pub(crate) fn preprocess(manifest: &Manifest, p: &Preprocess, found: &mut Vec<String>) {

@@ -13,16 +13,18 @@ mod container;
 mod error;
 pub mod inference;
 pub mod manifest;
+pub mod normalization;
 pub mod program;
 
 pub use bundle::{Bundle, BundleWriter};
 pub use container::{Section, SectionKind};
 pub use error::BundleError;
 pub use inference::{
-    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Normalization, Postprocess, Preprocess, ProbabilityFile, Reader,
-    Resampling, SeparateZ, Sequence, Windows,
+    Activation, Average, Connectivity, Deviation, Gaussian, Inference, Postprocess, Preprocess, ProbabilityFile, Reader, Resampling,
+    SeparateZ, Sequence, Windows,
 };
 pub use manifest::{Fold, Label, Manifest, ModelCard, Port, TestVectors, WeightEntry};
+pub use normalization::Normalization;
 pub use program::{BufferRef, Command, Cost, Element, Geometry, GpuNeeds, Program, Space, Write, storage_tolerance};
 
 /// Version of the bundle format; a runtime refuses any other, naming both.

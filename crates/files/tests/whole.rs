@@ -71,6 +71,22 @@ fn a_link_stays_a_link() {
     }
     assert_eq!(fs::read(at("data/real")).unwrap(), b"through two");
     assert_eq!(fs::read(at("data/new")).unwrap(), b"made");
+    // Not into a file of another kind.
+    fs::write(at("data/accounts"), "precious").unwrap();
+    for link in ["seg.nii.gz", "weights.safetensors"] {
+        symlink("data/accounts", at(link)).unwrap();
+        let e = write(&at(link), b"x").unwrap_err().to_string();
+        assert!(e.contains("is a link to") && e.contains("accounts, a file of another kind"), "{e}");
+        assert_eq!(fs::read(at("data/accounts")).unwrap(), b"precious");
+        fs::remove_file(at(link)).unwrap();
+    }
+    fs::remove_file(at("data/accounts")).unwrap();
+    fs::write(at("data/seg_v1.nii.gz"), "old").unwrap();
+    symlink("data/seg_v1.nii.gz", at("seg.nii.gz")).unwrap();
+    write(&at("seg.nii.gz"), b"new").unwrap();
+    assert!(at("seg.nii.gz").is_symlink() && fs::read(at("data/seg_v1.nii.gz")).unwrap() == b"new");
+    fs::remove_file(at("seg.nii.gz")).unwrap();
+    fs::remove_file(at("data/seg_v1.nii.gz")).unwrap();
     symlink("round", at("trip")).unwrap();
     symlink("trip", at("round")).unwrap();
     let e = write(&at("round"), b"x").unwrap_err().to_string();

@@ -34,7 +34,11 @@ fn nothing_done_leaves_nothing() {
     fs::write(folder.join("a_0000.nii"), "no volume").unwrap();
     fs::write(folder.join("b_0000.nii.gz"), "").unwrap();
     room.predict(&["-i", "in", "-o", "deep/er/out"])
-        .refused(&["error[mnx-0212]: in: 2 of 2 cases failed:", "  a: in/a_0000.nii: not a NIfTI file", "  b: in/b_0000.nii.gz: "])
+        .refused(&[
+            "error[mnx-0212]: in: 2 of 2 cases failed",
+            "  note: a: in/a_0000.nii: not a NIfTI file",
+            "  note: b: in/b_0000.nii.gz: ",
+        ])
         .never(&["on host", "segmentations"]);
     assert!(!room.path("deep").exists());
     // Folders that were there stay.
@@ -80,7 +84,8 @@ fn cases_of_one_channel_need_no_number() {
     assert_eq!(listed(&room.path("out")), ["a.nii.gz", "b.nii.gz", "c.1.nii"]);
     // One case under two names is refused by name; the others go on.
     room.volume("in/a_0000.nii.gz");
-    room.predict(&["-i", "in", "-o", "out"]).ends(1, &["1 of 3 cases failed", "  a: in/a_0000.nii.gz and in/a.nii.gz are both channel 0"]);
+    room.predict(&["-i", "in", "-o", "out"])
+        .ends(1, &["1 of 3 cases failed", "  note: a: in/a_0000.nii.gz and in/a.nii.gz are both channel 0"]);
     // Where the outputs lie beside the inputs, a.nii.gz is what an earlier run made.
     fs::remove_file(room.path("in/a.nii.gz")).unwrap();
     fs::remove_file(room.path("in/c.1.nii")).unwrap();
@@ -124,8 +129,8 @@ fn suffixes_name_the_channels() {
     room.predict(&["-i", "in", "-o", "out", "--channels", "t1,flair"]).ends(
         1,
         &[
-            "  b_2: channel 1 (FLAIR) is missing: in/b_2_flair.nii.gz expected",
-            "  c: channel 0 (T1) is missing: in/c.t1.nii.gz expected",
+            "  note: b_2: channel 1 (FLAIR) is missing: in/b_2_flair.nii.gz expected",
+            "  note: c: channel 0 (T1) is missing: in/c.t1.nii.gz expected",
             "1 NIfTI file is not named by channel (--channels) and left out: c.t1x.nii.gz",
         ],
     );
@@ -152,10 +157,10 @@ fn numbered_channels_are_told_by_name() {
             1,
             &[
                 "4 of 5 cases failed",
-                "  a: channel 1 (T2) is missing: in/a_0001.nii.gz expected",
-                "  b: channel 0 (T1) is missing: in/b_0000.nii.gz expected",
-                "  c: in/c_0002.nii.gz is one too many: the model takes 2 (T1, T2)",
-                "  e: in/e_0001.nii.gz: not a NIfTI file",
+                "  note: a: channel 1 (T2) is missing: in/a_0001.nii.gz expected",
+                "  note: b: channel 0 (T1) is missing: in/b_0000.nii.gz expected",
+                "  note: c: in/c_0002.nii.gz is one too many: the model takes 2 (T1, T2)",
+                "  note: e: in/e_0001.nii.gz: not a NIfTI file",
                 "(channel 1 (T2))",
                 "1 NIfTI file is not named by channel (CASE_0000.nii.gz, ...) and left out: case-t2.nii.gz",
             ],
@@ -186,9 +191,9 @@ fn other_formats_are_named() {
         1,
         &[
             "3 of 4 cases failed",
-            "  a_0000.nrrd: in/a_0000.nrrd: an NRRD file, NIfTI expected; convert it: ",
-            "  b.mha: in/b.mha: a MetaImage file",
-            "  lies: in/lies.nii.gz: an NRRD file",
+            "  note: a_0000.nrrd: in/a_0000.nrrd: an NRRD file, NIfTI expected; convert it: ",
+            "  note: b.mha: in/b.mha: a MetaImage file",
+            "  note: lies: in/lies.nii.gz: an NRRD file",
             "warning: 1 file of other formats is left out: c.png",
         ],
     );
@@ -251,7 +256,8 @@ fn going_on_believes_only_what_this_model_wrote() {
     write_f32(&out("kind.nii.gz"), &vec![1.0; n], 1, &grid).unwrap();
     write_labels(&out("labels.nii.gz"), &vec![1; n], &grid).unwrap();
     fs::remove_file(out("link.nii.gz")).unwrap();
-    symlink("/etc/passwd", out("link.nii.gz")).unwrap();
+    fs::write(room.path("foreign.nii.gz"), "some volume").unwrap();
+    symlink(room.path("foreign.nii.gz"), out("link.nii.gz")).unwrap();
     write_labels(&out("moved.nii.gz"), &vec![1; n], &header(SHAPE, [3.0, 1.5, 2.5])).unwrap();
     fs::write(out("words.nii.gz"), "mine").unwrap();
     // Its length, and zeros: what a power failure leaves.
@@ -276,6 +282,7 @@ fn going_on_believes_only_what_this_model_wrote() {
             assert!(whole(&format!("{name}.nii.gz")) == *before, "{name}");
         }
     }
+    assert!(out("link.nii.gz").is_symlink(), "a link stays one");
     assert!(whole("plain.nii") == plain);
     // Nothing left to do: nothing is loaded, and no line about cases that were done.
     fs::remove_file(out("labels.nii.gz")).unwrap();
@@ -310,4 +317,23 @@ fn saved_probabilities_must_be_whole_too() {
         assert!(fs::read(out("b.npz")).unwrap() == whole);
         go_on().ok(&["4 there already"]);
     }
+}
+
+#[test]
+fn a_link_to_a_file_of_another_kind_is_not_written_through() {
+    let room = Room::new(&model());
+    for name in ["a", "b"] {
+        room.volume(&format!("in/{name}_0000.nii.gz"));
+    }
+    room.folder("out");
+    fs::write(room.path("accounts"), "precious").unwrap();
+    symlink(room.path("accounts"), room.path("out/a.nii.gz")).unwrap();
+    for more in [&[][..], &["--continue"]] {
+        let line = [&["-i", "in", "-o", "out"][..], more].concat();
+        room.predict(&line).ends(1, &["1 of 2 cases failed", "a: out/a.nii.gz: is a link to ", "accounts, a file of another kind"]);
+        assert_eq!(fs::read_to_string(room.path("accounts")).unwrap(), "precious");
+    }
+    assert!(room.path("out/b.nii.gz").is_file());
+    room.predict(&["-i", "in/a_0000.nii.gz", "-o", "out/a.nii.gz"]).refused(&["error[mnx-0224]: out/a.nii.gz: ", "a file of another kind"]);
+    assert_eq!(fs::read_to_string(room.path("accounts")).unwrap(), "precious");
 }

@@ -197,7 +197,7 @@ fn a_resampled_volume_beyond_memory_is_refused() {
         room.folder("in");
         fs::rename(room.path("far.nii"), room.path("in/far.nii")).unwrap();
         write_f32(&room.path("in/near.nii"), &[1.0, 2.0, 3.0], 1, &header([1, 1, 3], [0.5; 3])).unwrap();
-        room.predict(&["-i", "in", "-o", "out"]).ends(1, &["1 of 2 cases failed", "  far: in/far.nii: resampled from 20000.0"]);
+        room.predict(&["-i", "in", "-o", "out"]).ends(1, &["1 of 2 cases failed", "  note: far: in/far.nii: resampled from 20000.0"]);
     }
     // What matters is what is left of the crop: one voxel of so many.
     let room = to_spacing([0.5; 3], true);

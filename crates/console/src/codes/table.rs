@@ -327,12 +327,6 @@ pub const CODES: &[Code] = &[
         "mnx reads NIfTI; the note names the format and the command that converts it.",
     ),
     code(
-        "mnx-0301",
-        "segmentations and references cannot be paired",
-        "`--pred` and `--ref` are two files, or two folders with files of the same names ending in .nii or .nii.gz. One of them is \
-         missing, empty, of the other kind, or has a case twice.",
-    ),
-    code(
         "mnx-0302",
         "the classes to compare are not clear",
         "Two classes have one name or the same labels, a class holds the label that is left out, or there is no class at all. Name \

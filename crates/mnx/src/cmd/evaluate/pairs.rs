@@ -8,7 +8,6 @@ use mnx_volume::Foreign;
 use mnx_volume::foreign::stem;
 
 use crate::failure::Failure;
-use crate::text;
 
 /// A case: two files.
 pub struct Pair {

@@ -12,7 +12,6 @@ use mnx_volume::{
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::{doubt, save, stem};
 use crate::failure::Failure;
-use crate::text;
 
 /// A case's files.
 #[derive(Debug, Clone)]

@@ -13,7 +13,6 @@ use crate::cmd::predict::case::{Job, Saved};
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::{is_nifti, stem};
 use crate::failure::Failure;
-use crate::text;
 
 /// What stands between a case and the name of a channel.
 const SEPARATORS: [char; 3] = ['-', '_', '.'];

@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use mnx_artifact::Bundle;
+use mnx_console::Problem;
 use mnx_runtime::{Patches, Session};
 use rayon::prelude::*;
 
@@ -19,17 +20,22 @@ use crate::cmd::predict::progress::Cases;
 use crate::cmd::predict::report;
 use crate::cmd::{Place, open_sessions};
 use crate::failure::Failure;
-use crate::text;
 
 /// A segmentation must not replace an image, which a case called `X_0000` would try.
 fn refuse_overwriting(jobs: &mut Vec<Job>, refused: &mut Refused) {
     let inputs: Vec<PathBuf> = jobs.iter().flat_map(|j| &j.inputs).filter_map(|p| p.canonicalize().ok()).collect();
     jobs.retain(|job| {
-        let hit = job.outputs().iter().any(|o| o.canonicalize().is_ok_and(|o| inputs.contains(&o)));
-        if hit {
-            refused.push((job.name.clone(), format!("{}: would overwrite an input", job.segmentation.display())));
-        }
-        !hit
+        let wrong = job.outputs().into_iter().find_map(|o| {
+            let shown = o.display();
+            if o.canonicalize().is_ok_and(|o| inputs.contains(&o)) {
+                return Some(format!("{shown}: would overwrite an input"));
+            }
+            // Only a link or what is there already can be refused here; the folder itself was tried before.
+            let tried = o.symlink_metadata().is_ok().then(|| mnx_files::WholeFile::create(o).err()).flatten();
+            tried.map(|e| format!("{shown}: {e}"))
+        });
+        refused.extend(wrong.iter().map(|why| (job.name.clone(), why.clone())));
+        wrong.is_none()
     });
 }
 
@@ -101,9 +107,10 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
     if failed.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = failed.iter().map(|(case, why)| format!("  {case}: {why}")).collect();
     let of = mnx_words::many(found, "case");
-    Err(Failure::user("mnx-0212", format!("{}: {} of {of} failed:\n{}", folder.display(), failed.len(), lines.join("\n"))))
+    let mut problem = Problem::new("mnx-0212", format!("{}: {} of {of} failed", folder.display(), failed.len()));
+    problem.notes = failed.iter().map(|(case, why)| format!("{case}: {why}")).collect();
+    Err(Failure::User(problem))
 }
 
 /// One case is prepared while another is in the network and a third is written: no queue holds more.
