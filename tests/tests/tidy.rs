@@ -187,3 +187,12 @@ fn no_output_holds_rusts_debug_text() {
     }
     assert!(wrong.is_empty(), "write it with mnx_words, or give the type a Display:\n{}", wrong.join("\n"));
 }
+
+/// A test that follows a link out of its own folder may overwrite what it finds there, and tests run as root, too.
+#[test]
+fn tests_make_no_links_out_of_their_folders() {
+    let mark = ["symlink(", "\"/"].concat();
+    for (name, text) in sources() {
+        assert!(!text.contains(&mark), "{name} makes a link to an absolute path of the system");
+    }
+}
