@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "scheme")]
 pub enum Normalization {
-    /// `(v - mean) / sd` over all voxels (after cropping), biased sd guarded by [`Deviation`].
+    /// `(v - mean) / sd` over all voxels (after cropping), biased sd guarded by [`Deviation`](crate::inference::Deviation).
     #[serde(rename = "zscore", alias = "z-score")]
     ZScore,
     /// The same over the non-zero mask; voxels outside become 0.
     #[serde(rename = "zscore-masked", alias = "z-score-masked")]
     ZScoreMasked,
-    /// Clip to `[low, high]`, then `(v - mean) / std` with training-set statistics, guarded by [`Deviation`].
+    /// Clip to `[low, high]`, then `(v - mean) / std` with training-set statistics, guarded by [`Deviation`](crate::inference::Deviation).
     Ct {
         /// 0.5 percentile.
         low: f64,
