@@ -19,7 +19,7 @@ build-tests: setup
 	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm --no-run
 
 run-tests: setup
-	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm
+	$(CARGO) test --release --workspace --features mnxc/llvm,mnx-tests/llvm --no-fail-fast
 
 setup:
 	@scripts/setup.sh

@@ -89,7 +89,8 @@ pub fn storm(seed: u64, places: &[&Path], command: &dyn Fn() -> Command, prepare
     let mut draws = Draws::new(seed);
     for (signal, number) in SIGNALS {
         let (mut hits, mut heard) = (0, 0);
-        for _ in 0..60 {
+        // A run of a few milliseconds spends most of them before there is a handler, and one in twenty signals is heard; longer runs need few.
+        for _ in 0..1000 {
             prepare();
             let status = interrupted(&mut command(), signal, length.mul_f64(1.1 * draws.next()));
             use std::os::unix::process::ExitStatusExt;
