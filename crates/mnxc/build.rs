@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked when it runs, not when it is compiled: two checkouts may share a target directory, and with it this program.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells a build script where its crate lies");
+    let crates = Path::new(&here).join("..");
     let mut files = Vec::new();
     for room in ["plan/src", "codegen/src"] {
         let dir = crates.join(room);

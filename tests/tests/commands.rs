@@ -104,3 +104,22 @@ fn tests_print_the_time_of_each_part_even_when_one_fails() {
     }
     assert!(times.contains("FAILED (5)") && !times.contains("the demo"), "{times}");
 }
+
+#[test]
+fn checkouts_may_share_a_target_directory() {
+    // Cargo compiles a build script once for all of them, so it must ask where it is when it runs.
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("build-script");
+    let source = root().join("crates/mnxc/build.rs");
+    let out = Command::new("rustc")
+        .args(["--edition", "2024", "-o"])
+        .args([&program, &source])
+        .env("CARGO_MANIFEST_DIR", dir.path().join("a checkout that is gone"))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let out = Command::new(&program).env("CARGO_MANIFEST_DIR", root().join("crates/mnxc")).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(text.contains("MNXC_SCHEDULE_DIGEST=") && text.contains(&root().join("crates/mnxc").display().to_string()), "{text}");
+}

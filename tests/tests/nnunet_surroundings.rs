@@ -147,7 +147,7 @@ fn names_of_channels_travel_if_they_tell_them_apart() {
         i.config.channels.is_empty()
             && i.notes.iter().any(|n| n.starts_with("the names of the image channels are left out: one of them is empty"))
     );
-    // The order is that of the numbers, not of the file; twice the same tells nothing.
+    // Two names for a network of one channel (order and doubles: the unit tests of import's rules).
     let two = |names: Json| open("channel_names", names).unwrap_err();
     assert!(two(json!({"1": "T1", "0": "T2"})).contains("the network takes 1 image channel, plans and data set have 2"));
 

@@ -91,3 +91,30 @@ pub(crate) fn channel_names(field: &Field<'_>, notes: &mut Vec<String>) -> Resul
     }
     Ok(Channels { count, names })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn channels_are_named_by_number_and_only_if_the_names_tell_them_apart() {
+        let read = |text: &str| {
+            let json: serde_json::Value = serde_json::from_str(text).unwrap();
+            let mut notes = Vec::new();
+            let channels = channel_names(&Field::named(&json, "channel_names"), &mut notes).unwrap();
+            (channels.count, channels.names, notes)
+        };
+        // The order is that of the numbers, not of the file, and 10 stands behind 9.
+        assert_eq!(read(r#"{"1": "T1", "0": "T2"}"#), (2, vec!["T2".to_owned(), "T1".to_owned()], Vec::new()));
+        let ten: Vec<String> = (0..11).rev().map(|i| format!("\"{i}\": \"c{i}\"")).collect();
+        let want: Vec<String> = (0..11).map(|i| format!("c{i}")).collect();
+        assert_eq!(read(&format!("{{{}}}", ten.join(", "))), (11, want, Vec::new()));
+        for (text, why) in
+            [(r#"{"0": "CT", "1": "CT"}"#, "\"CT\" stands for two channels"), (r#"{"0": "CT", "1": " "}"#, "one of them is empty")]
+        {
+            let (count, names, notes) = read(text);
+            assert!(count == 2 && names.is_empty() && notes.len() == 1 && notes[0].contains(why), "{text}: {notes:?}");
+        }
+    }
+}
