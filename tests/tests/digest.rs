@@ -11,11 +11,9 @@ use mnx_codegen::{Options, Stage};
 use mnx_model::Config;
 use mnx_passes::manager;
 use mnx_passes::pipelines::{InferOptions, infer};
-use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::{Gelu, Kernel};
-use mnx_plan::knobs::knobs;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target};
-use mnx_plan::{ModulePlan, plan_as};
+use mnx_plan::vocabulary::{Gelu, Storage};
+use mnx_plan::{Kernel, ModulePlan, PlanOptions};
 
 /// A network as it is compiled for a target.
 struct Case {
@@ -28,8 +26,8 @@ struct Case {
 
 /// The published sizes at the patch that their users take on such a target, and small networks that together have every op.
 fn cases(target: &Target) -> Vec<Case> {
-    let gpu = target.gpu.is_some();
-    let usual = if gpu { Storage::Bf16 } else { Storage::F32 };
+    let gpu = target.nvptx().is_some();
+    let usual = target.storage();
     let case = |name: &str, toml: String, patch: &[usize], precision: Storage, gelu: Gelu| {
         let extents: Vec<String> = patch.iter().map(usize::to_string).collect();
         let fast = if gelu == Gelu::Fast { " fast gelu" } else { "" };
@@ -69,9 +67,8 @@ fn plan(case: &Case, target: &'static Target) -> ModulePlan {
     let config = Config::from_toml(&case.toml, "net.toml").unwrap();
     let mut g = mnx_model::build(&config, 1, &case.patch).unwrap();
     manager::run(&infer(&InferOptions::default()), &mut g).unwrap();
-    let mut plan = plan_as(&g, target, case.precision, None).unwrap_or_else(|e| panic!("{} on {}: {e:#?}", case.name, target.name));
-    plan.set_gelu(case.gelu);
-    plan
+    let options = PlanOptions { precision: Some(case.precision), gelu: case.gelu, edited: None };
+    mnx_plan::plan(&g, target, &options).unwrap_or_else(|e| panic!("{} on {}: {e:#?}", case.name, target.name))
 }
 
 fn short(bytes: &[u8]) -> String {
@@ -112,9 +109,9 @@ fn digests(target: &'static Target) -> Sections {
         let mut lines = vec![format!("plan {}", short(plan.to_string().as_bytes()))];
         let mut seen = std::collections::HashSet::new();
         for kernel in launches(plan).into_iter().filter(|k| seen.insert(k.clone())) {
-            let values: Vec<String> = knobs(&kernel).iter().map(|(n, v)| format!("{n}={v}")).collect();
-            let text = format!("{} [{}]", kernel.strategy(), values.join(", "));
-            lines.push(format!("{} {} {text}", short(format!("{kernel:?}").as_bytes()), codes[&kernel]));
+            let values: Vec<String> = kernel.knobs().iter().map(|(n, v)| format!("{n}={v}")).collect();
+            let text = format!("{} [{}]", kernel.strategy().name, values.join(", "));
+            lines.push(format!("{} {} {text}", short(kernel.description().as_bytes()), codes[&kernel]));
         }
         out.insert(case.name.clone(), lines);
     }

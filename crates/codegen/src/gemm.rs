@@ -5,7 +5,7 @@
 
 use crate::kernels::pieces;
 use crate::mlir::{Buffer, Builder, Val};
-use mnx_plan::kernel::PANEL;
+use mnx_plan::host::PANEL;
 
 /// The left operand: element `(row, k)` lies at `row * row_stride + k * k_stride`.
 #[derive(Clone, Copy)]
@@ -82,40 +82,43 @@ pub type Sums<'c> = [(Spot<'c>, Val<'c>)];
 /// Vectors of columns in a register block.
 const VECTORS: usize = 2;
 
+/// A product of operands in memory.
+#[derive(Clone, Copy)]
+pub struct Product<'c> {
+    /// float32 lanes of a vector.
+    pub lanes: usize,
+    /// The left operand.
+    pub rows: Rows<'c>,
+    /// The right operand.
+    pub panels: Panels<'c>,
+}
+
+/// How the vectors of a product start, and what becomes of them.
+#[derive(Clone, Copy)]
+pub struct Ends<'e, 'c> {
+    /// What a vector's sums start from.
+    pub init: &'e dyn Fn(Spot<'c>) -> Val<'c>,
+    /// What is done with the vectors of a register block.
+    pub finish: &'e dyn Fn(&Sums<'c>),
+}
+
 /// `sum over k of rows(r, k) * panels(c, k)`, started at `init` and handed to `finish`
 /// register block by register block, for every vector of `part`.
-pub fn gemm<'c>(
-    b: &Builder<'c>,
-    lanes: usize,
-    rows: Rows<'c>,
-    panels: Panels<'c>,
-    part: Part<'c>,
-    init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(&Sums<'c>),
-) {
-    gemm_beside(b, lanes, rows, panels, part, init, finish, &|_, _| {});
+pub fn gemm<'c>(b: &Builder<'c>, product: Product<'c>, part: Part<'c>, ends: Ends<'_, 'c>) {
+    gemm_beside(b, product, part, ends, &|_, _| {});
 }
 
 /// As [`gemm`], with `beside(first row of the register block, k)` emitted in the inner loop: what can be done in the shadow of the sums.
-#[allow(clippy::too_many_arguments)]
-pub fn gemm_beside<'c>(
-    b: &Builder<'c>,
-    lanes: usize,
-    rows: Rows<'c>,
-    panels: Panels<'c>,
-    part: Part<'c>,
-    init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(&Sums<'c>),
-    beside: &dyn Fn(Val<'c>, Val<'c>),
-) {
+pub fn gemm_beside<'c>(b: &Builder<'c>, product: Product<'c>, part: Part<'c>, ends: Ends<'_, 'c>, beside: &dyn Fn(Val<'c>, Val<'c>)) {
     let full = part.columns / PANEL * PANEL;
     let panel = |column: Val<'c>, width: usize| {
-        let first = b.mul(b.add(part.first_column, column), panels.depth);
+        let first = b.mul(b.add(part.first_column, column), product.panels.depth);
         let base = b.at(first, part.first_k, width);
-        for group in vectors(width, lanes).chunks(VECTORS) {
+        for group in vectors(width, product.lanes).chunks(VECTORS) {
             b.each(0usize, part.blocks, 1, |block| {
                 let row = b.mul(block, part.block);
-                register_block(b, rows, panels, part, (row, column), (base, width), group, init, finish, beside);
+                let own = RegisterBlock { part, row, column, base, width, group };
+                own.emit(b, product, ends, beside);
             });
         }
     };
@@ -127,44 +130,49 @@ pub fn gemm_beside<'c>(
     }
 }
 
-/// One register block: `part.block` rows by the vectors of `group`, the sums carried in registers over k.
-#[allow(clippy::too_many_arguments)]
-fn register_block<'c>(
-    b: &Builder<'c>,
-    rows: Rows<'c>,
-    panels: Panels<'c>,
+/// One register block: `part.block` rows by the vectors of `group`.
+struct RegisterBlock<'g, 'c> {
     part: Part<'c>,
-    (row, column): (Val<'c>, Val<'c>),
-    (base, width): (Val<'c>, usize),
-    group: &[(usize, usize)],
-    init: &dyn Fn(Spot<'c>) -> Val<'c>,
-    finish: &dyn Fn(&Sums<'c>),
-    beside: &dyn Fn(Val<'c>, Val<'c>),
-) {
-    let spots: Vec<_> = (0..part.block)
-        .flat_map(|r| group.iter().map(move |&piece| (r, piece)))
-        .map(|(r, (at, lanes))| Spot { row: b.add(row, r), column: b.add(column, at), lanes })
-        .collect();
-    let first: Vec<_> = spots.iter().map(|&s| init(s)).collect();
-    let left = b.shifted(rows.buffer, b.mul(row, rows.row_stride));
-    let right = b.shifted(panels.buffer, base);
-    let sums = b.carry(0usize, part.k, 1, &first, |k, sums| {
-        beside(row, k);
-        let from = b.mul(k, width);
-        let weights: Vec<_> = group.iter().map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes)).collect();
-        let at = b.mul(k, rows.k_stride);
-        let mut next = Vec::with_capacity(sums.len());
-        for r in 0..part.block {
-            let value = b.load(left, b.add(at, r * rows.row_stride));
-            for (v, weight) in weights.iter().enumerate() {
-                let value = b.broadcast(value, weight.lanes());
-                next.push(b.fma(value, *weight, sums[r * group.len() + v]));
+    /// First row.
+    row: Val<'c>,
+    /// First column of the panel.
+    column: Val<'c>,
+    /// Where the panel starts, and its columns.
+    base: Val<'c>,
+    width: usize,
+    /// Vectors: first column within the panel, lanes.
+    group: &'g [(usize, usize)],
+}
+
+impl<'c> RegisterBlock<'_, 'c> {
+    /// Emits it, the sums carried in registers over k.
+    fn emit(&self, b: &Builder<'c>, product: Product<'c>, ends: Ends<'_, 'c>, beside: &dyn Fn(Val<'c>, Val<'c>)) {
+        let rows = product.rows;
+        let spots: Vec<_> = (0..self.part.block)
+            .flat_map(|r| self.group.iter().map(move |&piece| (r, piece)))
+            .map(|(r, (at, lanes))| Spot { row: b.add(self.row, r), column: b.add(self.column, at), lanes })
+            .collect();
+        let first: Vec<_> = spots.iter().map(|&s| (ends.init)(s)).collect();
+        let left = b.shifted(rows.buffer, b.mul(self.row, rows.row_stride));
+        let right = b.shifted(product.panels.buffer, self.base);
+        let sums = b.carry(0usize, self.part.k, 1, &first, |k, sums| {
+            beside(self.row, k);
+            let from = b.mul(k, self.width);
+            let weights: Vec<_> = self.group.iter().map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes)).collect();
+            let at = b.mul(k, rows.k_stride);
+            let mut next = Vec::with_capacity(sums.len());
+            for r in 0..self.part.block {
+                let value = b.load(left, b.add(at, r * rows.row_stride));
+                for (v, weight) in weights.iter().enumerate() {
+                    let value = b.broadcast(value, weight.lanes());
+                    next.push(b.fma(value, *weight, sums[r * self.group.len() + v]));
+                }
             }
-        }
-        next
-    });
-    let block: Vec<_> = spots.into_iter().zip(sums).collect();
-    finish(&block);
+            next
+        });
+        let block: Vec<_> = spots.into_iter().zip(sums).collect();
+        (ends.finish)(&block);
+    }
 }
 
 /// Columns that [`gemm_columns_first`] sums at once.
@@ -174,17 +182,14 @@ const COLUMNS: usize = 8;
 ///
 /// For few columns (classes) whose result is stored channels-first. Reads whole vectors along k where `k_stride` is 1, up to the next
 /// multiple of `lanes`, which the rows of a scratch tile hold; what lies beyond `panels.depth` is not used.
-#[allow(clippy::too_many_arguments)]
 pub fn gemm_columns_first<'c>(
     b: &Builder<'c>,
-    lanes: usize,
-    rows: Rows<'c>,
-    panels: Panels<'c>,
-    columns: usize,
-    count: Val<'c>,
+    product: Product<'c>,
+    (columns, count): (usize, Val<'c>),
     init: &dyn Fn(usize) -> Val<'c>,
     finish: &dyn Fn(usize, Val<'c>, Val<'c>),
 ) {
+    let Product { lanes, rows, panels } = product;
     let groups: Vec<_> = (0..columns).collect::<Vec<_>>().chunks(COLUMNS).map(<[usize]>::to_vec).collect();
     b.each(0usize, count, lanes, |row| {
         let left = b.shifted(rows.buffer, b.mul(row, rows.row_stride));
@@ -244,9 +249,9 @@ fn transpose<'c>(b: &Builder<'c>, mut rows: Vec<Val<'c>>) -> Vec<Val<'c>> {
     rows
 }
 
-/// Writes a vector of rows to consecutive elements, only the first `valid` of them where they are fewer than its lanes;
+/// Writes a vector of rows to consecutive elements from `at` on, only the first `valid` of them where they are fewer than its lanes;
 /// `spare` has room for one vector.
-pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, to: Buffer<'c>, at: Val<'c>, spare: Buffer<'c>) {
+pub fn store_valid<'c>(b: &Builder<'c>, value: Val<'c>, valid: Val<'c>, (to, at): (Buffer<'c>, Val<'c>), spare: Buffer<'c>) {
     let lanes = value.lanes();
     b.choose(
         b.ge(valid, lanes),

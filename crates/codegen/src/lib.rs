@@ -4,9 +4,11 @@
 //! May import: `mnx-plan`, `mnx-artifact`, melior, mlir-sys, inkwell. The only crate that names those three.
 //! Never: the IR, passes, weights, the runtime, a device.
 //! Invariant: the same kernels and target give the same bytes, whatever the number of threads.
-//! Start reading at: `compile` below, then `mlir/mod.rs`, then `kernels/merge.rs` (the smallest emitter).
+//! Start reading at: `compile` below, then `mlir/mod.rs`, then `kernels/merge_stats.rs` (the smallest emitter).
 #![allow(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
+mod args;
 mod error;
 mod gemm;
 mod gpu;

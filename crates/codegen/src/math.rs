@@ -3,7 +3,7 @@
 //! The polynomials are fitted, and their errors measured, by `scripts/fit_gelu.py`.
 
 use crate::mlir::{Builder, Scalar, Val};
-use mnx_plan::kernel::Gelu;
+use mnx_plan::vocabulary::Gelu;
 
 /// `Q(a)^(1/4)` on `[0, GELU_CLAMP]`, lowest power first, where `Q(a) = erfc(a / sqrt 2) / 2`.
 ///

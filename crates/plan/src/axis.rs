@@ -1,7 +1,5 @@
 //! One spatial axis of a convolution: which inputs an output reads, through which taps.
 
-use crate::kernel::Depthwise;
-
 /// Extents and taps of a convolution along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
@@ -17,20 +15,6 @@ pub struct Axis {
     pub pad: usize,
     /// Transposed convolution.
     pub transposed: bool,
-}
-
-impl Depthwise {
-    /// The geometry along axis 0 (d), 1 (h) or 2 (w).
-    pub fn axis(&self, a: usize) -> Axis {
-        Axis {
-            input: self.input[a],
-            output: self.output[a],
-            taps: self.taps[a],
-            stride: self.stride[a],
-            pad: self.pad[a],
-            transposed: self.transposed,
-        }
-    }
 }
 
 impl Axis {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use mnx_ir::{Graph, ValueId};
 
-use crate::kernel::Kernel;
-use crate::strategy::{Operand, Step};
+use crate::lowering::Step;
+use crate::slot::Slot;
+use crate::work::Operand;
 
 /// Which values share whose buffer: from a result to the value whose bytes it overwrites.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ impl Places {
     }
 }
 
-/// Sets `in_place` of every MLP whose summand dies with it, and says which values share a buffer.
+/// Has every kernel whose summand dies with it overwrite that, and says which values share a buffer.
 ///
 /// The summand must be read by nothing later, by no other argument of the launch (a fused convolution reads its neighbours), and be
 /// neither input nor output of the graph.
@@ -30,10 +31,9 @@ pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step
     }
     let mut places = Places::default();
     for (at, step) in steps.iter_mut().enumerate() {
-        let Kernel::Mlp(k) = &step.kernel else { continue };
-        let Some(name) = k.overwritten() else { continue };
-        let find = |wanted: &str| values(step).find(|(n, _)| *n == wanted).map(|(_, v)| v);
-        let (Some(over), Some(out)) = (find(name), find("out")) else { continue };
+        let Some(slot) = step.kernel.overwritable() else { continue };
+        let find = |wanted: Slot| values(step).find(|(s, _)| *s == wanted).map(|(_, v)| v);
+        let (Some(over), Some(out)) = (find(slot), find(Slot::Out)) else { continue };
         let port = g.is_output(over) || g.inputs().iter().any(|(_, v)| *v == over);
         let once = values(step).filter(|(_, v)| *v == over).count() == 1;
         if port || !once || last.get(&over) != Some(&at) || g.ty(over).bytes() != g.ty(out).bytes() {
@@ -41,16 +41,14 @@ pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step
         }
         let place = places.of(over);
         places.0.insert(out, place);
-        if let Kernel::Mlp(k) = &mut step.kernel {
-            k.in_place = true;
-        }
+        step.kernel.overwrite();
     }
     places
 }
 
-fn values(step: &Step) -> impl Iterator<Item = (&'static str, ValueId)> + '_ {
-    step.operands.iter().filter_map(|(name, operand)| match operand {
-        Operand::Value(v) => Some((*name, *v)),
-        Operand::Partials | Operand::Temp(_) | Operand::Weight(_) => None,
+fn values(step: &Step) -> impl Iterator<Item = (Slot, ValueId)> + '_ {
+    step.operands.iter().filter_map(|(slot, operand)| match operand {
+        Operand::Value(v) => Some((*slot, *v)),
+        Operand::Partial(_) | Operand::Temp(_) | Operand::Weight(_) => None,
     })
 }

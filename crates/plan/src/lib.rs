@@ -1,27 +1,31 @@
 //! Schedules: which kernels a dispatch becomes, with what tiles, and where every buffer lives.
 //!
-//! Room: kernel descriptions (algorithm and tile, no code), strategies that choose them, the memory plan, the `.plan` text.
+//! Room: what boxes compute (`work`), families of kernels for hosts (`host`) and NVIDIA GPUs (`gpu`) with their tiles and slots, the memory plan, its verifier, the `.plan` text.
 //! May import: `mnx-ir`, `mnx-artifact`, `mnx-weights`.
 //! Never: LLVM, melior, a device, files.
 //! Invariant: a plan changes speed and the order of a reduction, never the meaning of a dispatch.
-//! Start reading at: `kernel.rs`, then `strategy.rs`.
+//! Start reading at: `work/mod.rs`, then `family.rs`, then `host/merge_stats.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
-pub mod args;
 pub mod axis;
-pub mod cost;
+mod bind;
+pub mod family;
 pub mod gpu;
+pub mod host;
 mod in_place;
 pub mod kernel;
-pub mod knobs;
+mod lowering;
 pub mod memory;
 pub mod plan;
-pub mod scratch;
+pub mod slot;
 pub mod space;
-pub mod strategy;
 pub mod target;
 pub mod text;
-pub mod tile;
+pub mod verify;
+pub mod vocabulary;
+pub mod work;
 
-pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, plan, plan_as};
+pub use kernel::Kernel;
+pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, PlanOptions, plan};
 pub use text::PlanText;

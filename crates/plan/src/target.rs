@@ -9,6 +9,24 @@ pub struct Target {
     pub cpu: &'static str,
     /// LLVM's target features beyond the cpu's.
     pub features: &'static str,
+    /// One line for `mnxc list targets`.
+    pub about: &'static str,
+    /// What kind of machine it is, with what plans must know of it.
+    pub machine: Machine,
+}
+
+/// The kinds of machines. Whatever differs between them is a `match`, so that rustc leads to every place that a further kind must be thought of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Machine {
+    /// A CPU: kernels are functions, run by a pool of threads.
+    Cpu(Cpu),
+    /// An NVIDIA GPU: kernels are PTX.
+    Nvptx(Gpu),
+}
+
+/// What plans must know of a CPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cpu {
     /// What the loader checks, by the names `is_x86_feature_detected!` knows.
     pub requires: &'static [&'static str],
     /// float32 lanes of a vector register.
@@ -19,10 +37,32 @@ pub struct Target {
     pub l1: usize,
     /// Bytes of second-level cache per core that a tile may count on.
     pub l2: usize,
-    /// What plans must know of a GPU; none for CPUs.
-    pub gpu: Option<Gpu>,
-    /// One line for `mnxc list targets`.
-    pub about: &'static str,
+}
+
+impl Target {
+    /// The CPU, if it is one.
+    pub fn cpu(&self) -> Option<&Cpu> {
+        match &self.machine {
+            Machine::Cpu(cpu) => Some(cpu),
+            Machine::Nvptx(_) => None,
+        }
+    }
+
+    /// The NVIDIA GPU, if it is one.
+    pub fn nvptx(&self) -> Option<&Gpu> {
+        match &self.machine {
+            Machine::Cpu(_) => None,
+            Machine::Nvptx(gpu) => Some(gpu),
+        }
+    }
+
+    /// Element type in which the target stores activations where nobody says otherwise.
+    pub fn storage(&self) -> crate::vocabulary::Storage {
+        match self.machine {
+            Machine::Cpu(_) => crate::vocabulary::Storage::F32,
+            Machine::Nvptx(_) => crate::vocabulary::Storage::Bf16,
+        }
+    }
 }
 
 /// A GPU architecture's limits, and the figures of the chip that predictions are made for.
@@ -69,25 +109,27 @@ pub const TARGETS: &[Target] = &[
         name: "x86-64-v4",
         cpu: "x86-64-v4",
         features: "-prefer-256-bit",
-        requires: &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2", "f16c"],
-        lanes: 16,
-        registers: 32,
-        l1: 32 << 10,
-        l2: 1 << 20,
-        gpu: None,
         about: "x86-64 with AVX-512 (F, BW, CD, DQ, VL)",
+        machine: Machine::Cpu(Cpu {
+            requires: &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi2", "f16c"],
+            lanes: 16,
+            registers: 32,
+            l1: 32 << 10,
+            l2: 1 << 20,
+        }),
     },
     Target {
         name: "x86-64-v3",
         cpu: "x86-64-v3",
         features: "",
-        requires: &["avx2", "fma", "bmi2", "f16c"],
-        lanes: 8,
-        registers: 16,
-        l1: 32 << 10,
-        l2: 256 << 10,
-        gpu: None,
         about: "x86-64 with AVX2 and FMA",
+        machine: Machine::Cpu(Cpu {
+            requires: &["avx2", "fma", "bmi2", "f16c"],
+            lanes: 8,
+            registers: 16,
+            l1: 32 << 10,
+            l2: 256 << 10,
+        }),
     },
 ];
 
@@ -223,7 +265,22 @@ pub const GPU_TARGETS: &[Target] = &[
 ];
 
 const fn gpu(name: &'static str, cpu: &'static str, features: &'static str, about: &'static str, gpu: Gpu) -> Target {
-    Target { name, cpu, features, requires: &[], lanes: 1, registers: 255, l1: 0, l2: gpu.l2, gpu: Some(gpu), about }
+    Target { name, cpu, features, about, machine: Machine::Nvptx(gpu) }
+}
+
+/// Every CPU of the table.
+pub fn cpus() -> impl Iterator<Item = &'static Cpu> {
+    TARGETS.iter().filter_map(Target::cpu)
+}
+
+/// Every NVIDIA GPU of the table, with its target.
+pub fn gpus() -> impl Iterator<Item = (&'static Target, &'static Gpu)> {
+    GPU_TARGETS.iter().filter_map(|t| t.nvptx().map(|g| (t, g)))
+}
+
+/// The target of a name.
+pub fn named(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().chain(GPU_TARGETS).find(|t| t.name == name)
 }
 
 /// The targets that a `--target` word stands for: `host` is every x86-64 level, else one by name; several words are joined by commas.
@@ -233,7 +290,7 @@ pub fn resolve(words: &str) -> Option<Vec<&'static Target>> {
         if word == "host" {
             found.extend(TARGETS.iter());
         } else {
-            found.push(TARGETS.iter().chain(GPU_TARGETS).find(|t| t.name == word)?);
+            found.push(named(word)?);
         }
     }
     let mut names: Vec<&str> = found.iter().map(|t| t.name).collect();

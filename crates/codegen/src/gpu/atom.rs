@@ -4,7 +4,7 @@
 //! the same ownership with FMAs, so that everything outside this file is written once.
 
 use crate::mlir::{Buffer, Builder, Multiplicand, Scalar, Shuffle, Ty, Val};
-use mnx_plan::gpu::Storage;
+use mnx_plan::vocabulary::Storage;
 
 /// Depth of a step, and the columns that a right factor is loaded for at once.
 pub(super) const STEP: usize = 16;

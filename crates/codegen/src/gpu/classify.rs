@@ -2,13 +2,13 @@
 
 use super::Args;
 use crate::math;
-use crate::mlir::{Buffer, Builder, Ty};
-use mnx_plan::gpu::Classify;
-use mnx_plan::gpu::small::THREADS;
+use crate::mlir::{Builder, Ty};
+use mnx_plan::gpu::{Classify, THREADS};
+use mnx_plan::slot::Slot;
 
-pub(super) fn emit<'c>(k: &Classify, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
-    let mut args = Args::new(buffers);
-    let (x, y) = (args.next(), args.next());
+pub(super) fn emit<'c>(kernel: &Classify, b: &Builder<'c>, args: &Args<'c>) {
+    let (x, y) = (args.of(Slot::X), args.of(Slot::Y));
+    let k = &kernel.classify;
     let voxel = b.at(b.thread(), b.block(0), THREADS);
     let first = b.mul(b.block(1), k.classes * k.space);
     let at = |class| b.add(b.at(first, class, k.space), voxel);

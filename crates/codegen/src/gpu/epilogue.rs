@@ -6,8 +6,10 @@ use super::atom::{Sums, Warp};
 use super::stage::{Crew, PIECE, split};
 use super::{Args, vectors};
 use crate::mlir::{Buffer, Val};
-use mnx_plan::gpu::{Epilogue, Residual};
-use mnx_plan::kernel::{Extent, voxels};
+use mnx_plan::gpu::Epilogue;
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::{Extent, voxels};
+use mnx_plan::work::Residual;
 
 /// Sums of a warp by row block, then by block of eight columns.
 pub(super) type Tile<'c> = Vec<Vec<Sums<'c>>>;
@@ -89,33 +91,29 @@ pub(super) struct Share<'c> {
 }
 
 impl<'k, 'a, 'c> End<'k, 'a, 'c> {
-    /// Takes the buffers of [`Epilogue`] from `args`.
+    /// Finds the buffers of [`Epilogue`] among `args`.
     pub(super) fn new(
         warp: &'k Warp<'a, 'c>,
         epilogue: &'k Epilogue,
-        grid: Extent,
-        channels: usize,
+        (grid, channels): (Extent, usize),
         share: Share<'c>,
-        args: &mut Args<'_, 'c>,
+        args: &Args<'c>,
     ) -> Self {
-        let replaced = epilogue.store && epilogue.in_place;
-        let (mut residual, mut weight) = (None, None);
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Identity if replaced && !epilogue.skip => {}
-            Residual::Identity | Residual::Scattered { .. } => residual = Some(args.next()),
-            Residual::Stem { .. } | Residual::Strided { .. } => (residual, weight) = (Some(args.next()), Some(args.next())),
+        let head = epilogue.head.map(|_| [Slot::HeadW, Slot::HeadB, Slot::Logits].map(|slot| args.of(slot)));
+        Self {
+            warp,
+            epilogue,
+            grid,
+            channels,
+            first_column: share.first_column,
+            groups: Group::all(share.columns),
+            sample: share.sample,
+            residual: args.get(Slot::Res),
+            weight: args.get(Slot::ResW),
+            skip: args.get(Slot::Skip),
+            head,
+            out: args.get(Slot::Out),
         }
-        let mut skip = (epilogue.skip && !replaced).then(|| args.next());
-        let head = epilogue.head.map(|_| [args.next(), args.next(), args.next()]);
-        let out = epilogue.store.then(|| args.next());
-        if replaced && epilogue.skip {
-            skip = out;
-        } else if replaced && epilogue.residual == Residual::Identity {
-            residual = out;
-        }
-        let (sample, first_column) = (share.sample, share.first_column);
-        Self { warp, epilogue, grid, channels, first_column, groups: Group::all(share.columns), sample, residual, weight, skip, head, out }
     }
 
     fn output(&self) -> Extent {

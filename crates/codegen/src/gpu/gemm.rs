@@ -7,12 +7,12 @@ use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
 use mnx_plan::gpu::{Epilogue, Gemm};
-use mnx_plan::kernel::voxels;
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::voxels;
 
-pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, buffers: &[Buffer<'c>], shared_bytes: usize) {
-    let mut args = Args::new(buffers);
-    let (x, w, bias) = (args.next(), args.next(), args.next());
-    let partials = k.squares.then(|| args.next());
+pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, args: &Args<'c>) {
+    let (x, w, bias) = (args.of(Slot::X), args.of(Slot::W), args.of(Slot::B));
+    let partials = args.get(Slot::Partials);
     let crew = Crew { thread: b.thread(), threads: 32 * k.tile.warps };
     let (own, lane) = warp_and_lane(b, crew.thread);
     let warp = Warp::new(b, k.storage, lane);
@@ -20,8 +20,8 @@ pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, buffers: &[Buffer<'c>], shared
     let share = Share { sample, first_column: b.mul(b.block(1), k.tile.columns), columns: k.tile.columns };
     let nothing = Epilogue { store: false, ..Epilogue::STORE };
     let epilogue = if k.squares { &nothing } else { &k.epilogue };
-    let end = End::new(&warp, epilogue, k.grid, k.out_channels, share, &mut args);
-    let bytes = b.shared_memory(shared_bytes);
+    let end = End::new(&warp, epilogue, (k.grid, k.out_channels), share, args);
+    let bytes = b.shared_memory(k.launch().shared_bytes as usize);
     let (stage_bytes, w_at) = k.stage_bytes();
     let element = k.storage.bytes();
     let (stage, w_at) = (stage_bytes / element, w_at / element);
@@ -44,12 +44,12 @@ pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, buffers: &[Buffer<'c>], shared
     let first_of_warp = b.at(first_row, own, 16 * k.tile.m_tiles);
     if let Some(partials) = partials {
         b.phase("squares");
-        product.squares(bytes, partials, row_tile, first_of_warp, &sums);
+        product.squares((bytes, partials), row_tile, first_of_warp, &sums);
         return;
     }
     b.phase("epilogue");
     end.finish(first_of_warp, sums);
-    let all = Crew { thread: b.at(crew.thread, row_tile, crew.threads), threads: crew.threads * k.parts() };
+    let all = Crew { thread: b.at(crew.thread, row_tile, crew.threads), threads: crew.threads * k.row_tiles() };
     end.pad(all, k.tile.columns);
 }
 
@@ -165,7 +165,7 @@ impl<'c> Product<'_, '_, 'c> {
     }
 
     /// Sums over this workgroup's voxels of the squares of the values, per column: over a lane's rows, the lanes, the warps, always in this order.
-    fn squares(&self, bytes: Buffer<'c>, partials: Buffer<'c>, row_tile: Val<'c>, first: Val<'c>, values: &Tile<'c>) {
+    fn squares(&self, (bytes, partials): (Buffer<'c>, Buffer<'c>), row_tile: Val<'c>, first: Val<'c>, values: &Tile<'c>) {
         let (k, b, warp) = (self.k, self.b, self.warp);
         let columns = k.tile.columns;
         let gathered = b.view(bytes, 0usize, Scalar::F32, k.tile.warps * columns);
@@ -192,7 +192,7 @@ impl<'c> Product<'_, '_, 'c> {
         b.each(self.crew.thread, columns, self.crew.threads, |column| {
             let own = |warp: usize| b.load(gathered, b.add(column, warp * columns));
             let sum = (1..k.tile.warps).fold(own(0), |sum, warp| b.add(sum, own(warp)));
-            let row = b.at(row_tile, self.share.sample, k.parts());
+            let row = b.at(row_tile, self.share.sample, k.row_tiles());
             b.store(sum, partials, b.at(b.add(self.share.first_column, column), row, k.out_channels));
         });
     }

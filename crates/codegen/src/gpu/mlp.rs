@@ -11,19 +11,18 @@ use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
 use mnx_plan::gpu::Mlp;
-use mnx_plan::kernel::voxels;
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::voxels;
 
-pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
-    let mut args = Args::new(buffers);
-    let x = args.next();
-    let stats = k.norm.then(|| args.next());
-    let [w2, b2, w3, b3] = [0; 4].map(|_| args.next());
+pub(super) fn emit<'c>(k: &Mlp, b: &Builder<'c>, args: &Args<'c>) {
+    let [x, w2, b2, w3, b3] = [Slot::X, Slot::W2, Slot::B2, Slot::W3, Slot::B3].map(|slot| args.of(slot));
+    let stats = args.get(Slot::Stats);
     let crew = Crew { thread: b.thread(), threads: 32 * k.tile.warps };
     let (own, lane) = warp_and_lane(b, crew.thread);
     let warp = Warp::new(b, k.storage, lane);
     let (group, sample) = (b.block(0), b.block(1));
     let share = Share { sample, first_column: 0usize.into(), columns: k.out_channels };
-    let end = End::new(&warp, &k.epilogue, k.grid, k.out_channels, share, &mut args);
+    let end = End::new(&warp, &k.epilogue, (k.grid, k.out_channels), share, args);
     let of_sample = |per: bool, length: usize| if per { b.mul(sample, length) } else { 0usize.into() };
     let layout = k.shared();
     let bytes = b.shared_memory(layout.end);

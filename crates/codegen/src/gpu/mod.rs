@@ -4,55 +4,26 @@
 //! wherever a row is whole.
 
 mod atom;
-mod classify;
-mod depthwise;
 mod epilogue;
-mod fold;
-mod gemm;
-mod merge;
-mod mlp;
-mod pointwise;
 mod stage;
 mod vectors;
 
-use crate::mlir::{Buffer, Builder, Val};
+use crate::args::Args;
+use crate::mlir::{Builder, Val};
 use mnx_plan::gpu::GpuKernel;
-use mnx_plan::target::Target;
 
-/// Emits a kernel's body on the buffers of `GpuKernel::args`.
-pub(crate) fn emit<'c>(kernel: &GpuKernel, _target: &Target, builder: &Builder<'c>, buffers: &[Buffer<'c>]) {
-    match kernel {
-        GpuKernel::MergeStats(k) => merge::stats(k, builder, buffers),
-        GpuKernel::Fold(k) => fold::fold(k, builder, buffers),
-        GpuKernel::LayerNorm(k) => fold::layer_norm(k, builder, buffers),
-        GpuKernel::SumParts(k) => merge::sum_parts(k, builder, buffers),
-        GpuKernel::MergeGrn(k) => merge::grn(k, builder, buffers),
-        GpuKernel::Pointwise(k) => pointwise::emit(k, builder, buffers),
-        GpuKernel::Classify(k) => classify::emit(k, builder, buffers),
-        GpuKernel::Depthwise(k) => depthwise::emit(k, builder, buffers),
-        GpuKernel::Mlp(k) => mlp::emit(k, builder, buffers),
-        GpuKernel::Gemm(k) => gemm::emit(k, builder, buffers, kernel.geometry().shared_bytes as usize),
-    }
+/// One emitter per row of the table of GPU kernels: `emit` of the module that the row names.
+macro_rules! emitters {
+    ($( $(#[doc = $about:literal])+ $Name:ident in $module:ident; )+) => {
+        $( mod $module; )+
+
+        /// Emits a kernel's body on its buffers.
+        pub(crate) fn emit<'c>(kernel: &GpuKernel, builder: &Builder<'c>, args: &Args<'c>) {
+            match kernel { $( GpuKernel::$Name(k) => $module::emit(k, builder, args), )+ }
+        }
+    };
 }
-
-/// Buffers handed out in the order of the kernel ABI.
-pub(crate) struct Args<'a, 'c> {
-    rest: &'a [Buffer<'c>],
-}
-
-impl<'a, 'c> Args<'a, 'c> {
-    pub(crate) fn new(buffers: &'a [Buffer<'c>]) -> Self {
-        Self { rest: buffers }
-    }
-
-    /// The next buffer.
-    pub(crate) fn next(&mut self) -> Buffer<'c> {
-        let (first, rest) =
-            self.rest.split_first().unwrap_or_else(|| unreachable!("a kernel reads more buffers than its description lists"));
-        self.rest = rest;
-        *first
-    }
-}
+mnx_plan::gpu_kernels!(emitters!());
 
 /// The warp of a thread, and the lane in it.
 pub(crate) fn warp_and_lane<'c>(b: &Builder<'c>, thread: Val<'c>) -> (Val<'c>, Val<'c>) {

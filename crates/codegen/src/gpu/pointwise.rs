@@ -1,10 +1,11 @@
 //! Pointwise convolutions from or to a port: a thread per voxel.
 
 use super::Args;
-use crate::mlir::{Buffer, Builder, Val};
-use mnx_plan::gpu::Pointwise;
-use mnx_plan::gpu::small::THREADS;
-use mnx_plan::kernel::voxels;
+use crate::mlir::{Builder, Val};
+use mnx_plan::gpu::{self, THREADS};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::voxels;
+use mnx_plan::work::Pointwise;
 
 /// Output channels summed side by side.
 const COLUMNS: usize = 8;
@@ -12,11 +13,10 @@ const COLUMNS: usize = 8;
 /// Channels of an inner tensor that are read at once: 16 bytes of a 16-bit type.
 const PIECE: usize = 8;
 
-pub(super) fn emit<'c>(k: &Pointwise, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
-    let mut args = Args::new(buffers);
-    let (x, w) = (args.next(), args.next());
-    let bias = k.bias.then(|| args.next());
-    let y = args.next();
+pub(super) fn emit<'c>(kernel: &gpu::Pointwise, b: &Builder<'c>, args: &Args<'c>) {
+    let (x, w, y) = (args.of(Slot::X), args.of(Slot::W), args.of(Slot::Y));
+    let bias = args.get(Slot::B);
+    let k = &kernel.pointwise;
     let (input, output) = (voxels(k.input), voxels(k.output));
     let voxel = b.at(b.thread(), b.block(0), THREADS);
     let sample = b.block(1);

@@ -1,16 +1,20 @@
 //! Soft-max and arg-max over the classes of a port, vectors along the voxels.
 
+use super::Site;
 use crate::math::exp;
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
-use mnx_plan::kernel::Classify;
-use mnx_plan::target::Target;
+use mnx_plan::host;
+use mnx_plan::slot::Slot;
+use mnx_plan::work::Classify;
 
-pub(super) fn emit<'c>(k: &Classify, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>) {
-    let (x, y) = (buffers[0], buffers[1]);
-    let parts = k.space.div_ceil(k.voxels);
+pub(super) fn emit<'c>(kernel: &host::Classify, site: &Site<'_, 'c>) {
+    let &Site { b, cpu, args, workgroup, .. } = site;
+    let (x, y) = (args.of(Slot::X), args.of(Slot::Y));
+    let (k, per_workgroup) = (&kernel.classify, kernel.tile.voxels);
+    let parts = k.space.div_ceil(per_workgroup);
     let sample = b.div(workgroup, parts);
-    let start = b.mul(b.rem(workgroup, parts), k.voxels);
-    let end = b.min(b.add(start, k.voxels), k.space);
+    let start = b.mul(b.rem(workgroup, parts), per_workgroup);
+    let end = b.min(b.add(start, per_workgroup), k.space);
     let x = b.shifted(x, b.mul(sample, k.classes * k.space));
     let y = if k.argmax { b.shifted(y, b.mul(sample, k.space)) } else { b.shifted(y, b.mul(sample, k.classes * k.space)) };
     let body = |voxel: Val<'c>, lanes: usize| {
@@ -20,7 +24,7 @@ pub(super) fn emit<'c>(k: &Classify, target: &Target, b: &Builder<'c>, buffers: 
             softmax(k, b, x, y, voxel, lanes);
         }
     };
-    let lanes = target.lanes;
+    let lanes = cpu.lanes;
     let whole = b.mul(b.div(b.sub(end, start), lanes), lanes);
     let middle = b.add(start, whole);
     b.each(start, middle, lanes, |voxel| body(voxel, lanes));

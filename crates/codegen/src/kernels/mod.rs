@@ -1,42 +1,37 @@
-//! Emitters: one per kind of kernel, from its description to MLIR.
+//! Emitters: one per family of host kernels, from its description to MLIR.
 
-mod classify;
-pub(crate) mod depthwise;
-mod merge;
-mod mlp;
 mod pieces;
-mod pointwise;
 
 pub use pieces::{Piece, pieces};
 
+use crate::args::Args;
 use crate::mlir::{Buffer, Builder, Val};
-use mnx_plan::kernel::Kernel;
-use mnx_plan::target::Target;
+use mnx_plan::host::HostKernel;
+use mnx_plan::target::Cpu;
 
-/// Whether code can be made for a kernel; the reason if not.
-///
-/// # Errors
-/// What is wrong with its tile or sizes.
-pub fn check(kernel: &Kernel, target: &Target) -> Result<(), String> {
-    mnx_plan::knobs::check(kernel, target)
+/// What an emitter is given: the work of workgroup `workgroup` is to be emitted, on these buffers.
+pub(crate) struct Site<'a, 'c> {
+    /// Where code goes.
+    pub(crate) b: &'a Builder<'c>,
+    /// The machine it runs on.
+    pub(crate) cpu: &'a Cpu,
+    /// The kernel's buffers.
+    pub(crate) args: &'a Args<'c>,
+    /// Number of the workgroup.
+    pub(crate) workgroup: Val<'c>,
+    /// The thread's scratch, in bytes.
+    pub(crate) scratch: Buffer<'c>,
 }
 
-/// Emits a kernel's body: the work of workgroup `workgroup`, on the buffers of `Kernel::args`.
-pub(crate) fn emit<'c>(
-    kernel: &Kernel,
-    target: &Target,
-    builder: &Builder<'c>,
-    buffers: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
-) {
-    match kernel {
-        Kernel::Depthwise(k) => depthwise::emit(k, target, builder, buffers, workgroup, scratch),
-        Kernel::MergeStats(k) => merge::stats(k, target, builder, buffers, workgroup),
-        Kernel::MergeGrn(k) => merge::grn(k, target, builder, buffers, workgroup),
-        Kernel::Mlp(k) => mlp::emit(k, target, builder, buffers, workgroup, scratch),
-        Kernel::Pointwise(k) => pointwise::emit(k, target, builder, buffers, workgroup, scratch),
-        Kernel::Classify(k) => classify::emit(k, target, builder, buffers, workgroup),
-        Kernel::Gpu(_) => unreachable!("check refuses GPU kernels on a CPU"),
-    }
+/// One emitter per row of the table of host kernels: `emit` of the module that the row names.
+macro_rules! emitters {
+    ($( $(#[doc = $about:literal])+ $Name:ident in $module:ident; )+) => {
+        $( pub(crate) mod $module; )+
+
+        /// Emits a kernel's body.
+        pub(crate) fn emit(kernel: &HostKernel, site: &Site<'_, '_>) {
+            match kernel { $( HostKernel::$Name(k) => $module::emit(k, site), )+ }
+        }
+    };
 }
+mnx_plan::host_kernels!(emitters!());

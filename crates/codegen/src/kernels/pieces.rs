@@ -1,5 +1,7 @@
 //! Covering a number of channels by vectors of powers of two.
 
+use crate::mlir::{Builder, Val};
+
 /// A run of channels that one vector covers, repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
@@ -25,6 +27,14 @@ pub fn pieces(count: usize, lanes: usize) -> Vec<Piece> {
         lanes /= 2;
     }
     pieces
+}
+
+/// Runs `body(first channel, lanes)` over vectors that cover `channels`.
+pub(crate) fn over_channels<'c>(b: &Builder<'c>, channels: usize, lanes: usize, mut body: impl FnMut(Val<'c>, usize)) {
+    for piece in pieces(channels, lanes) {
+        let end = piece.first + piece.count * piece.lanes;
+        b.each(piece.first, end, piece.lanes, |c| body(c, piece.lanes));
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::{CompileTimes, Product, Stage, symbols};
 use crate::CodegenError;
-use crate::kernels;
-use crate::mlir::{Buffer, Builder, Scalar, Session, Val};
+use crate::args::Args;
+use crate::kernels::{self, Site};
+use crate::mlir::{Scalar, Session};
 use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
@@ -11,9 +12,9 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
 use inkwell::values::FunctionValue;
 use inkwell::{AddressSpace, OptimizationLevel};
-use mnx_plan::args::{Arg, Element};
-use mnx_plan::kernel::Kernel;
-use mnx_plan::target::Target;
+use mnx_plan::host::HostKernel;
+use mnx_plan::slot::{Arg, Element};
+use mnx_plan::target::{Cpu, Target};
 use std::time::Instant;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -21,15 +22,13 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 pub(super) fn compile(
     session: &Session,
     symbol: &str,
-    kernel: &Kernel,
+    kernel: &HostKernel,
     target: &Target,
     stages: &[Stage],
 ) -> Result<Product, CodegenError> {
-    kernels::check(kernel, target).map_err(|reason| CodegenError::Illegal { symbol: symbol.into(), reason })?;
-    let signature = Signature { symbol, args: &kernel.args(), scratch_bytes: kernel.scratch_bytes() };
-    compile_body(session, &signature, target, stages, |builder, buffers, workgroup, scratch| {
-        kernels::emit(kernel, target, builder, buffers, workgroup, scratch);
-    })
+    let family = kernel.family();
+    let signature = Signature { symbol, args: &family.args(), scratch_bytes: family.scratch_bytes() };
+    compile_body(session, &signature, target, stages, |site| kernels::emit(kernel, site))
 }
 
 /// What the caller of a kernel sees.
@@ -48,16 +47,21 @@ pub(crate) fn compile_body(
     signature: &Signature,
     target: &Target,
     stages: &[Stage],
-    emit: impl for<'c> FnOnce(&Builder<'c>, &[Buffer<'c>], Val<'c>, Buffer<'c>),
+    emit: impl for<'c> FnOnce(&Site<'_, 'c>),
 ) -> Result<Product, CodegenError> {
     let &Signature { symbol, args, .. } = signature;
+    let Some(cpu) = target.cpu() else {
+        return Err(CodegenError::Illegal { symbol: symbol.into(), reason: format!("{} is no CPU", target.name) });
+    };
     let mut times = CompileTimes::default();
     let mut shown = Vec::new();
 
     let start = Instant::now();
     let body = format!("{symbol}.body");
     let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
-    let mut unit = session.build(&body, &types, signature.scratch_bytes, emit);
+    let mut unit = session.build(&body, &types, signature.scratch_bytes, |b, buffers, workgroup, scratch| {
+        emit(&Site { b, cpu, args: &Args::new(args, buffers), workgroup, scratch });
+    });
     times.emit = start.elapsed();
     if stages.contains(&Stage::Mlir) {
         shown.push((Stage::Mlir, unit.text().into_bytes()));
@@ -74,7 +78,7 @@ pub(crate) fn compile_body(
     module.set_triple(&TargetTriple::create(TRIPLE));
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     module.set_source_file_name(symbol);
-    wrap(&context, &module, symbol, &body, args, target)?;
+    wrap((&context, &module), signature, &body, (target, cpu))?;
     module.verify().map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
     let passes = PassBuilderOptions::create();
     // The emitters vectorise and unroll by themselves; LLVM's own choice would only multiply the tails.
@@ -131,22 +135,21 @@ fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
 ///
 /// The body stays a function of its own, so that its buffers keep their `noalias`.
 fn wrap<'l>(
-    context: &'l Context,
-    module: &Module<'l>,
-    symbol: &str,
+    (context, module): (&'l Context, &Module<'l>),
+    signature: &Signature,
     body: &str,
-    args: &[Arg],
-    target: &Target,
+    (target, cpu): (&Target, &Cpu),
 ) -> Result<(), CodegenError> {
+    let &Signature { symbol, args, .. } = signature;
     let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
     let body = module.get_function(body).ok_or_else(|| llvm(&"the body is missing"))?;
     body.set_linkage(Linkage::Internal);
-    set_target(context, body, target);
+    set_target(context, body, target, cpu);
     body.add_attribute(AttributeLoc::Function, flag(context, "noinline"));
     for (i, arg) in args.iter().enumerate() {
         let at = AttributeLoc::Param(i as u32);
         body.add_attribute(at, flag(context, "noalias"));
-        if !arg.written {
+        if !arg.access.writes() {
             body.add_attribute(at, flag(context, "readonly"));
         }
     }
@@ -157,7 +160,7 @@ fn wrap<'l>(
     let word = context.i64_type();
     let signature = context.void_type().fn_type(&[pointer.into(), word.into(), pointer.into()], false);
     let entry = module.add_function(symbol, signature, None);
-    set_target(context, entry, target);
+    set_target(context, entry, target, cpu);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(entry, "entry"));
     let parameter = |i: u32| entry.get_nth_param(i).ok_or_else(|| llvm(&"the entry lacks a parameter"));
@@ -166,8 +169,8 @@ fn wrap<'l>(
     for (i, arg) in args.iter().enumerate() {
         let index = word.const_int(i as u64, false);
         // SAFETY: the ABI promises one pointer per buffer.
-        let slot = unsafe { builder.build_in_bounds_gep(pointer, list, &[index], arg.name) }.map_err(|e| llvm(&e))?;
-        let value = builder.build_load(pointer, slot, arg.name).map_err(|e| llvm(&e))?;
+        let slot = unsafe { builder.build_in_bounds_gep(pointer, list, &[index], arg.slot.name()) }.map_err(|e| llvm(&e))?;
+        let value = builder.build_load(pointer, slot, arg.slot.name()).map_err(|e| llvm(&e))?;
         values.push(value.into());
     }
     values.push(parameter(1)?.into());
@@ -181,8 +184,8 @@ fn flag(context: &Context, name: &str) -> Attribute {
     context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
 }
 
-fn set_target(context: &Context, function: FunctionValue, target: &Target) {
-    let width = (target.lanes * 32).to_string();
+fn set_target(context: &Context, function: FunctionValue, target: &Target, cpu: &Cpu) {
+    let width = (cpu.lanes * 32).to_string();
     for (key, value) in [("target-cpu", target.cpu), ("target-features", target.features), ("prefer-vector-width", &width)] {
         if !value.is_empty() {
             let attribute = context.create_string_attribute(key, value);

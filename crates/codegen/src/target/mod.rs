@@ -9,7 +9,7 @@ mod symbols;
 use crate::CodegenError;
 use crate::mlir::Session;
 use mnx_plan::kernel::Kernel;
-use mnx_plan::target::Target;
+use mnx_plan::target::{Machine, Target};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -119,9 +119,21 @@ pub(crate) fn compile(
         objects.push(product.object);
     }
     let start = Instant::now();
-    let library = if target.gpu.is_some() { nvptx::join(&objects)? } else { link::shared_object(&objects)? };
+    let library = match target.machine {
+        Machine::Cpu(_) => link::shared_object(&objects)?,
+        Machine::Nvptx(_) => nvptx::join(&objects)?,
+    };
     times.link = start.elapsed();
     Ok(Compiled { library, times })
+}
+
+fn compile_one(session: &Session, symbol: &str, kernel: &Kernel, target: &Target, stages: &[Stage]) -> Result<Product, CodegenError> {
+    kernel.legal(target).map_err(|reason| CodegenError::Illegal { symbol: symbol.into(), reason })?;
+    match (kernel, &target.machine) {
+        (Kernel::Host(kernel), Machine::Cpu(_)) => host::compile(session, symbol, kernel, target, stages),
+        (Kernel::Gpu(kernel), Machine::Nvptx(gpu)) => nvptx::compile(session, symbol, kernel, (target, gpu), stages),
+        (Kernel::Host(_) | Kernel::Gpu(_), _) => unreachable!("a legal kernel is of the target's kind"),
+    }
 }
 
 fn compile_each(kernels: &[(String, Kernel)], target: &Target, options: &Options) -> Result<Vec<Product>, CodegenError> {
@@ -134,10 +146,7 @@ fn compile_each(kernels: &[(String, Kernel)], target: &Target, options: &Options
             let Some((symbol, kernel)) = kernels.get(i) else {
                 return;
             };
-            let product = match kernel {
-                Kernel::Gpu(kernel) => nvptx::compile(&session, symbol, kernel, target, &options.stages),
-                _ => host::compile(&session, symbol, kernel, target, &options.stages),
-            };
+            let product = compile_one(&session, symbol, kernel, target, &options.stages);
             let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
             results[i] = Some(product);
         }

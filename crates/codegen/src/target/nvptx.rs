@@ -2,6 +2,7 @@
 
 use super::{CompileTimes, Product, Stage, host::scalar};
 use crate::CodegenError;
+use crate::args::Args;
 use crate::gpu;
 use crate::mlir::Session;
 use inkwell::OptimizationLevel;
@@ -11,7 +12,7 @@ use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
 use mnx_plan::gpu::GpuKernel;
-use mnx_plan::target::Target;
+use mnx_plan::target::{Gpu, Target};
 use std::time::Instant;
 
 const TRIPLE: &str = "nvptx64-nvidia-cuda";
@@ -20,18 +21,19 @@ pub(super) fn compile(
     session: &Session,
     symbol: &str,
     kernel: &GpuKernel,
-    target: &Target,
+    (target, chip): (&Target, &Gpu),
     stages: &[Stage],
 ) -> Result<Product, CodegenError> {
-    kernel.legal(target).map_err(|reason| CodegenError::Illegal { symbol: symbol.into(), reason })?;
     let mut times = CompileTimes::default();
     let mut shown = Vec::new();
-    let args = kernel.args();
+    let args = kernel.family().args();
     let geometry = kernel.geometry();
 
     let start = Instant::now();
     let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
-    let mut unit = session.build_gpu(symbol, &types, geometry.block, |builder, buffers| gpu::emit(kernel, target, builder, buffers));
+    let mut unit = session.build_gpu(symbol, &types, geometry.block, |builder, buffers| {
+        gpu::emit(kernel, builder, &Args::new(&args, buffers));
+    });
     times.emit = start.elapsed();
     if stages.contains(&Stage::Mlir) {
         shown.push((Stage::Mlir, unit.text().into_bytes()));
@@ -57,11 +59,11 @@ pub(super) fn compile(
         };
         // No alignment: told of it, LLVM widens neighbouring loads beyond a buffer's end. Loads of whole pieces say theirs.
         put("noalias", 0);
-        if !arg.written {
+        if !arg.access.writes() {
             put("readonly", 0);
         }
     }
-    if let Some(blocks) = kernel.side_by_side(target) {
+    if let Some(blocks) = kernel.side_by_side(chip) {
         function.add_attribute(AttributeLoc::Function, context.create_string_attribute("nvvm.minctasm", &blocks.to_string()));
     }
     // The size of dynamic shared memory is the launch's: `.extern .shared`, under a name of the kernel's own.

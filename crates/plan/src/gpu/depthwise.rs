@@ -11,20 +11,27 @@ mod sweep;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use super::{Family, Geometry, Storage};
-use crate::args::Arg;
-use crate::kernel::{Depthwise as Conv, voxels};
+use serde::{Deserialize, Serialize};
+
+use super::lower::conv_operands;
+use super::{Geometry, Storage};
+use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
+use crate::host::depthwise::inputs;
+use crate::lowering::Lowering;
+use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
+use crate::vocabulary::voxels;
+use crate::work::{Conv, Task, Work};
 
 pub use layout::{Layout, PIECE};
 pub use sweep::{Read, Use, Walk};
 
-/// `conv` (its channels padded, its host tile unused), with the result in `result` and its statistics of the unrounded values.
+/// `conv` (its channels padded), with the result in `result` and its statistics of the unrounded values.
 ///
 /// Args: `x` storage `[n, input, c]`, or with stem the port f32 `[n, ci, input]`, `stem_w` f32 `[c, ci]`, `stem_b` f32 `[c]`; `w` f32 `[taps, c]`, with bias `b` f32
 /// `[c]`; `y` result `[n, output, c]`; with stats `partials` f32 `[n, parts, 3, c]`: per part and channel the count of voxels, their mean, and the sum of
 /// squared differences from that mean.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Depthwise {
     /// The convolution.
     pub conv: Conv,
@@ -33,26 +40,28 @@ pub struct Depthwise {
     /// Element type of y, of as many bytes.
     pub result: Storage,
     /// The schedule.
+    #[serde(skip)]
     pub tile: Tile,
 }
 
-/// How it is cut. Grid: x = spatial tiles (depth slabs outermost, then height, then width), y = channel blocks, z = samples.
-/// A thread computes `run` neighbouring outputs along w of two neighbouring channels (of one row; where rows are upsampled, of as many as share an
-/// input row), step after step along depth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tile {
-    /// Channels per workgroup.
-    pub channels: usize,
-    /// Output planes per workgroup.
-    pub depth: usize,
-    /// Output rows per workgroup.
-    pub height: usize,
-    /// Output columns per workgroup.
-    pub width: usize,
-    /// Outputs along w per thread.
-    pub run: usize,
-    /// Steps whose input planes are in shared memory at a time.
-    pub stages: usize,
+tile! {
+    /// How it is cut. Grid: x = spatial tiles (depth slabs outermost, then height, then width), y = channel blocks, z = samples.
+    /// A thread computes `run` neighbouring outputs along w of two neighbouring channels (of one row; where rows are upsampled, of as many as share an
+    /// input row), step after step along depth.
+    pub struct Tile {
+        /// Channels per workgroup.
+        channels,
+        /// Output planes per workgroup.
+        depth,
+        /// Output rows per workgroup.
+        height,
+        /// Output columns per workgroup.
+        width,
+        /// Outputs along w per thread.
+        run,
+        /// Steps whose input planes are in shared memory at a time.
+        stages,
+    }
 }
 
 impl Depthwise {
@@ -63,7 +72,7 @@ impl Depthwise {
     }
 
     /// Spatial tiles: rows of `partials` per sample.
-    pub fn parts(&self) -> usize {
+    pub fn spatial_parts(&self) -> usize {
         self.tiles().iter().product()
     }
 
@@ -79,44 +88,28 @@ impl Depthwise {
 }
 
 impl Family for Depthwise {
+    type Machine = Gpu;
+    tiled!();
     fn args(&self) -> Vec<Arg> {
         let k = &self.conv;
         let element = self.storage.element();
-        let mut args = k.inputs();
+        let mut args = inputs(k);
         if let (None, Some(x)) = (k.stem, args.first_mut()) {
             x.element = element;
         }
-        args.push(Arg::write("y", k.batch * voxels(k.output) * k.channels).of(self.result.element()));
+        args.push(Arg::write(Slot::Y, k.batch * voxels(k.output) * k.channels).of(self.result.element()));
         if k.stats {
-            args.push(Arg::write("partials", k.batch * self.parts() * 3 * k.channels));
+            args.push(Arg::write(Slot::Partials, k.batch * self.spatial_parts() * 3 * k.channels));
         }
         args
     }
 
-    fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Option<Geometry> {
         let blocks = self.conv.channels.div_ceil(self.tile.channels.max(1));
-        Geometry {
-            grid: [self.parts() as u32, blocks as u32, self.conv.batch as u32],
+        Some(Geometry {
+            grid: [self.spatial_parts() as u32, blocks as u32, self.conv.batch as u32],
             block: [self.threads() as u32, 1, 1],
             shared_bytes: self.layout().bytes as u32,
-        }
-    }
-
-    fn knobs(&self) -> Vec<(&'static str, usize)> {
-        let t = &self.tile;
-        vec![("channels", t.channels), ("depth", t.depth), ("height", t.height), ("width", t.width), ("run", t.run), ("stages", t.stages)]
-    }
-
-    fn knob(&mut self, name: &str) -> Option<&mut usize> {
-        let t = &mut self.tile;
-        Some(match name {
-            "channels" => &mut t.channels,
-            "depth" => &mut t.depth,
-            "height" => &mut t.height,
-            "width" => &mut t.width,
-            "run" => &mut t.run,
-            "stages" => &mut t.stages,
-            _ => return None,
         })
     }
 
@@ -135,16 +128,16 @@ impl Family for Depthwise {
             ));
         }
         if t.depth == 0 || t.height == 0 || t.run == 0 || t.width == 0 || !t.width.is_multiple_of(t.run) {
-            return Err(format!("tile {}: width must be a multiple of run, nothing 0", super::named(&self.knobs())));
+            return Err(format!("tile {}: width must be a multiple of run, nothing 0", named(&self.knobs())));
         }
         if [t.depth, t.height, t.width].iter().any(|&n| n > 4096) || t.run > 16 || t.channels > 2048 {
-            return Err(format!("tile {}: extents up to 4096, run up to 16 and channels up to 2048 expected", super::named(&self.knobs())));
+            return Err(format!("tile {}: extents up to 4096, run up to 16 and channels up to 2048 expected", named(&self.knobs())));
         }
         let [d, h, w] = [0, 1, 2].map(|a| self.conv.axis(a).out_step());
         if !t.depth.is_multiple_of(d) || !t.height.is_multiple_of(h) || !t.run.is_multiple_of(w) {
             return Err(format!(
                 "tile {}: depth, height and run must be multiples of the upsampling {}",
-                super::named(&self.knobs()),
+                named(&self.knobs()),
                 mnx_words::extents(&[d, h, w])
             ));
         }
@@ -168,11 +161,39 @@ impl Family for Depthwise {
         Ok(())
     }
 
-    fn strategy(&self) -> &'static str {
-        "gpu.depthwise"
+    fn parts(&self) -> Option<usize> {
+        self.conv.stats.then(|| self.spatial_parts())
     }
 
-    fn work(&self) -> (u64, u64) {
-        (crate::cost::depthwise(&self.conv), 0)
+    fn side_by_side(&self, gpu: &Gpu) -> Option<usize> {
+        // The estimate holds for plain 16-bit convolutions of few taps; elsewhere ptxas takes more, and would spill rather than give up a workgroup.
+        let plain = !self.conv.transposed && self.conv.stride == [1; 3] && self.conv.stem.is_none() && self.storage != Storage::F32;
+        let few = voxels(self.conv.taps) <= 27;
+        Some(if plain && few { self.resident_by_registers().clamp(1, gpu.blocks_sm) } else { 1 })
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::flops(self.conv.flops())
+    }
+}
+
+impl Row for Depthwise {
+    const STRATEGY: Strategy = Strategy {
+        name: "gpu.depthwise",
+        knobs: Tile::KNOBS,
+        about: "depthwise conv on a GPU: planes streamed along depth through shared memory, statistics in the same pass",
+    };
+
+    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+        let Work::Conv(conv) = &task.work else { return Ok(false) };
+        let (conv, mut operands) = conv_operands(task, conv)?;
+        let y = task.operand(Slot::Y)?;
+        let result = to.element(&y);
+        operands.push((Slot::Y, y));
+        if conv.stats {
+            operands.push((Slot::Partials, task.operand(Slot::Partials)?));
+        }
+        to.push(Self { conv, storage: to.choices.storage, result, tile: Tile::default() }, operands);
+        Ok(true)
     }
 }

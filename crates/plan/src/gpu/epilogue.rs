@@ -1,12 +1,14 @@
 //! The end of a block: what is added to the compressed result and where it goes.
 
-use crate::args::Arg;
-use crate::gpu::Storage;
-use crate::kernel::{Extent, voxels};
+use serde::{Deserialize, Serialize};
+
+use crate::slot::{Arg, Slot};
+use crate::vocabulary::{Extent, Storage, voxels};
+use crate::work::Residual;
 
 /// `out[m + pad_front] = skip[m + pad_front] + value[m] + residual[m]`; where `pad_front`, voxels of the output with any coordinate 0 are `skip`
 /// alone (0 without skip); with `in_place` they stay as they are. A head reads the result before it is rounded to the storage type.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Epilogue {
     /// What is added on the grid.
     pub residual: Residual,
@@ -22,36 +24,6 @@ pub struct Epilogue {
     pub in_place: bool,
 }
 
-/// What is added to the compressed result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Residual {
-    /// Nothing.
-    None,
-    /// A stored tensor on the same grid.
-    Identity,
-    /// The stem, recomputed from the input port (its bias is within the other bias).
-    Stem {
-        /// Image channels.
-        channels: usize,
-    },
-    /// A pointwise convolution with stride (a down block's; its bias is within the other bias).
-    Strided {
-        /// Extent of what it reads.
-        from: Extent,
-        /// Channels of that, padded.
-        channels: usize,
-        /// Stride per axis.
-        stride: Extent,
-    },
-    /// A low-resolution tensor added where every coordinate along a strided axis is even.
-    Scattered {
-        /// Its extent.
-        from: Extent,
-        /// Stride per axis.
-        stride: Extent,
-    },
-}
-
 impl Epilogue {
     /// Store and nothing else.
     pub const STORE: Self = Self { residual: Residual::None, pad_front: [0; 3], skip: false, head: None, store: true, in_place: false };
@@ -61,7 +33,20 @@ impl Epilogue {
         [0, 1, 2].map(|a| grid[a] + self.pad_front[a])
     }
 
-    /// Its buffers: `res` storage `[n, grid, c]` (or `input` f32 `[n, ci, grid]` and `stem_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
+    /// The slot of the tensor that the result may overwrite, as in [`crate::work::Mlp::overwritten`].
+    pub fn overwritten(&self) -> Option<Slot> {
+        if !self.store {
+            None
+        } else if self.skip {
+            Some(Slot::Skip)
+        } else if self.residual == Residual::Identity && self.pad_front == [0; 3] {
+            Some(Slot::Res)
+        } else {
+            None
+        }
+    }
+
+    /// Its buffers: `res` storage `[n, grid, c]` (or `res` f32 `[n, ci, grid]` and `res_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
     /// `head_w` f32 `[classes, c]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`, `out` storage `[n, output, c]`.
     pub(crate) fn args(&self, batch: usize, grid: Extent, channels: usize, storage: Storage) -> Vec<Arg> {
         let element = storage.element();
@@ -71,29 +56,29 @@ impl Epilogue {
         match self.residual {
             Residual::None => {}
             Residual::Identity if replaced && !self.skip => {}
-            Residual::Identity => args.push(Arg::read("res", batch * voxels(grid) * channels).of(element)),
+            Residual::Identity => args.push(Arg::read(Slot::Res, batch * voxels(grid) * channels).of(element)),
             Residual::Stem { channels: image } => {
-                args.push(Arg::read("input", batch * voxels(grid) * image));
-                args.push(Arg::read("stem_w", channels * image));
+                args.push(Arg::read(Slot::Res, batch * voxels(grid) * image));
+                args.push(Arg::read(Slot::ResW, channels * image));
             }
             Residual::Strided { from, channels: own, .. } => {
-                args.push(Arg::read("res", batch * voxels(from) * own).of(element));
-                args.push(Arg::read("res_w", channels * own).of(element));
+                args.push(Arg::read(Slot::Res, batch * voxels(from) * own).of(element));
+                args.push(Arg::read(Slot::ResW, channels * own).of(element));
             }
-            Residual::Scattered { from, .. } => args.push(Arg::read("res", batch * voxels(from) * channels).of(element)),
+            Residual::Scattered { from, .. } => args.push(Arg::read(Slot::Res, batch * voxels(from) * channels).of(element)),
         }
         if self.skip && !replaced {
-            args.push(Arg::read("skip", output * channels).of(element));
+            args.push(Arg::read(Slot::Skip, output * channels).of(element));
         }
         if let Some(classes) = self.head {
-            args.push(Arg::read("head_w", classes * channels));
-            args.push(Arg::read("head_b", classes));
-            args.push(Arg::write("logits", output * classes));
+            args.push(Arg::read(Slot::HeadW, classes * channels));
+            args.push(Arg::read(Slot::HeadB, classes));
+            args.push(Arg::write(Slot::Logits, output * classes));
         }
-        if replaced {
-            args.push(Arg::update("out", output * channels).of(element));
+        if let Some(over) = self.overwritten().filter(|_| replaced) {
+            args.push(Arg::in_place(Slot::Out, over, output * channels).of(element));
         } else if self.store {
-            args.push(Arg::write("out", output * channels).of(element));
+            args.push(Arg::write(Slot::Out, output * channels).of(element));
         }
         args
     }
@@ -114,11 +99,6 @@ impl Epilogue {
 
     /// Floating-point operations on `m` voxels of `channels`.
     pub(crate) fn flops(&self, m: usize, channels: usize) -> u64 {
-        let own = match self.residual {
-            Residual::Stem { channels: image } => image,
-            Residual::Strided { channels, .. } => channels,
-            Residual::None | Residual::Identity | Residual::Scattered { .. } => 0,
-        };
-        2 * (m * channels * (own + self.head.unwrap_or(0))) as u64
+        2 * (m * channels * (self.residual.product() + self.head.unwrap_or(0))) as u64
     }
 }

@@ -1,18 +1,25 @@
 //! One pointwise convolution as a GEMM: the two halves of an MLP whose channels are many and voxels few, and residual convolutions.
 
+use mnx_weights::Recipe;
+use serde::{Deserialize, Serialize};
+
 use super::epilogue::Epilogue;
-use super::occupancy::{self, Block, Load};
-use super::{Family, Geometry, Storage};
-use crate::args::Arg;
-use crate::kernel::{Extent, Gelu, voxels};
+use super::machine::{self, Block, Load};
+use super::lower::{matrix, padded_last, stored};
+use super::{Geometry, Storage, padded};
+use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
+use crate::lowering::Lowering;
+use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
+use crate::vocabulary::{Extent, Gelu, voxels};
+use crate::work::{Operand, Task, Work};
 
 /// `value[m] = w x[m * stride] + b` for every voxel m of `grid`; with `gelu`, `value = gelu(value)`; with `squares`, only the sums of the squares
 /// of the values leave the kernel; else the epilogue.
 ///
 /// Args: `x` storage `[n, from, k]`, `w` storage `[n?, out, k]`, `b` f32 `[n?, out]` (`n?` where `folded`), then with `squares` `partials` f32 `[n, parts, out]`,
 /// else those of the epilogue.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Gemm {
     /// Samples.
     pub batch: usize,
@@ -39,22 +46,24 @@ pub struct Gemm {
     /// Element type of what the block's end reads and writes, of as many bytes.
     pub stream: Storage,
     /// The schedule.
+    #[serde(skip)]
     pub tile: Tile,
 }
 
-/// How it is cut. Grid: x = row tiles, y = column tiles, z = samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tile {
-    /// Warps per workgroup; each owns `16 * m_tiles` voxels.
-    pub warps: usize,
-    /// Tensor-core row blocks per warp.
-    pub m_tiles: usize,
-    /// Output channels per workgroup; a multiple of 16 that divides the output channels.
-    pub columns: usize,
-    /// Input channels per step; a multiple of 16 that divides the input channels.
-    pub depth: usize,
-    /// Steps in shared memory.
-    pub stages: usize,
+tile! {
+    /// How it is cut. Grid: x = row tiles, y = column tiles, z = samples.
+    pub struct Tile {
+        /// Warps per workgroup; each owns `16 * m_tiles` voxels.
+        warps,
+        /// Tensor-core row blocks per warp.
+        m_tiles,
+        /// Output channels per workgroup; a multiple of 16 that divides the output channels.
+        columns,
+        /// Input channels per step; a multiple of 16 that divides the input channels.
+        depth,
+        /// Steps in shared memory.
+        stages,
+    }
 }
 
 impl Gemm {
@@ -64,7 +73,7 @@ impl Gemm {
     }
 
     /// Row tiles: rows of `partials` per sample.
-    pub fn parts(&self) -> usize {
+    pub fn row_tiles(&self) -> usize {
         voxels(self.grid).div_ceil(self.rows().max(1))
     }
 
@@ -89,7 +98,7 @@ impl Gemm {
     /// What a launch costs with this tile; none where it does not fit.
     fn cycles(&self, gpu: &Gpu) -> Option<f64> {
         let t = &self.tile;
-        let [row_tiles, column_tiles, samples] = self.geometry().grid.map(|n| n as usize);
+        let [row_tiles, column_tiles, samples] = self.launch().grid.map(|n| n as usize);
         let e = self.storage.bytes() as f64;
         let (k, columns, m) = (self.channels as f64, t.columns as f64, t.m_tiles as f64);
         // Of 16 voxels over 16 input channels.
@@ -104,7 +113,7 @@ impl Gemm {
         let units = row_blocks * k / 16.0;
         let rows = 16.0 * row_blocks;
         let staged = (rows + columns) * k * e;
-        let gelu = self.gelu.map_or(0.0, |g| columns / 2.0 * occupancy::gelu_instructions(g));
+        let gelu = self.gelu.map_or(0.0, |g| columns / 2.0 * machine::gelu_instructions(g));
         let written = if self.squares { 0.0 } else { 2.0 * rows * columns * e };
         let load = Load {
             instructions: units * unit.0 + row_blocks * (gelu + 4.0 * columns + 60.0) + staged / 16.0 / 32.0 * 3.0,
@@ -119,9 +128,20 @@ impl Gemm {
         self.block().cycles(gpu, row_tiles * column_tiles * samples, &load)
     }
 
+    /// Grid, block and shared memory.
+    pub fn launch(&self) -> Geometry {
+        // Sums of squares are gathered over the warps in shared memory at the end, one row per warp.
+        let gathered = if self.squares { self.tile.warps * self.tile.columns * 4 } else { 0 };
+        Geometry {
+            grid: [self.row_tiles() as u32, self.out_channels.div_ceil(self.tile.columns.max(1)) as u32, self.batch as u32],
+            block: [32 * self.tile.warps as u32, 1, 1],
+            shared_bytes: (self.tile.stages * self.stage_bytes().0).max(gathered) as u32,
+        }
+    }
+
     /// A workgroup as the multiprocessor sees it.
     pub(super) fn block(&self) -> Block {
-        Block { warps: self.tile.warps, registers: self.registers(), shared: self.geometry().shared_bytes as usize }
+        Block { warps: self.tile.warps, registers: self.registers(), shared: self.launch().shared_bytes as usize }
     }
 
     /// Bytes of a stage: rows of x, then rows of w. The second number is where w starts.
@@ -133,47 +153,26 @@ impl Gemm {
 }
 
 impl Family for Gemm {
+    type Machine = Gpu;
+    tiled!();
     fn args(&self) -> Vec<Arg> {
         let element = self.storage.element();
         let n = if self.folded { self.batch } else { 1 };
         let mut args = vec![
-            Arg::read("x", self.batch * voxels(self.from) * self.channels).of(element),
-            Arg::read("w", n * self.out_channels * self.channels).of(element),
-            Arg::read("b", n * self.out_channels),
+            Arg::read(Slot::X, self.batch * voxels(self.from) * self.channels).of(element),
+            Arg::read(Slot::W, n * self.out_channels * self.channels).of(element),
+            Arg::read(Slot::B, n * self.out_channels),
         ];
         if self.squares {
-            args.push(Arg::write("partials", self.batch * self.parts() * self.out_channels));
+            args.push(Arg::write(Slot::Partials, self.batch * self.row_tiles() * self.out_channels));
         } else {
             args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.stream));
         }
         args
     }
 
-    fn geometry(&self) -> Geometry {
-        // Sums of squares are gathered over the warps in shared memory at the end, one row per warp.
-        let gathered = if self.squares { self.tile.warps * self.tile.columns * 4 } else { 0 };
-        Geometry {
-            grid: [self.parts() as u32, self.out_channels.div_ceil(self.tile.columns.max(1)) as u32, self.batch as u32],
-            block: [32 * self.tile.warps as u32, 1, 1],
-            shared_bytes: (self.tile.stages * self.stage_bytes().0).max(gathered) as u32,
-        }
-    }
-
-    fn knobs(&self) -> Vec<(&'static str, usize)> {
-        let t = &self.tile;
-        vec![("warps", t.warps), ("m_tiles", t.m_tiles), ("columns", t.columns), ("depth", t.depth), ("stages", t.stages)]
-    }
-
-    fn knob(&mut self, name: &str) -> Option<&mut usize> {
-        let t = &mut self.tile;
-        Some(match name {
-            "warps" => &mut t.warps,
-            "m_tiles" => &mut t.m_tiles,
-            "columns" => &mut t.columns,
-            "depth" => &mut t.depth,
-            "stages" => &mut t.stages,
-            _ => return None,
-        })
+    fn geometry(&self) -> Option<Geometry> {
+        Some(self.launch())
     }
 
     fn choose(&mut self, gpu: &Gpu) {
@@ -195,7 +194,7 @@ impl Family for Gemm {
                 }
             }
         }
-        if let Some(tile) = occupancy::best(found.into_iter()) {
+        if let Some(tile) = machine::best(found.into_iter()) {
             self.tile = tile;
         }
     }
@@ -203,7 +202,7 @@ impl Family for Gemm {
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
         if t.warps == 0 || t.m_tiles == 0 || t.stages == 0 {
-            return Err(format!("tile {}: nothing may be 0", super::named(&self.knobs())));
+            return Err(format!("tile {}: nothing may be 0", named(&self.knobs())));
         }
         let fits = |part: usize, whole: usize| part != 0 && part.is_multiple_of(16) && whole.is_multiple_of(part);
         if !fits(t.columns, self.out_channels) || !fits(t.depth, self.channels) {
@@ -217,7 +216,7 @@ impl Family for Gemm {
         if self.gelu.is_some() && t.depth <= 32 && t.m_tiles * t.columns > most {
             return Err(format!("GELUs of {} sums per thread beside pieces of {} channels spill", t.m_tiles * t.columns / 2, t.depth));
         }
-        let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
+        let (needed, most) = (self.registers(), machine::most_registers(t.warps));
         if needed > most {
             return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
@@ -227,14 +226,63 @@ impl Family for Gemm {
         Ok(())
     }
 
-    fn strategy(&self) -> &'static str {
-        "gpu.gemm"
+    fn overwritable(&self) -> Option<Slot> {
+        if self.squares { None } else { self.epilogue.overwritten() }
     }
-
-    fn work(&self) -> (u64, u64) {
+    fn overwrite(&mut self) {
+        self.epilogue.in_place = true;
+    }
+    fn side_by_side(&self, gpu: &Gpu) -> Option<usize> {
+        Some(if self.gelu.is_some() { 1 } else { (self.block().per_multiprocessor(gpu) / 2).max(1) })
+    }
+    fn parts(&self) -> Option<usize> {
+        self.squares.then(|| self.row_tiles())
+    }
+    fn arithmetic(&self) -> Arithmetic {
         let m = self.batch * voxels(self.grid);
         let flops = 2 * (m * self.channels * self.out_channels) as u64;
         let gelus = if self.gelu.is_some() { (m * self.out_channels) as u64 } else { 0 };
-        (flops + self.epilogue.flops(m, self.out_channels), gelus)
+        Arithmetic { flops: flops + self.epilogue.flops(m, self.out_channels), gelus }
+    }
+}
+
+impl Row for Gemm {
+    const STRATEGY: Strategy = Strategy {
+        name: "gpu.gemm",
+        knobs: Tile::KNOBS,
+        about: "one pointwise convolution: the halves of an MLP of many channels and few voxels, residual convolutions",
+    };
+
+    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+        let Work::Pointwise(k) = &task.work else { return Ok(false) };
+        if k.in_first || k.out_first {
+            return Ok(false);
+        }
+        let (channels, out) = (padded(k.in_channels), padded(k.out_channels));
+        let storage = to.choices.storage;
+        let bias = if k.bias { padded_last(task, Slot::B, out)? } else { Operand::Weight(Recipe::Zeros { shape: vec![out] }) };
+        let gemm = Self {
+            batch: k.batch,
+            grid: k.output,
+            from: k.input,
+            stride: k.stride,
+            channels,
+            out_channels: out,
+            folded: false,
+            gelu: None,
+            squares: false,
+            epilogue: Epilogue::STORE,
+            storage,
+            stream: storage,
+            tile: Tile::default(),
+        };
+        let operands = vec![
+            (Slot::X, task.operand(Slot::X)?),
+            (Slot::W, stored(matrix(task, Slot::W, out, channels)?, storage)),
+            (Slot::B, bias),
+            (Slot::Out, task.operand(Slot::Y)?),
+        ];
+        to.push(gemm, operands);
+        Ok(true)
     }
 }

@@ -1,17 +1,17 @@
-//! From the kernels that a box needs, whatever the target, to the launches of a GPU.
+//! The forms of operands that GPU kernels want, and the launches of a block's pointwise half, which several families share.
 
-use std::collections::HashSet;
-
-use mnx_ir::ValueId;
 use mnx_weights::{Half, Recipe};
 
-use super::small::Folded;
-use super::{
-    Classify, Depthwise, Epilogue, Fold, Gemm, GpuKernel, LayerNorm, MergeGrn, MergeStats, Mlp, Pointwise, Residual, Storage, SumParts,
-    padded,
-};
-use crate::kernel::{self, Grn, Kernel, MlpSource, voxels};
-use crate::strategy::{Operand, Operands, Step};
+use super::depthwise::{self, Depthwise};
+use super::fold::{Fold, Folded};
+use super::gemm::{self, Gemm};
+use super::layer_norm::LayerNorm;
+use super::mlp::{self, Mlp};
+use super::{Epilogue, Storage, padded};
+use crate::lowering::Lowering;
+use crate::slot::Slot;
+use crate::vocabulary::{Bits, voxels};
+use crate::work::{Conv, Grn, Operand, Operands, Residual, Task};
 
 /// Output channels up to which the hidden values stay in registers: the accumulators of the result must fit beside them.
 const FUSED_OUT: usize = 128;
@@ -19,352 +19,258 @@ const FUSED_OUT: usize = 128;
 /// Input channels up to which a tile of voxels is held whole in shared memory.
 const FUSED_IN: usize = 256;
 
-/// The launches of one step, where `within` are the values that never leave a block. Tiles are chosen later.
-///
-/// # Errors
-/// A weight that is not in the form strategies give it.
-pub(crate) fn lower(step: Step, storage: Storage, within: &HashSet<ValueId>) -> Result<Vec<Step>, String> {
-    let mut to = Lowering { storage, within, out: Vec::new(), temps: 0, operands: step.operands };
-    match step.kernel {
-        Kernel::Depthwise(k) => to.depthwise(k)?,
-        Kernel::MergeStats(k) => {
-            let merge = MergeStats { batch: k.batch, channels: padded(k.channels), parts: 0, count: k.count, eps: k.eps };
-            let operands = to.take(&["partials", "stats"])?;
-            to.push(GpuKernel::MergeStats(merge), operands);
-        }
-        Kernel::Mlp(k) => to.mlp(k)?,
-        Kernel::MergeGrn(k) => {
-            let channels = padded(k.channels);
-            let sum = SumParts { batch: k.batch, channels, parts: 0, group: 1 };
-            let partials = to.operand("partials")?;
-            let sums = to.temp();
-            to.push(GpuKernel::SumParts(sum), vec![("partials", partials), ("sums", sums.clone())]);
-            let merge = MergeGrn { batch: k.batch, channels, real: k.channels, parts: 0, eps: k.eps, mean: k.mean };
-            let ratio = to.operand("ratio")?;
-            to.push(GpuKernel::MergeGrn(merge), vec![("partials", sums), ("ratio", ratio)]);
-        }
-        Kernel::Pointwise(k) => to.pointwise(k)?,
-        Kernel::Classify(k) => {
-            let operands = to.take(&["x", "y"])?;
-            let k = Classify { batch: k.batch, classes: k.classes, space: k.space, argmax: k.argmax };
-            to.push(GpuKernel::Classify(k), operands);
-        }
-        Kernel::Gpu(_) => return Err("a GPU kernel is lowered twice".into()),
-    }
-    Ok(to.out)
+/// A pointwise weight as a row-major matrix in float32, zeros behind its own rows and columns.
+pub(super) fn matrix(task: &Task, slot: Slot, rows: usize, columns: usize) -> Result<Recipe, String> {
+    Ok(Recipe::Rows { weight: Box::new(task.weight(slot)?), rows, columns })
 }
 
-struct Lowering<'a> {
-    /// Element type of what flows from block to block.
+/// A matrix in a storage type.
+pub(super) fn stored(weight: Recipe, storage: Storage) -> Operand {
+    let to = match storage {
+        Storage::F32 => return Operand::Weight(weight),
+        Storage::Bf16 => Half::Bf16,
+        Storage::F16 => Half::F16,
+    };
+    Operand::Weight(Recipe::Cast { weight: Box::new(weight), to })
+}
+
+/// A vector, or rows of channels, with the last axis padded.
+pub(super) fn padded_last(task: &Task, slot: Slot, to: usize) -> Result<Operand, String> {
+    Ok(Operand::Weight(Recipe::PadLast { weight: Box::new(task.weight(slot)?), to }))
+}
+
+/// A convolution with its channels padded, and its operands up to the bias.
+pub(super) fn conv_operands(task: &Task, conv: &Conv) -> Result<(Conv, Operands), String> {
+    let conv = Conv { channels: padded(conv.channels), ..conv.clone() };
+    let mut operands = vec![(Slot::X, task.operand(Slot::X)?)];
+    if let Some(image) = conv.stem {
+        operands.push((Slot::StemW, Operand::Weight(matrix(task, Slot::StemW, conv.channels, image)?)));
+        operands.push((Slot::StemB, padded_last(task, Slot::StemB, conv.channels)?));
+    }
+    let taps = Recipe::TapMajor { weight: Box::new(task.weight(Slot::W)?) };
+    operands.push((Slot::W, Operand::Weight(Recipe::PadLast { weight: Box::new(taps), to: conv.channels })));
+    if conv.bias {
+        operands.push((Slot::B, padded_last(task, Slot::B, conv.channels)?));
+    }
+    Ok((conv, operands))
+}
+
+/// The block's end: residual, skip, head and result.
+fn epilogue(task: &Task, k: &crate::work::Mlp, storage: Storage) -> Result<(Epilogue, Operands), String> {
+    let out = padded(k.out_channels);
+    let mut operands = Vec::new();
+    let mut residual = k.residual;
+    match &mut residual {
+        Residual::None => {}
+        Residual::Identity | Residual::Scattered { .. } => operands.push((Slot::Res, task.operand(Slot::Res)?)),
+        Residual::Stem { channels } => {
+            operands.push((Slot::Res, task.operand(Slot::Res)?));
+            operands.push((Slot::ResW, Operand::Weight(matrix(task, Slot::ResW, out, *channels)?)));
+        }
+        Residual::Strided { channels, .. } => {
+            *channels = padded(*channels);
+            operands.push((Slot::Res, task.operand(Slot::Res)?));
+            operands.push((Slot::ResW, stored(matrix(task, Slot::ResW, out, *channels)?, storage)));
+        }
+    }
+    if k.skip {
+        operands.push((Slot::Skip, task.operand(Slot::Skip)?));
+    }
+    if let Some(classes) = k.head {
+        operands.push((Slot::HeadW, Operand::Weight(matrix(task, Slot::HeadW, classes, out)?)));
+        operands.push((Slot::HeadB, task.operand(Slot::HeadB)?));
+        operands.push((Slot::Logits, task.operand(Slot::Logits)?));
+    }
+    if k.store {
+        operands.push((Slot::Out, task.operand(Slot::Out)?));
+    }
+    let epilogue = Epilogue { residual, pad_front: k.pad_front, skip: k.skip, head: k.head, store: k.store, in_place: false };
+    Ok((epilogue, operands))
+}
+
+/// The pointwise half of a block as it is gathered.
+struct Block<'t> {
+    task: &'t Task,
+    k: &'t crate::work::Mlp,
+    channels: usize,
+    hidden: usize,
+    out: usize,
+    /// Element type of both products' factors.
     storage: Storage,
-    within: &'a HashSet<ValueId>,
-    out: Vec<Step>,
-    temps: usize,
-    operands: Operands,
+    /// Whether one kernel does it all.
+    fused: bool,
+    /// Whether that kernel folds the normalisation in by itself.
+    norm: bool,
 }
 
-impl Lowering<'_> {
-    fn push(&mut self, kernel: GpuKernel, operands: Operands) {
-        self.out.push(Step { kernel: Kernel::Gpu(kernel), operands });
-    }
+/// A product's input, weight and bias, and whether the latter two are per sample.
+struct Factors {
+    x: Operand,
+    w: Operand,
+    b: Operand,
+    folded: bool,
+}
 
-    fn temp(&mut self) -> Operand {
-        self.temps += 1;
-        Operand::Temp(self.temps)
+/// The launches of a block's pointwise half, behind its convolution and layer norm where it has them: one kernel with the hidden values in registers, or two GEMMs.
+pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits)>, to: &mut Lowering<'_>) -> Result<(), String> {
+    let (channels, hidden, out) = (padded(k.channels), padded(k.hidden), padded(k.out_channels));
+    let storage = match conv {
+        None => to.element(&task.operand(Slot::X)?),
+        Some(_) => to.choices.storage.within_block(),
+    };
+    // A fused head needs all output channels in one workgroup. float32 lacks the registers for a strided residual beside many sums.
+    let wide = storage == Storage::F32 && matches!(k.residual, Residual::Strided { .. });
+    let most = if wide { FUSED_OUT / 2 } else { FUSED_OUT };
+    let fused = k.grn != Grn::Partials && ((out <= most && channels <= FUSED_IN) || k.head.is_some());
+    let norm = fused && k.norm && Mlp::may_norm(channels, hidden, out, storage);
+    let block = Block { task, k, channels, hidden, out, storage, fused, norm };
+    let expand = match conv {
+        Some((conv, eps)) => block.behind_layer_norm(conv, eps, to)?,
+        None => block.expansion(to)?,
+    };
+    if k.grn == Grn::Partials {
+        let gemm = Gemm { squares: true, epilogue: Epilogue { store: false, ..Epilogue::STORE }, ..block.expand(&expand, to) };
+        let partials = task.operand(Slot::Partials)?;
+        to.push(gemm, vec![(Slot::X, expand.x), (Slot::W, expand.w), (Slot::B, expand.b), (Slot::Partials, partials)]);
+        return Ok(());
     }
-
-    fn operand(&self, name: &str) -> Result<Operand, String> {
-        self.operands.iter().find(|(n, _)| *n == name).map(|(_, o)| o.clone()).ok_or_else(|| format!("buffer {name} is missing"))
+    let (w3, b3) = block.compression(to)?;
+    let (epilogue, tail) = epilogue(task, k, to.choices.storage)?;
+    if block.fused {
+        return block.one_kernel(expand, (w3, b3), (epilogue, tail), to);
     }
+    let h = to.temp();
+    let gemm = block.expand(&expand, to);
+    to.push(gemm, vec![(Slot::X, expand.x), (Slot::W, expand.w), (Slot::B, expand.b), (Slot::Out, h.clone())]);
+    let compress = Gemm {
+        channels: hidden,
+        out_channels: out,
+        folded: k.grn == Grn::Apply,
+        gelu: None,
+        epilogue,
+        stream: to.choices.storage,
+        ..block.product(storage)
+    };
+    let mut operands = vec![(Slot::X, h), (Slot::W, w3), (Slot::B, b3)];
+    operands.extend(tail);
+    to.push(compress, operands);
+    Ok(())
+}
 
-    fn take(&self, names: &[&'static str]) -> Result<Operands, String> {
-        names.iter().map(|n| Ok((*n, self.operand(n)?))).collect()
-    }
-
-    /// A pointwise weight as a row-major matrix in float32.
-    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Recipe, String> {
-        match self.operand(name)? {
-            Operand::Weight(Recipe::Panels { weight, .. }) => Ok(Recipe::Rows { weight, rows, columns }),
-            _ => Err(format!("weight {name} is not in panels")),
-        }
-    }
-
-    /// Element type of an operand that is no port.
-    fn element(&self, operand: &Operand) -> Storage {
-        match operand {
-            Operand::Value(v) if self.within.contains(v) => self.storage.within_block(),
-            _ => self.storage,
-        }
-    }
-
-    /// The same in a storage type.
-    fn stored(&self, name: &str, storage: Storage, rows: usize, columns: usize) -> Result<Operand, String> {
-        let weight = self.matrix(name, rows, columns)?;
-        let to = match storage {
-            Storage::F32 => return Ok(Operand::Weight(weight)),
-            Storage::Bf16 => Half::Bf16,
-            Storage::F16 => Half::F16,
-        };
-        Ok(Operand::Weight(Recipe::Cast { weight: Box::new(weight), to }))
-    }
-
-    /// A vector, or rows of channels, with the last axis padded.
-    fn padded_last(&self, name: &str, to: usize) -> Result<Operand, String> {
-        match self.operand(name)? {
-            Operand::Weight(weight) => Ok(Operand::Weight(Recipe::PadLast { weight: Box::new(weight), to })),
-            _ => Err(format!("{name} is no weight")),
-        }
-    }
-
-    fn depthwise(&mut self, k: kernel::Depthwise) -> Result<(), String> {
-        let (conv, mut operands) = self.conv(k)?;
-        let y = self.operand("y")?;
-        let result = self.element(&y);
-        operands.push(("y", y));
-        if conv.stats {
-            operands.push(("partials", self.operand("partials")?));
-        }
-        self.push(GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result, tile: Default::default() }), operands);
-        Ok(())
-    }
-
-    fn conv(&self, mut k: kernel::Depthwise) -> Result<(kernel::Depthwise, Operands), String> {
-        k.channels = padded(k.channels);
-        let mut operands = vec![("x", self.operand("x")?)];
-        if let Some(image) = k.stem {
-            operands.push(("stem_w", Operand::Weight(self.matrix("stem_w", k.channels, image)?)));
-            operands.push(("stem_b", self.padded_last("stem_b", k.channels)?));
-        }
-        operands.push(("w", self.padded_last("w", k.channels)?));
-        if k.bias {
-            operands.push(("b", self.padded_last("b", k.channels)?));
-        }
-        Ok((k, operands))
-    }
-
-    /// Residuals, skip, head and result.
-    fn epilogue(&mut self, k: &kernel::Mlp) -> Result<(Epilogue, Operands), String> {
-        let out = padded(k.out_channels);
-        let mut operands = Vec::new();
-        let over = if k.in_place { k.overwritten() } else { None };
-        let residual = match k.residual {
-            kernel::Residual::None => Residual::None,
-            kernel::Residual::Identity => {
-                if over != Some("res") {
-                    operands.push(("res", self.operand("res")?));
-                }
-                Residual::Identity
-            }
-            kernel::Residual::Stem { channels } => {
-                operands.push(("input", self.operand("input")?));
-                operands.push(("stem_w", Operand::Weight(self.matrix("stem_w", out, channels)?)));
-                Residual::Stem { channels }
-            }
-            kernel::Residual::Strided { from, channels, stride } => {
-                let channels = padded(channels);
-                operands.push(("res", self.operand("res")?));
-                operands.push(("res_w", self.stored("res_w", self.storage, out, channels)?));
-                Residual::Strided { from, channels, stride }
-            }
-            kernel::Residual::Scattered { from, stride } => {
-                operands.push(("res", self.operand("res")?));
-                Residual::Scattered { from, stride }
-            }
-        };
-        if k.skip && over != Some("skip") {
-            operands.push(("skip", self.operand("skip")?));
-        }
-        if let Some(classes) = k.head {
-            operands.push(("head_w", Operand::Weight(self.matrix("head_w", classes, out)?)));
-            operands.push(("head_b", self.operand("head_b")?));
-            operands.push(("logits", self.operand("logits")?));
-        }
-        if k.store {
-            operands.push(("out", self.operand("out")?));
-        }
-        let epilogue = Epilogue { residual, pad_front: k.pad_front, skip: k.skip, head: k.head, store: k.store, in_place: k.in_place };
-        Ok((epilogue, operands))
-    }
-
-    fn mlp(&mut self, k: kernel::Mlp) -> Result<(), String> {
-        let (channels, hidden, out) = (padded(k.channels), padded(k.hidden), padded(k.out_channels));
-        // The type of both products' factors.
-        let storage = match k.source {
-            MlpSource::Tensor { .. } => self.element(&self.operand("x")?),
-            MlpSource::ConvLayerNorm { .. } => self.storage.within_block(),
-        };
-        // A fused head needs all output channels in one workgroup.
-        // float32 lacks the registers for a strided residual beside many sums.
-        let wide = storage == Storage::F32 && matches!(k.residual, kernel::Residual::Strided { .. });
-        let most = if wide { FUSED_OUT / 2 } else { FUSED_OUT };
-        let fused = k.grn != Grn::Partials && ((out <= most && channels <= FUSED_IN) || k.head.is_some());
-        let norm = fused && k.source == MlpSource::Tensor { norm: true } && Mlp::may_norm(channels, hidden, out, storage);
-        // The input, and the expansion's weight with the normalisation folded in.
-        let (x, w2, b2, folded) = match k.source.clone() {
-            MlpSource::Tensor { norm: normalised } if norm || !normalised => {
-                (self.operand("x")?, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
-            }
-            MlpSource::Tensor { .. } => {
-                let (wf, bf) = (self.temp(), self.temp());
-                let fold = Fold { batch: k.batch, channels, rows: hidden, folded: Folded::Norm, storage };
-                let operands = vec![
-                    ("stats", self.operand("stats")?),
-                    ("w", Operand::Weight(self.matrix("w2", hidden, channels)?)),
-                    ("b", self.padded_last("b2", hidden)?),
-                    ("wf", wf.clone()),
-                    ("bf", bf.clone()),
-                ];
-                self.push(GpuKernel::Fold(fold), operands);
-                (self.operand("x")?, wf, bf, true)
-            }
-            MlpSource::ConvLayerNorm { conv, eps } => {
-                let real = conv.channels;
-                let y = self.temp();
-                let (conv, mut operands) = self.conv(conv)?;
-                operands.push(("y", y.clone()));
-                let all = conv.batch * voxels(conv.output);
-                self.push(
-                    GpuKernel::Depthwise(Depthwise { conv, storage: self.storage, result: storage, tile: Default::default() }),
-                    operands,
-                );
-                let norm = LayerNorm { voxels: all, channels: real, eps, storage };
-                self.push(GpuKernel::LayerNorm(norm), vec![("y", y.clone())]);
-                (y, self.stored("w2", storage, hidden, channels)?, self.padded_last("b2", hidden)?, false)
-            }
-        };
-        let expand = Gemm {
-            batch: k.batch,
-            grid: k.grid,
-            from: k.grid,
+impl Block<'_> {
+    /// A product on the block's grid, its channels those of the expansion.
+    fn product(&self, storage: Storage) -> Gemm {
+        Gemm {
+            batch: self.k.batch,
+            grid: self.k.grid,
+            from: self.k.grid,
             stride: [1; 3],
-            channels,
-            out_channels: hidden,
-            folded,
-            gelu: Some(k.gelu),
-            squares: k.grn == Grn::Partials,
-            epilogue: Epilogue { store: k.grn != Grn::Partials, ..Epilogue::STORE },
-            storage,
-            stream: storage,
-            tile: Default::default(),
-        };
-        if k.grn == Grn::Partials {
-            let operands = vec![("x", x), ("w", w2), ("b", b2), ("partials", self.operand("partials")?)];
-            self.push(GpuKernel::Gemm(expand), operands);
-            return Ok(());
-        }
-        let grn_folded = k.grn == Grn::Apply;
-        let (w3, b3) = if grn_folded {
-            let (wf, bf) = (self.temp(), self.temp());
-            let fold = Fold { batch: k.batch, channels: hidden, rows: out, folded: Folded::Grn, storage };
-            let operands = vec![
-                ("ratio", self.operand("ratio")?),
-                ("gamma", self.padded_last("gamma", hidden)?),
-                ("beta", self.padded_last("beta", hidden)?),
-                ("w", Operand::Weight(self.matrix("w3", out, hidden)?)),
-                ("b", self.padded_last("b3", out)?),
-                ("wf", wf.clone()),
-                ("bf", bf.clone()),
-            ];
-            self.push(GpuKernel::Fold(fold), operands);
-            (wf, bf)
-        } else {
-            (self.stored("w3", storage, out, hidden)?, self.padded_last("b3", out)?)
-        };
-        let (epilogue, tail) = self.epilogue(&k)?;
-        if fused {
-            let mlp = Mlp {
-                batch: k.batch,
-                grid: k.grid,
-                channels,
-                hidden,
-                out_channels: out,
-                norm,
-                folded,
-                grn_folded,
-                gelu: k.gelu,
-                epilogue,
-                storage,
-                stream: self.storage,
-                tile: Default::default(),
-            };
-            let mut operands = vec![("x", x), ("w2", w2), ("b2", b2), ("w3", w3), ("b3", b3)];
-            if norm {
-                operands.push(("stats", self.operand("stats")?));
-            }
-            operands.extend(tail);
-            self.push(GpuKernel::Mlp(mlp), operands);
-            return Ok(());
-        }
-        let h = self.temp();
-        self.push(GpuKernel::Gemm(expand), vec![("x", x), ("w", w2), ("b", b2), ("out", h.clone())]);
-        let compress = Gemm {
-            batch: k.batch,
-            grid: k.grid,
-            from: k.grid,
-            stride: [1; 3],
-            channels: hidden,
-            out_channels: out,
-            folded: grn_folded,
+            channels: self.channels,
+            out_channels: self.hidden,
+            folded: false,
             gelu: None,
             squares: false,
-            epilogue,
+            epilogue: Epilogue::STORE,
             storage,
-            stream: self.storage,
-            tile: Default::default(),
-        };
-        let mut operands = vec![("x", h), ("w", w3), ("b", b3)];
-        operands.extend(tail);
-        self.push(GpuKernel::Gemm(compress), operands);
-        Ok(())
+            stream: storage,
+            tile: gemm::Tile::default(),
+        }
     }
 
-    fn pointwise(&mut self, k: kernel::Pointwise) -> Result<(), String> {
-        let stored = |port: bool, channels: usize| if port { channels } else { padded(channels) };
-        let (channels, out) = (stored(k.in_first, k.in_channels), stored(k.out_first, k.out_channels));
-        if !k.in_first && !k.out_first {
-            let bias = if k.bias { self.padded_last("b", out)? } else { Operand::Weight(Recipe::Zeros { shape: vec![out] }) };
-            let gemm = Gemm {
-                batch: k.batch,
-                grid: k.output,
-                from: k.input,
-                stride: k.stride,
-                channels,
-                out_channels: out,
-                folded: false,
-                gelu: None,
-                squares: false,
-                epilogue: Epilogue::STORE,
-                storage: self.storage,
-                stream: self.storage,
-                tile: Default::default(),
-            };
-            let operands = vec![
-                ("x", self.operand("x")?),
-                ("w", self.stored("w", self.storage, out, channels)?),
-                ("b", bias),
-                ("out", self.operand("y")?),
-            ];
-            self.push(GpuKernel::Gemm(gemm), operands);
-            return Ok(());
+    /// The expansion as a kernel of its own.
+    fn expand(&self, factors: &Factors, to: &Lowering<'_>) -> Gemm {
+        Gemm { folded: factors.folded, gelu: Some(to.choices.gelu), ..self.product(self.storage) }
+    }
+
+    /// The expansion's factors where x is a stored tensor: its weight with the normalisation folded in, unless the kernel does that by itself.
+    fn expansion(&self, to: &mut Lowering<'_>) -> Result<Factors, String> {
+        let x = self.task.operand(Slot::X)?;
+        if self.norm || !self.k.norm {
+            return self.plain(x);
         }
-        let mut operands = vec![("x", self.operand("x")?), ("w", Operand::Weight(self.matrix("w", out, channels)?))];
-        if k.bias {
-            operands.push(("b", self.padded_last("b", out)?));
+        let (w, b) = (to.temp(), to.temp());
+        let fold =
+            Fold { batch: self.k.batch, channels: self.channels, rows: self.hidden, folded: Folded::Norm, storage: self.storage };
+        let operands = vec![
+            (Slot::Stats, self.task.operand(Slot::Stats)?),
+            (Slot::W, Operand::Weight(matrix(self.task, Slot::W2, self.hidden, self.channels)?)),
+            (Slot::B, padded_last(self.task, Slot::B2, self.hidden)?),
+            (Slot::Wf, w.clone()),
+            (Slot::Bf, b.clone()),
+        ];
+        to.push(fold, operands);
+        Ok(Factors { x, w, b, folded: true })
+    }
+
+    /// The expansion's factors with the weight as it is.
+    fn plain(&self, x: Operand) -> Result<Factors, String> {
+        let w = stored(matrix(self.task, Slot::W2, self.hidden, self.channels)?, self.storage);
+        Ok(Factors { x, w, b: padded_last(self.task, Slot::B2, self.hidden)?, folded: false })
+    }
+
+    /// The expansion's factors where x is a convolution of the box, normalised over channels in place.
+    fn behind_layer_norm(&self, conv: &Conv, eps: Bits, to: &mut Lowering<'_>) -> Result<Factors, String> {
+        let real = conv.channels;
+        let y = to.temp();
+        let (conv, mut operands) = conv_operands(self.task, conv)?;
+        operands.push((Slot::Y, y.clone()));
+        let all = conv.batch * voxels(conv.output);
+        let storage = to.choices.storage;
+        to.push(Depthwise { conv, storage, result: self.storage, tile: depthwise::Tile::default() }, operands);
+        to.push(LayerNorm { voxels: all, channels: real, eps, storage: self.storage }, vec![(Slot::Y, y.clone())]);
+        self.plain(y)
+    }
+
+    /// Weight and bias of the compression, with GRN folded in where the block has it.
+    fn compression(&self, to: &mut Lowering<'_>) -> Result<(Operand, Operand), String> {
+        if self.k.grn != Grn::Apply {
+            let w = stored(matrix(self.task, Slot::W3, self.out, self.hidden)?, self.storage);
+            return Ok((w, padded_last(self.task, Slot::B3, self.out)?));
         }
-        operands.push(("y", self.operand("y")?));
-        let kernel = Pointwise {
-            batch: k.batch,
-            input: k.input,
-            output: k.output,
-            stride: k.stride,
-            in_channels: channels,
-            out_channels: out,
-            in_first: k.in_first,
-            out_first: k.out_first,
-            bias: k.bias,
+        let (w, b) = (to.temp(), to.temp());
+        let fold = Fold { batch: self.k.batch, channels: self.hidden, rows: self.out, folded: Folded::Grn, storage: self.storage };
+        let operands = vec![
+            (Slot::Ratio, self.task.operand(Slot::Ratio)?),
+            (Slot::Gamma, padded_last(self.task, Slot::Gamma, self.hidden)?),
+            (Slot::Beta, padded_last(self.task, Slot::Beta, self.hidden)?),
+            (Slot::W, Operand::Weight(matrix(self.task, Slot::W3, self.out, self.hidden)?)),
+            (Slot::B, padded_last(self.task, Slot::B3, self.out)?),
+            (Slot::Wf, w.clone()),
+            (Slot::Bf, b.clone()),
+        ];
+        to.push(fold, operands);
+        Ok((w, b))
+    }
+
+    /// All of it in one kernel.
+    fn one_kernel(
+        &self,
+        expand: Factors,
+        (w3, b3): (Operand, Operand),
+        (epilogue, tail): (Epilogue, Operands),
+        to: &mut Lowering<'_>,
+    ) -> Result<(), String> {
+        let mlp = Mlp {
+            batch: self.k.batch,
+            grid: self.k.grid,
+            channels: self.channels,
+            hidden: self.hidden,
+            out_channels: self.out,
+            norm: self.norm,
+            folded: expand.folded,
+            grn_folded: self.k.grn == Grn::Apply,
+            gelu: to.choices.gelu,
+            epilogue,
             storage: self.storage,
+            stream: to.choices.storage,
+            tile: mlp::Tile::default(),
         };
-        self.push(GpuKernel::Pointwise(kernel), operands);
+        let mut operands = vec![(Slot::X, expand.x), (Slot::W2, expand.w), (Slot::B2, expand.b), (Slot::W3, w3), (Slot::B3, b3)];
+        if self.norm {
+            operands.push((Slot::Stats, self.task.operand(Slot::Stats)?));
+        }
+        operands.extend(tail);
+        to.push(mlp, operands);
         Ok(())
     }
 }

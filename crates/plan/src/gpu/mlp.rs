@@ -1,11 +1,17 @@
 //! Expand, GELU, compress and the block's end in one kernel, the hidden values in registers.
 
+use serde::{Deserialize, Serialize};
+
 use super::epilogue::Epilogue;
-use super::occupancy::{self, Block, Load};
-use super::{Family, Geometry, Storage};
-use crate::args::Arg;
-use crate::kernel::{Extent, Gelu, voxels};
+use super::machine::{self, Block, Load};
+use super::lower::block;
+use super::{Geometry, Storage};
+use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
+use crate::lowering::Lowering;
+use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
+use crate::vocabulary::{Extent, Gelu, voxels};
+use crate::work::{Task, Work};
 
 /// Registers up to which a warp keeps its rows of x.
 const HELD: usize = 32;
@@ -19,7 +25,7 @@ const FOLDED_WITHIN: usize = 48 * 1024;
 ///
 /// Args: `x` storage `[n, grid, c]`, with `norm` `stats` f32 `[n, 2, c]` (mean, rstd), `w2` storage `[n?, hidden, c]`, `b2` f32 `[n?, hidden]`, `w3` storage `[n?, out, hidden]`, `b3` f32 `[n?, out]`, then those of
 /// the epilogue. `n?` is there where `folded` (w2, b2) and `grn_folded` (w3, b3) say so.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mlp {
     /// Samples.
     pub batch: usize,
@@ -46,22 +52,24 @@ pub struct Mlp {
     /// Element type of what the block's end reads and writes, of as many bytes.
     pub stream: Storage,
     /// The schedule.
+    #[serde(skip)]
     pub tile: Tile,
 }
 
-/// How it is cut. Grid: x = groups of `tiles` row tiles, y = samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tile {
-    /// Warps per workgroup; each owns `16 * m_tiles` voxels of a tile.
-    pub warps: usize,
-    /// Tensor-core row blocks per warp.
-    pub m_tiles: usize,
-    /// Hidden channels per staged piece of the weights; a multiple of 16 that divides the hidden channels.
-    pub chunk: usize,
-    /// Weight pieces in shared memory; if all fit, they are loaded once per workgroup.
-    pub stages: usize,
-    /// Row tiles that a workgroup works through.
-    pub tiles: usize,
+tile! {
+    /// How it is cut. Grid: x = groups of `tiles` row tiles, y = samples.
+    pub struct Tile {
+        /// Warps per workgroup; each owns `16 * m_tiles` voxels of a tile.
+        warps,
+        /// Tensor-core row blocks per warp.
+        m_tiles,
+        /// Hidden channels per staged piece of the weights; a multiple of 16 that divides the hidden channels.
+        chunk,
+        /// Weight pieces in shared memory; if all fit, they are loaded once per workgroup.
+        stages,
+        /// Row tiles that a workgroup works through.
+        tiles,
+    }
 }
 
 impl Mlp {
@@ -132,7 +140,7 @@ impl Mlp {
         let own = tiles as f64 / groups as f64;
         let e = self.storage.bytes() as f64;
         let (c, out, hidden, m) = (self.channels as f64, self.out_channels as f64, self.hidden as f64, t.m_tiles as f64);
-        let gelu = 8.0 * occupancy::gelu_instructions(self.gelu);
+        let gelu = 8.0 * machine::gelu_instructions(self.gelu);
         // Of 16 voxels by 16 hidden channels: instructions, cycles of shared memory, multiply-adds on tensor cores.
         let unit = if self.storage == Storage::F32 {
             let loads = c / 16.0 * (8.0 + 16.0 / m) + out / m + 32.0;
@@ -188,47 +196,32 @@ pub struct Shared {
 }
 
 impl Family for Mlp {
+    type Machine = Gpu;
+    tiled!();
     fn args(&self) -> Vec<Arg> {
         let element = self.storage.element();
         let per = |folded: bool| if folded { self.batch } else { 1 };
         let (n2, n3) = (per(self.folded), per(self.grn_folded));
-        let mut args = vec![Arg::read("x", self.batch * voxels(self.grid) * self.channels).of(element)];
+        let mut args = vec![Arg::read(Slot::X, self.batch * voxels(self.grid) * self.channels).of(element)];
         if self.norm {
-            args.push(Arg::read("stats", self.batch * 2 * self.channels));
+            args.push(Arg::read(Slot::Stats, self.batch * 2 * self.channels));
         }
         args.extend([
-            Arg::read("w2", n2 * self.hidden * self.channels).of(element),
-            Arg::read("b2", n2 * self.hidden),
-            Arg::read("w3", n3 * self.out_channels * self.hidden).of(element),
-            Arg::read("b3", n3 * self.out_channels),
+            Arg::read(Slot::W2, n2 * self.hidden * self.channels).of(element),
+            Arg::read(Slot::B2, n2 * self.hidden),
+            Arg::read(Slot::W3, n3 * self.out_channels * self.hidden).of(element),
+            Arg::read(Slot::B3, n3 * self.out_channels),
         ]);
         args.extend(self.epilogue.args(self.batch, self.grid, self.out_channels, self.stream));
         args
     }
 
-    fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Option<Geometry> {
         let tiles = voxels(self.grid).div_ceil(self.rows().max(1));
-        Geometry {
+        Some(Geometry {
             grid: [tiles.div_ceil(self.tile.tiles.max(1)) as u32, self.batch as u32, 1],
             block: [32 * self.tile.warps as u32, 1, 1],
             shared_bytes: self.shared().end as u32,
-        }
-    }
-
-    fn knobs(&self) -> Vec<(&'static str, usize)> {
-        let t = &self.tile;
-        vec![("warps", t.warps), ("m_tiles", t.m_tiles), ("chunk", t.chunk), ("stages", t.stages), ("tiles", t.tiles)]
-    }
-
-    fn knob(&mut self, name: &str) -> Option<&mut usize> {
-        let t = &mut self.tile;
-        Some(match name {
-            "warps" => &mut t.warps,
-            "m_tiles" => &mut t.m_tiles,
-            "chunk" => &mut t.chunk,
-            "stages" => &mut t.stages,
-            "tiles" => &mut t.tiles,
-            _ => return None,
         })
     }
 
@@ -253,7 +246,7 @@ impl Family for Mlp {
                 }
             }
         }
-        if let Some(tile) = occupancy::best(found.into_iter()) {
+        if let Some(tile) = machine::best(found.into_iter()) {
             self.tile = tile;
         }
     }
@@ -261,7 +254,7 @@ impl Family for Mlp {
     fn legal(&self, _gpu: &Gpu) -> Result<(), String> {
         let t = &self.tile;
         if t.warps == 0 || t.m_tiles == 0 || t.tiles == 0 || t.stages == 0 {
-            return Err(format!("tile {}: nothing may be 0", super::named(&self.knobs())));
+            return Err(format!("tile {}: nothing may be 0", named(&self.knobs())));
         }
         if t.chunk == 0 || !t.chunk.is_multiple_of(16) || !self.hidden.is_multiple_of(t.chunk) {
             return Err(format!("{} hidden channels per piece must be a multiple of 16 that divides {}", t.chunk, self.hidden));
@@ -275,20 +268,43 @@ impl Family for Mlp {
                 t.chunk, t.stages, self.hidden
             ));
         }
-        let (needed, most) = (self.registers(), occupancy::most_registers(t.warps));
+        let (needed, most) = (self.registers(), machine::most_registers(t.warps));
         if needed > most {
             return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
         Ok(())
     }
 
-    fn strategy(&self) -> &'static str {
-        "gpu.mlp"
+    fn overwritable(&self) -> Option<Slot> {
+        self.epilogue.overwritten()
     }
-
-    fn work(&self) -> (u64, u64) {
+    fn overwrite(&mut self) {
+        self.epilogue.in_place = true;
+    }
+    fn side_by_side(&self, gpu: &Gpu) -> Option<usize> {
+        // Half of what was counted on leaves ptxas room where the estimate is low; it takes no more registers than it has use for.
+        Some((self.block().per_multiprocessor(gpu) / 2).max(1))
+    }
+    fn arithmetic(&self) -> Arithmetic {
         let m = self.batch * voxels(self.grid);
         let flops = 2 * (m * self.hidden * (self.channels + self.out_channels)) as u64;
-        (flops + self.epilogue.flops(m, self.out_channels), (m * self.hidden) as u64)
+        Arithmetic { flops: flops + self.epilogue.flops(m, self.out_channels), gelus: (m * self.hidden) as u64 }
+    }
+}
+
+impl Row for Mlp {
+    const STRATEGY: Strategy = Strategy {
+        name: "gpu.mlp",
+        knobs: Tile::KNOBS,
+        about: "expand, GELU, compress, residual, skip, pad and head back to back, hidden values in registers",
+    };
+
+    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+        match &task.work {
+            Work::Mlp(mlp) => block(task, mlp, None, to),
+            Work::ConvMlp(work) => block(task, &work.mlp, Some((&work.conv, work.eps)), to),
+            Work::Conv(_) | Work::Moments(_) | Work::GrnRatio(_) | Work::Pointwise(_) | Work::Classify(_) => return Ok(false),
+        }
+        .map(|()| true)
     }
 }

@@ -11,23 +11,20 @@ mod sums;
 mod taps;
 
 use super::Args;
-use crate::mlir::{Buffer, Builder};
+use crate::mlir::Builder;
 use finish::Finish;
 use mnx_plan::gpu::Depthwise;
+use mnx_plan::slot::Slot;
 use place::Place;
 use staging::Staging;
 use statistics::Running;
 use sums::Sums;
 use taps::Taps;
 
-pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, buffers: &[Buffer<'c>]) {
-    let mut args = Args::new(buffers);
-    let x = args.next();
-    let stem = k.conv.stem.map(|_| (args.next(), args.next()));
-    let w = args.next();
-    let bias = k.conv.bias.then(|| args.next());
-    let y = args.next();
-    let partials = k.conv.stats.then(|| args.next());
+pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, args: &Args<'c>) {
+    let (x, w, y) = (args.of(Slot::X), args.of(Slot::W), args.of(Slot::Y));
+    let stem = k.conv.stem.map(|_| (args.of(Slot::StemW), args.of(Slot::StemB)));
+    let (bias, partials) = (args.get(Slot::B), args.get(Slot::Partials));
 
     let layout = k.layout();
     let shared = b.shared_memory(layout.bytes);

@@ -97,7 +97,7 @@ pub(super) fn merge<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, carri
             let between = b.mul(b.mul(off, off), number(i));
             vec![b.add(sum[0], b.add(b.load(squares, own(i)), between))]
         });
-        let row = b.at(place.part, place.sample, k.parts());
+        let row = b.at(place.part, place.sample, k.spatial_parts());
         for (field, value) in [all[0], mean, apart[0]].into_iter().enumerate() {
             let to = b.at(b.add(place.channel, channel), b.at(field, row, 3), k.conv.channels);
             b.store(value, partials, to);

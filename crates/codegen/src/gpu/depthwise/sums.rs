@@ -5,7 +5,8 @@ use super::staging::input_plane;
 use super::taps::{TapRow, Taps, storage};
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
 use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
-use mnx_plan::gpu::{Depthwise, Storage};
+use mnx_plan::gpu::Depthwise;
+use mnx_plan::vocabulary::Storage;
 
 pub(super) struct Sums<'a, 'c> {
     k: &'a Depthwise,

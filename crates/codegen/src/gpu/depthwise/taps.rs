@@ -2,7 +2,8 @@
 
 use super::place::Place;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
-use mnx_plan::gpu::{Depthwise, Storage};
+use mnx_plan::gpu::Depthwise;
+use mnx_plan::vocabulary::Storage;
 use std::cell::RefCell;
 use std::collections::HashMap;
 

@@ -13,11 +13,14 @@ mod sums;
 mod taps;
 mod width;
 
-use super::pieces;
+use super::{Site, pieces};
+use crate::args::Args;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
-use mnx_plan::kernel::{Depthwise, voxels};
-use mnx_plan::scratch::{DepthwiseScratch, Region};
-use mnx_plan::target::Target;
+use mnx_plan::host::Depthwise;
+use mnx_plan::host::depthwise::DepthwiseScratch;
+use mnx_plan::host::scratch::Region;
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::voxels;
 use taps::Taps;
 use width::{WidthTile, cover};
 
@@ -27,7 +30,7 @@ const LINE: usize = 16;
 /// Results of more bytes than this are stored past the caches.
 const PAST_CACHES: usize = 16 << 20;
 
-/// The buffers a convolution reads, in the order of [`Depthwise::inputs`].
+/// The buffers a convolution reads.
 #[derive(Clone, Copy)]
 struct Inputs<'c> {
     x: Buffer<'c>,
@@ -86,30 +89,30 @@ struct Tile<'c> {
 }
 
 /// Emits the kernel on its own.
-pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers: &[Buffer<'c>], workgroup: Val<'c>, scratch: Buffer<'c>) {
-    let count = k.inputs().len();
+pub(super) fn emit(k: &Depthwise, site: &Site<'_, '_>) {
+    let &Site { b, args, scratch, .. } = site;
     let layout = DepthwiseScratch::carve(k, &mut Default::default());
-    let conv = Conv::new(k, target, b, &buffers[..count], workgroup, scratch, layout);
-    let y = buffers[count];
-    let sums = k.stats.then(|| {
+    let conv = Conv::new(k, site, layout);
+    let y = args.of(Slot::Y);
+    let sums = args.get(Slot::Partials).map(|partials| {
         let sums = region(b, scratch, layout.sums, Scalar::F64);
-        sums::Sums::new(&conv, sums, buffers[count + 1])
+        sums::Sums::new(&conv, sums, partials)
     });
     conv.prepare();
     if let Some(sums) = &sums {
         sums.clear();
     }
-    let [d, h, w] = k.output;
-    let c = k.channels;
+    let [d, h, w] = k.conv.output;
+    let c = k.conv.channels;
     // A result larger than the caches will have left them when it is read; lines that are written whole need not be fetched for that.
-    let bytes = 4 * k.batch * voxels(k.output) * c;
+    let bytes = 4 * k.conv.batch * voxels(k.conv.output) * c;
     let past_caches = bytes > PAST_CACHES && conv.lanes == LINE && c.is_multiple_of(LINE) && k.tile.channels.is_multiple_of(LINE);
     conv.stream(|z| {
         let plane = b.at(z, conv.place.sample, d);
         b.phase("convolve");
         // Strips of tiles down a plane: the rows that two tiles share stay in the first-level cache.
         conv.vectors(|channels| {
-            for part in cover(&k.axis(2), k.tile.width, layout.before) {
+            for part in cover(&k.conv.axis(2), k.tile.width, layout.before) {
                 conv.along(&part, |tile, first, position| {
                     let start: Vec<_> = match &sums {
                         Some(sums) => sums.start(channels.lanes, channels.vectors),
@@ -143,7 +146,6 @@ pub(super) fn emit<'c>(k: &Depthwise, target: &Target, b: &Builder<'c>, buffers:
 }
 
 /// Finished output rows, as [`emit_rows`] hands them over: `count` neighbouring rows of one plane.
-#[allow(dead_code)] // read by the kernels that fuse a convolution
 pub(crate) struct Rows<'c> {
     /// Sample.
     pub(crate) sample: Val<'c>,
@@ -162,33 +164,28 @@ pub(crate) struct Rows<'c> {
 /// Emits the work of workgroup `workgroup` of `k` (numbered as the kernel on its own would be; its tile has all channels in one block): for every
 /// `group` output rows in turn (fewer at the end of a slab), their `[rows * output w, channels]` values are written to `to` (float32, from its
 /// index 0), bias included, then `body` is emitted, which may read and overwrite `to`. The rows' voxels are neighbours in memory:
-/// `((sample * d + z) * h + y) * w` is the first. `inputs` are the buffers of [`Depthwise::inputs`], `layout` comes from
-/// [`DepthwiseScratch::carve`] with the carver of the calling kernel's own layout, and `scratch` is the kernel's whole scratch.
+/// `((sample * d + z) * h + y) * w` is the first. The buffers are those of the calling kernel, which lists the convolution's among them; `layout` comes from
+/// [`DepthwiseScratch::carve`] with the carver of the calling kernel's own layout.
 /// Nothing else of the layout's regions may be touched by `body`.
-#[allow(dead_code, clippy::too_many_arguments)]
 pub(crate) fn emit_rows<'c>(
     k: &Depthwise,
-    target: &Target,
-    b: &Builder<'c>,
-    inputs: &[Buffer<'c>],
-    workgroup: Val<'c>,
-    scratch: Buffer<'c>,
+    site: &Site<'_, 'c>,
     layout: DepthwiseScratch,
-    group: usize,
-    to: Buffer<'c>,
+    (group, to): (usize, Buffer<'c>),
     body: impl FnOnce(&Rows<'c>),
 ) {
-    debug_assert_eq!(k.tile.channels, k.channels);
-    let conv = Conv::new(k, target, b, inputs, workgroup, scratch, layout);
+    debug_assert_eq!(k.tile.channels, k.conv.channels);
+    let b = site.b;
+    let conv = Conv::new(k, site, layout);
     conv.prepare();
-    let (c, w) = (k.channels, k.output[2]);
+    let (c, w) = (k.conv.channels, k.conv.output[2]);
     conv.stream(|z| {
         let [low, high] = conv.place.rows;
         b.each(low, high, group, |first| {
             b.phase("convolve");
             let end = if group == 1 { b.add(first, 1) } else { b.min(b.add(first, group), high) };
             conv.vectors(|channels| {
-                for part in cover(&k.axis(2), k.tile.width, layout.before) {
+                for part in cover(&k.conv.axis(2), k.tile.width, layout.before) {
                     conv.along(&part, |tile, voxel, position| {
                         b.each(first, end, 1, |y| {
                             let result = conv.tile(z, y, tile, position, channels);
@@ -207,25 +204,24 @@ fn region<'c>(b: &Builder<'c>, scratch: Buffer<'c>, at: Region, scalar: Scalar) 
     b.view(scratch, at.byte, scalar, at.len.max(1))
 }
 
+impl<'c> Inputs<'c> {
+    fn of(k: &Depthwise, args: &Args<'c>) -> Self {
+        let stem = k.conv.stem.map(|_| [args.of(Slot::StemW), args.of(Slot::StemB)]);
+        let bias = k.conv.bias.then(|| args.of(Slot::B));
+        Self { x: args.of(Slot::X), stem, weights: args.of(Slot::W), bias }
+    }
+}
+
 impl<'a, 'c> Conv<'a, 'c> {
-    fn new(
-        k: &'a Depthwise,
-        target: &Target,
-        b: &'a Builder<'c>,
-        inputs: &[Buffer<'c>],
-        workgroup: Val<'c>,
-        scratch: Buffer<'c>,
-        layout: DepthwiseScratch,
-    ) -> Self {
-        let mut inputs = inputs.iter().copied();
-        let mut take = || inputs.next().unwrap_or_else(|| unreachable!("an input is missing"));
-        let inputs = Inputs { x: take(), stem: k.stem.map(|_| [take(), take()]), weights: take(), bias: k.bias.then(&mut take) };
+    fn new(k: &'a Depthwise, site: &Site<'a, 'c>, layout: DepthwiseScratch) -> Self {
+        let &Site { b, cpu, args, workgroup, scratch } = site;
+        let inputs = Inputs::of(k, args);
         let f32s = |at| region(b, scratch, at, Scalar::F32);
         Self {
             k,
             b,
-            lanes: target.lanes,
-            registers: target.registers,
+            lanes: cpu.lanes,
+            registers: cpu.registers,
             inputs,
             layout,
             weights: f32s(layout.weights),
@@ -247,7 +243,7 @@ impl<'a, 'c> Conv<'a, 'c> {
         let b = self.b;
         let [low, high] = self.place.planes;
         b.carry(low, high, 1, &[b.index(0)], |z, staged| {
-            let taps = Taps::of(&self.k.axis(0), b, z);
+            let taps = Taps::of(&self.k.conv.axis(0), b, z);
             b.phase("stage");
             b.each(b.max(staged[0], taps.low), taps.high, 1, |plane| self.stage(plane));
             body(z);
@@ -261,7 +257,7 @@ impl<'a, 'c> Conv<'a, 'c> {
         let budget = if self.registers >= 32 { 16 } else { 8 };
         for piece in pieces(self.k.tile.channels, self.lanes) {
             // Narrow rows leave accumulators free: several vectors side by side hide the latency instead.
-            let wide = self.k.tile.width.min(self.k.output[2]);
+            let wide = self.k.tile.width.min(self.k.conv.output[2]);
             let most = (budget / wide).clamp(1, 4);
             let vectors = (1..=most).rev().find(|v| piece.count.is_multiple_of(*v)).unwrap_or(1);
             let end = piece.first + piece.count * piece.lanes;
@@ -274,7 +270,7 @@ impl<'a, 'c> Conv<'a, 'c> {
     /// Runs `body(tile, first output voxel, first voxel of its inputs in a staged row)` over one part of a row.
     fn along(&self, part: &width::Part, body: impl FnOnce(&WidthTile, Val<'c>, Val<'c>)) {
         let b = self.b;
-        let axis = self.k.axis(2);
+        let axis = self.k.conv.axis(2);
         let (out_step, in_step) = (axis.out_step(), axis.in_step());
         let end = part.first + part.count * part.tile.steps;
         b.each(part.first, end, part.tile.steps, |step| {
@@ -285,9 +281,10 @@ impl<'a, 'c> Conv<'a, 'c> {
 
 impl<'c> Place<'c> {
     fn new(k: &Depthwise, b: &Builder<'c>, workgroup: Val<'c>) -> Self {
-        let blocks = k.channels / k.tile.channels;
-        let slabs = k.output[1].div_ceil(k.tile.height);
-        let parts = k.parts();
+        let conv = &k.conv;
+        let blocks = conv.channels / k.tile.channels;
+        let slabs = conv.output[1].div_ceil(k.tile.height);
+        let parts = k.spatial_parts();
         let block = b.rem(workgroup, blocks);
         let rest = b.div(workgroup, blocks);
         let part = b.rem(rest, parts);
@@ -303,10 +300,10 @@ impl<'c> Place<'c> {
             }
         };
         Self {
-            sample: if k.batch == 1 { b.index(0) } else { b.div(rest, parts) },
+            sample: if conv.batch == 1 { b.index(0) } else { b.div(rest, parts) },
             part,
-            planes: slab(b.div(part, slabs), k.tile.depth, k.output[0]),
-            rows: slab(b.rem(part, slabs), k.tile.height, k.output[1]),
+            planes: slab(b.div(part, slabs), k.tile.depth, conv.output[0]),
+            rows: slab(b.rem(part, slabs), k.tile.height, conv.output[1]),
             channel: b.mul(block, k.tile.channels),
         }
     }

@@ -10,12 +10,12 @@ impl<'c> Conv<'_, 'c> {
     pub(super) fn tile(&self, z: Val<'c>, y: Val<'c>, tile: &WidthTile, position: Val<'c>, channels: Channels<'c>) -> Tile<'c> {
         let b = self.b;
         let block = self.k.tile.channels;
-        let [_, ky, kx] = self.k.taps;
+        let [_, ky, kx] = self.k.conv.taps;
         let row = self.layout.row * block;
         let plane = self.layout.rows * row;
         let count = tile.voxels.len();
-        let zs = Taps::of(&self.k.axis(0), b, z);
-        let ys = Taps::of(&self.k.axis(1), b, y);
+        let zs = Taps::of(&self.k.conv.axis(0), b, z);
+        let ys = Taps::of(&self.k.conv.axis(1), b, y);
         let corner = b.at(channels.first, position, block);
         let top = self.row_origin();
 
@@ -60,7 +60,7 @@ impl<'c> Conv<'_, 'c> {
         let mut values = values.to_vec();
         for v in 0..channels.vectors {
             let weights: Vec<_> =
-                (0..self.k.taps[2]).map(|q| b.load_vec(self.weights, b.add(weight, q * block + v * lanes), lanes)).collect();
+                (0..self.k.conv.taps[2]).map(|q| b.load_vec(self.weights, b.add(weight, q * block + v * lanes), lanes)).collect();
             for (i, targets) in tile.inputs.iter().enumerate() {
                 if targets.is_empty() {
                     continue;

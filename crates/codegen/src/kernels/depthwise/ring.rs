@@ -3,7 +3,8 @@
 use super::taps::window;
 use super::{Conv, pieces};
 use crate::mlir::{Buffer, Scalar, Ty, Val};
-use mnx_plan::kernel::{PANEL, voxels};
+use mnx_plan::host::PANEL;
+use mnx_plan::vocabulary::voxels;
 
 /// Image channels up to which the stem's sum is written out and its weights stay in registers.
 const STEM_UNROLLED: usize = 4;
@@ -12,21 +13,21 @@ impl<'c> Conv<'_, 'c> {
     /// First input row that the ring holds: row 0 of every slot.
     pub(super) fn row_origin(&self) -> Val<'c> {
         let [first, end] = self.place.rows;
-        window(&self.k.axis(1), self.b, first, end)[0]
+        window(&self.k.conv.axis(1), self.b, first, end)[0]
     }
 
     /// The block's channels of every tap, side by side; and of the stem's weights.
     pub(super) fn pack_weights(&self) {
         let b = self.b;
         let block = self.k.tile.channels;
-        b.each(0, voxels(self.k.taps), 1, |tap| {
-            let from = b.at(self.place.channel, tap, self.k.channels);
+        b.each(0, voxels(self.k.conv.taps), 1, |tap| {
+            let from = b.at(self.place.channel, tap, self.k.conv.channels);
             self.each_vector(|channel, lanes| {
                 let value = b.load_vec(self.inputs.weights, b.add(from, channel), lanes);
                 b.store(value, self.weights, b.at(channel, tap, block));
             });
         });
-        let (Some([weights, _]), Some(image)) = (self.inputs.stem, self.k.stem) else {
+        let (Some([weights, _]), Some(image)) = (self.inputs.stem, self.k.conv.stem) else {
             return;
         };
         b.each(0, block, 1, |channel| {
@@ -34,7 +35,7 @@ impl<'c> Conv<'_, 'c> {
             let c = b.add(self.place.channel, channel);
             let panel = b.div(c, PANEL);
             let start = b.mul(panel, PANEL);
-            let wide = b.min(b.sub(self.k.channels, start), PANEL);
+            let wide = b.min(b.sub(self.k.conv.channels, start), PANEL);
             let from = b.add(b.mul(start, image), b.sub(c, start));
             b.each(0, image, 1, |i| {
                 let value = b.load(weights, b.add(from, b.mul(i, wide)));
@@ -60,27 +61,27 @@ impl<'c> Conv<'_, 'c> {
         b.each(0, layout.planes * layout.rows, 1, |row| {
             let at = b.mul(row, layout.row * block);
             zeros(0, layout.before, at);
-            zeros(layout.before + self.k.input[2], layout.behind, at);
+            zeros(layout.before + self.k.conv.input[2], layout.behind, at);
         });
     }
 
     /// Copies input plane `plane` into its slot.
     pub(super) fn stage(&self, plane: Val<'c>) {
         let b = self.b;
-        let [d, h, w] = self.k.input;
+        let [d, h, w] = self.k.conv.input;
         let layout = &self.layout;
         let block = self.k.tile.channels;
         let [first, end] = self.place.rows;
-        let [low, high] = window(&self.k.axis(1), b, first, end);
+        let [low, high] = window(&self.k.conv.axis(1), b, first, end);
         let slot = b.mul(b.rem(plane, layout.planes), layout.rows);
         b.each(low, high, 1, |row| {
             let to = b.mul(b.add(slot, b.sub(row, low)), layout.row);
             let to = b.mul(b.add(to, layout.before), block);
             let to = b.shifted(self.ring, to);
-            match self.k.stem {
+            match self.k.conv.stem {
                 None => {
                     let line = b.at(plane, self.place.sample, d);
-                    let from = b.mul(b.at(row, line, h), w * self.k.channels);
+                    let from = b.mul(b.at(row, line, h), w * self.k.conv.channels);
                     let from = b.shifted(self.inputs.x, b.add(from, self.place.channel));
                     self.copy_row(from, to);
                 }
@@ -96,9 +97,9 @@ impl<'c> Conv<'_, 'c> {
     /// A row of a stored tensor: `block` of every `channels` elements.
     fn copy_row(&self, from: Buffer<'c>, to: Buffer<'c>) {
         let b = self.b;
-        let (block, channels) = (self.k.tile.channels, self.k.channels);
+        let (block, channels) = (self.k.tile.channels, self.k.conv.channels);
         if block == channels {
-            for piece in pieces(self.k.input[2] * block, self.lanes) {
+            for piece in pieces(self.k.conv.input[2] * block, self.lanes) {
                 let end = piece.first + piece.count * piece.lanes;
                 b.each(piece.first, end, piece.lanes, |i| {
                     b.store(b.load_vec(from, i, piece.lanes), to, i);
@@ -106,7 +107,7 @@ impl<'c> Conv<'_, 'c> {
             }
             return;
         }
-        b.each(0, self.k.input[2], 1, |voxel| {
+        b.each(0, self.k.conv.input[2], 1, |voxel| {
             self.each_vector(|channel, lanes| {
                 let value = b.load_vec(from, b.at(channel, voxel, channels), lanes);
                 b.store(value, to, b.at(channel, voxel, block));
@@ -118,13 +119,13 @@ impl<'c> Conv<'_, 'c> {
     fn stem_row(&self, from: Buffer<'c>, to: Buffer<'c>, image: usize) {
         let b = self.b;
         let block = self.k.tile.channels;
-        let space = voxels(self.k.input);
+        let space = voxels(self.k.conv.input);
         let Some([_, bias]) = self.inputs.stem else { unreachable!("a stem has weights") };
         self.each_vector(|channel, lanes| {
             let start = b.load_vec(bias, b.add(self.place.channel, channel), lanes);
             let weight = |i: Val<'c>| b.load_vec(self.stem, b.at(channel, i, block), lanes);
             let kept: Vec<_> = (0..image).take_while(|_| image <= STEM_UNROLLED).map(|i| weight(b.index(i))).collect();
-            b.each(0, self.k.input[2], 1, |voxel| {
+            b.each(0, self.k.conv.input[2], 1, |voxel| {
                 let pixel = |i: Val<'c>| {
                     let value = b.load(from, b.at(voxel, i, space));
                     b.broadcast(value, lanes)

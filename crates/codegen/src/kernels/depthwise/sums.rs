@@ -29,8 +29,8 @@ impl<'a, 'c> Sums<'a, 'c> {
             block: conv.k.tile.channels,
             lanes: conv.lanes,
             place: conv.place,
-            parts: conv.k.parts(),
-            channels: conv.k.channels,
+            parts: conv.k.spatial_parts(),
+            channels: conv.k.conv.channels,
         }
     }
 

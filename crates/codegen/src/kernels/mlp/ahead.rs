@@ -4,7 +4,8 @@
 
 use super::{Emitter, LOCALITY, TileOf};
 use crate::mlir::{Buffer, Val};
-use mnx_plan::kernel::{MlpSource, Residual};
+use mnx_plan::slot::Slot;
+use mnx_plan::work::Residual;
 
 /// float32 elements of a cache line.
 const LINE: usize = 16;
@@ -22,25 +23,25 @@ pub(super) struct Stream<'c> {
 impl<'c> Emitter<'_, 'c> {
     /// Whether lines are fetched beside the compression: where one step holds all hidden channels. Elsewhere arithmetic hides the loads.
     pub(super) fn fetches_beside(&self) -> bool {
-        matches!(self.k.source, MlpSource::Tensor { .. }) && self.k.tile.hidden == self.k.hidden
+        self.stored && self.step == self.k.hidden
     }
 
     /// The tensors that stream by.
     pub(super) fn streams(&self) -> Vec<Stream<'c>> {
         let stream = |buffer, width, padded| Stream { buffer, width, padded };
         let out = self.k.out_channels;
-        let mut streams = vec![stream(self.args.source[0], self.k.channels, false)];
+        let mut streams = vec![stream(self.args.of(Slot::X), self.k.channels, false)];
         if self.k.residual == Residual::Identity {
-            streams.push(stream(self.args.residual[0], out, false));
+            streams.push(stream(self.args.of(Slot::Res), out, false));
         }
-        streams.extend(self.args.skip.map(|b| stream(b, out, true)));
-        let store = self.args.store.filter(|_| !self.k.in_place);
+        streams.extend(self.args.get(Slot::Skip).map(|b| stream(b, out, true)));
+        let store = self.args.get(Slot::Out).filter(|_| !self.in_place);
         streams.extend(store.map(|b| stream(b, out, true)));
         streams
     }
 
     /// At step `k` of `steps` of the register block whose first row is `row`: its share of the lines of that block in the next tile.
-    pub(super) fn fetch_ahead(&self, streams: &[Stream<'c>], tile: TileOf<'c>, row: Val<'c>, k: Val<'c>, steps: usize) {
+    pub(super) fn fetch_ahead(&self, streams: &[Stream<'c>], tile: TileOf<'c>, row: Val<'c>, (k, steps): (Val<'c>, usize)) {
         let b = self.b;
         for s in streams {
             let lines = (self.block * s.width).div_ceil(LINE);
@@ -48,7 +49,7 @@ impl<'c> Emitter<'_, 'c> {
             // Steps per line, a power of two, so that the lines are spread over all of k.
             let spread = (steps * per_step / lines).max(1);
             let spread = 1usize << spread.ilog2();
-            let ahead = b.add(tile.first, b.add(row, self.k.tile.rows));
+            let ahead = b.add(tile.first, b.add(row, self.rows));
             let voxel = b.min(ahead, self.space - 1);
             let (voxel, space) = if s.padded && self.k.pad_front != [0; 3] {
                 let at = self.coordinates(voxel);

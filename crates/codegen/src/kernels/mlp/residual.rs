@@ -1,9 +1,11 @@
 //! The result tile before the hidden channels: bias and residual.
 
 use super::{Emitter, LOCALITY, TileOf};
-use crate::gemm::{Panels, Part, Rows, column_groups, copy, gemm};
+use crate::gemm::{Ends, Panels, Part, Product, Rows, Spot, Sums, column_groups, copy, gemm};
 use crate::mlir::Val;
-use mnx_plan::kernel::{Extent, Residual};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::Extent;
+use mnx_plan::work::Residual;
 
 /// Vectors of channels whose bias stays in registers while the rows go by.
 const GROUP: usize = 4;
@@ -28,18 +30,18 @@ impl<'c> Emitter<'_, 'c> {
         let to = self.view(self.layout.output);
         let first = b.at(tile.first, tile.sample, self.space);
         let beside = self.fetches_beside();
-        let residual = identity.then(|| b.shifted(self.args.residual[0], b.mul(first, out)));
-        column_groups(b, out, self.target.lanes, GROUP, |group| {
-            let bias: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(self.args.compress[1], c, lanes)).collect();
+        let residual = identity.then(|| b.shifted(self.args.of(Slot::Res), b.mul(first, out)));
+        column_groups(b, out, self.cpu.lanes, GROUP, |group| {
+            let bias: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(self.args.of(Slot::B3), c, lanes)).collect();
             b.each(0usize, tile.count, 1, |row| {
                 let ahead = self.row_ahead(tile, row);
                 for (&(c, lanes), &bias) in group.iter().zip(&bias) {
                     if identity && !beside {
-                        b.prefetch(self.args.residual[0], b.at(c, ahead, out), LOCALITY);
+                        b.prefetch(self.args.of(Slot::Res), b.at(c, ahead, out), LOCALITY);
                     }
                     if self.k.pad_front == [0; 3] && !beside {
-                        let skip = self.args.skip.filter(|_| !self.k.in_place);
-                        for later in self.args.store.into_iter().chain(skip) {
+                        let skip = self.args.get(Slot::Skip).filter(|_| !self.in_place);
+                        for later in self.args.get(Slot::Out).into_iter().chain(skip) {
                             b.prefetch(later, b.at(c, b.add(first, row), out), LOCALITY);
                         }
                     }
@@ -61,9 +63,9 @@ impl<'c> Emitter<'_, 'c> {
         b.each(0usize, channels, 1, |c| {
             let channel = b.at(c, tile.sample, channels);
             let at = b.at(tile.first, channel, self.space);
-            let from = b.shifted(self.args.residual[0], at);
+            let from = b.shifted(self.args.of(Slot::Res), at);
             let to = b.shifted(to, b.mul(c, stride));
-            copy(b, self.target.lanes, tile.count, from, to);
+            copy(b, self.cpu.lanes, tile.count, from, to);
         });
         let rows = Rows { buffer: to, row_stride: 1, k_stride: stride };
         self.start_product(tile, rows, channels);
@@ -78,9 +80,9 @@ impl<'c> Emitter<'_, 'c> {
             let at = self.coordinates(b.add(tile.first, row));
             let at = [0, 1, 2].map(|a| b.mul(at[a], stride[a]));
             let voxel = self.flat(tile.sample, at, extent);
-            let from = b.shifted(self.args.residual[0], b.mul(voxel, channels));
+            let from = b.shifted(self.args.of(Slot::Res), b.mul(voxel, channels));
             let to = b.shifted(to, b.mul(row, step));
-            column_groups(b, channels, self.target.lanes, GROUP, |group| {
+            column_groups(b, channels, self.cpu.lanes, GROUP, |group| {
                 for &(c, lanes) in group {
                     b.store(b.load_vec(from, c, lanes), to, c);
                 }
@@ -94,7 +96,7 @@ impl<'c> Emitter<'_, 'c> {
     fn start_product(&self, tile: TileOf<'c>, rows: Rows<'c>, channels: usize) {
         let b = self.b;
         let to = self.view(self.layout.output);
-        let panels = Panels { buffer: self.args.residual[1], depth: channels };
+        let panels = Panels { buffer: self.args.of(Slot::ResW), depth: channels };
         let part = Part {
             block: self.block,
             blocks: self.blocks(tile),
@@ -103,12 +105,14 @@ impl<'c> Emitter<'_, 'c> {
             first_column: 0usize.into(),
             columns: self.k.out_channels,
         };
-        gemm(b, self.target.lanes, rows, panels, part, &|s| b.load_vec(self.args.compress[1], s.column, s.lanes), &|sums| {
+        let init = |s: Spot<'c>| b.load_vec(self.args.of(Slot::B3), s.column, s.lanes);
+        let finish = |sums: &Sums<'c>| {
             for &(s, value) in sums {
                 let at = b.at(s.column, s.row, self.layout.output.stride);
                 b.store(value, to, at);
             }
-        });
+        };
+        gemm(b, Product { lanes: self.cpu.lanes, rows, panels }, part, Ends { init: &init, finish: &finish });
     }
 
     /// Adds the low-resolution tensor at the voxels whose coordinates are multiples of the stride.
@@ -122,9 +126,9 @@ impl<'c> Emitter<'_, 'c> {
             b.when(hit, || {
                 let low = [0, 1, 2].map(|a| b.div(at[a], stride[a]));
                 let voxel = self.flat(tile.sample, low, extent);
-                let from = b.shifted(self.args.residual[0], b.mul(voxel, out));
+                let from = b.shifted(self.args.of(Slot::Res), b.mul(voxel, out));
                 let to = b.shifted(to, b.mul(row, self.layout.output.stride));
-                column_groups(b, out, self.target.lanes, GROUP, |group| {
+                column_groups(b, out, self.cpu.lanes, GROUP, |group| {
                     for &(c, lanes) in group {
                         let sum = b.add(b.load_vec(to, c, lanes), b.load_vec(from, c, lanes));
                         b.store(sum, to, c);

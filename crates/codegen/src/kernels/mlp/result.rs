@@ -1,8 +1,9 @@
 //! The finished tile: skip, padding, head, store.
 
 use super::{Emitter, TileOf};
-use crate::gemm::{Panels, Rows, column_groups, gemm_columns_first, store_valid};
+use crate::gemm::{Panels, Product, Rows, column_groups, gemm_columns_first, store_valid};
 use crate::mlir::{Buffer, Scalar, Ty, Val};
+use mnx_plan::slot::Slot;
 
 /// Vectors of channels per loop iteration.
 const GROUP: usize = 4;
@@ -21,8 +22,8 @@ impl<'c> Emitter<'_, 'c> {
                 }
             });
         }
-        if let (Some(classes), Some(args)) = (self.k.head, self.args.head) {
-            self.head(tile, classes, args);
+        if let Some(classes) = self.k.head {
+            self.head(tile, classes);
         }
     }
 
@@ -32,16 +33,16 @@ impl<'c> Emitter<'_, 'c> {
         let tile = self.view(self.layout.output);
         let line = b.mul(row, self.layout.output.stride);
         let first = b.mul(voxel, out);
-        column_groups(b, out, self.target.lanes, GROUP, |group| {
+        column_groups(b, out, self.cpu.lanes, GROUP, |group| {
             for &(c, lanes) in group {
                 let mut value = b.load_vec(tile, b.add(line, c), lanes);
-                if let Some(skip) = self.args.skip {
+                if let Some(skip) = self.args.get(Slot::Skip) {
                     value = b.add(value, b.load_vec(skip, b.add(first, c), lanes));
                     if self.k.head.is_some() {
                         b.store(value, tile, b.add(line, c));
                     }
                 }
-                if let Some(to) = self.args.store {
+                if let Some(to) = self.args.get(Slot::Out) {
                     b.store(value, to, b.add(first, c));
                 }
             }
@@ -55,7 +56,7 @@ impl<'c> Emitter<'_, 'c> {
         let here = [0, 1, 2].map(|a| b.add(at[a], pad[a]));
         self.store_row(self.flat(sample, here, output), row);
         // In place the padded planes hold what they should: the skip alone.
-        let Some(to) = self.args.store.filter(|_| !self.k.in_place) else {
+        let Some(to) = self.args.get(Slot::Out).filter(|_| !self.in_place) else {
             return;
         };
         let zero = |a: usize| b.eq(at[a], 0usize);
@@ -81,10 +82,10 @@ impl<'c> Emitter<'_, 'c> {
     fn store_padding(&self, voxel: Val<'c>, to: Buffer<'c>) {
         let (b, out) = (self.b, self.k.out_channels);
         let first = b.mul(voxel, out);
-        column_groups(b, out, self.target.lanes, GROUP, |group| {
+        column_groups(b, out, self.cpu.lanes, GROUP, |group| {
             for &(c, lanes) in group {
                 let at = b.add(first, c);
-                let value = match self.args.skip {
+                let value = match self.args.get(Slot::Skip) {
                     Some(skip) => b.load_vec(skip, at, lanes),
                     None => b.zero(Ty::vec(Scalar::F32, lanes)),
                 };
@@ -94,16 +95,18 @@ impl<'c> Emitter<'_, 'c> {
     }
 
     /// The head's logits, channels first.
-    fn head(&self, tile: TileOf<'c>, classes: usize, [weights, bias, logits]: [Buffer<'c>; 3]) {
+    fn head(&self, tile: TileOf<'c>, classes: usize) {
         let b = self.b;
+        let [weights, bias, logits] = [Slot::HeadW, Slot::HeadB, Slot::Logits].map(|slot| self.args.of(slot));
         let rows = Rows { buffer: self.view(self.layout.output), row_stride: self.layout.output.stride, k_stride: 1 };
         let panels = Panels { buffer: weights, depth: self.k.out_channels };
         // the hidden tile is free by now
         let spare = self.view(self.layout.hidden);
-        gemm_columns_first(b, self.target.lanes, rows, panels, classes, tile.count, &|class| b.load(bias, class), &|class, row, value| {
+        let product = Product { lanes: self.cpu.lanes, rows, panels };
+        gemm_columns_first(b, product, (classes, tile.count), &|class| b.load(bias, class), &|class, row, value| {
             let plane = b.add(b.mul(tile.sample, classes), class);
             let at = b.add(b.at(tile.first, plane, self.space), row);
-            store_valid(b, value, b.sub(tile.count, row), logits, at, spare);
+            store_valid(b, value, b.sub(tile.count, row), (logits, at), spare);
         });
     }
 }

@@ -2,25 +2,25 @@
 
 use super::{Emitter, LOCALITY, TileOf};
 use crate::gemm::column_groups;
-use crate::kernels::depthwise::emit_rows;
 use crate::kernels::pieces;
 use crate::math::rsqrt;
 use crate::mlir::{Buffer, Scalar, Ty, Val};
-use mnx_plan::kernel::{Bits, Depthwise};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::Bits;
 
 /// Vectors of channels whose statistics stay in registers while the rows go by.
 const GROUP: usize = 4;
 
 impl<'c> Emitter<'_, 'c> {
-    /// Source `Tensor`: rows of x, normalised by the sample's statistics.
+    /// Rows of x, normalised by the sample's statistics.
     pub(super) fn load_tensor(&self, norm: bool, tile: TileOf<'c>) {
         let (b, channels) = (self.b, self.k.channels);
         let first = b.at(tile.first, tile.sample, self.space);
-        let from = b.shifted(self.args.source[0], b.mul(first, channels));
+        let from = b.shifted(self.args.of(Slot::X), b.mul(first, channels));
         let to = self.view(self.layout.input);
         let beside = self.fetches_beside();
-        let stats = norm.then(|| b.shifted(self.args.source[1], b.mul(tile.sample, 2 * channels)));
-        column_groups(b, channels, self.target.lanes, GROUP, |group| {
+        let stats = norm.then(|| b.shifted(self.args.of(Slot::Stats), b.mul(tile.sample, 2 * channels)));
+        column_groups(b, channels, self.cpu.lanes, GROUP, |group| {
             let stats: Option<Vec<_>> = stats.map(|stats| {
                 let pair = |&(c, lanes): &(Val<'c>, usize)| {
                     let mean = b.load_vec(stats, c, lanes);
@@ -32,7 +32,7 @@ impl<'c> Emitter<'_, 'c> {
                 let ahead = self.row_ahead(tile, row);
                 for (i, &(c, lanes)) in group.iter().enumerate() {
                     if !beside {
-                        b.prefetch(self.args.source[0], b.at(c, ahead, channels), LOCALITY);
+                        b.prefetch(self.args.of(Slot::X), b.at(c, ahead, channels), LOCALITY);
                     }
                     let x = b.load_vec(from, b.at(c, row, channels), lanes);
                     let a = match stats.as_ref().map(|s| s[i]) {
@@ -45,27 +45,8 @@ impl<'c> Emitter<'_, 'c> {
         });
     }
 
-    /// Source `ConvLayerNorm`: some rows of the convolution at a time, then the tiles that they make.
-    pub(super) fn convolve(&self, conv: &Depthwise, eps: Bits, workgroup: Val<'c>) {
-        let b = self.b;
-        let Some(own) = self.layout.depthwise else { unreachable!("laid out for this source") };
-        let rows = self.view(self.layout.conv);
-        let [_, height, width] = conv.output;
-        emit_rows(conv, self.target, b, &self.args.source, workgroup, self.scratch, own, self.layout.group, rows, |done| {
-            let start = b.mul(b.at(done.y, done.z, height), width);
-            let voxels = b.mul(done.count, width);
-            b.each(0usize, voxels, self.k.tile.rows, |at| {
-                let tile = TileOf { sample: done.sample, first: b.add(start, at), count: b.min(b.sub(voxels, at), self.k.tile.rows) };
-                b.phase("source");
-                let from = b.shifted(rows, b.mul(at, self.k.channels));
-                self.load_layer_norm(eps, from, tile.count);
-                self.tile(workgroup, tile);
-            });
-        });
-    }
-
     /// Layer norm over the channels of each row of `from` (rows `channels` apart), two passes over the row in cache.
-    pub(super) fn load_layer_norm(&self, eps: Bits, from: Buffer<'c>, count: Val<'c>) {
+    pub(crate) fn load_layer_norm(&self, eps: Bits, from: Buffer<'c>, count: Val<'c>) {
         let (b, channels) = (self.b, self.k.channels);
         let to = self.view(self.layout.input);
         let share = b.f32(1.0 / channels as f32);
@@ -80,7 +61,7 @@ impl<'c> Emitter<'_, 'c> {
             });
             let variance = b.mul(squares, share);
             let rstd = rsqrt(b, b.add(variance, b.float(Ty::F32, eps.get())));
-            column_groups(b, channels, self.target.lanes, GROUP, |group| {
+            column_groups(b, channels, self.cpu.lanes, GROUP, |group| {
                 for &(c, lanes) in group {
                     let x = b.load_vec(line, c, lanes);
                     let a = b.mul(deviation(x), b.broadcast(rstd, lanes));
@@ -94,7 +75,7 @@ impl<'c> Emitter<'_, 'c> {
     fn sum_channels(&self, line: Buffer<'c>, term: impl Fn(Val<'c>) -> Val<'c>) -> Val<'c> {
         let b = self.b;
         let mut total = b.f32(0.0);
-        for piece in pieces(self.k.channels, self.target.lanes) {
+        for piece in pieces(self.k.channels, self.cpu.lanes) {
             let zero = b.zero(Ty::vec(Scalar::F32, piece.lanes));
             let end = piece.first + piece.count * piece.lanes;
             let sum = b.carry(piece.first, end, piece.lanes, &[zero], |c, sum| {

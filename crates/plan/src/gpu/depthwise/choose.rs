@@ -1,8 +1,8 @@
 //! The default tile: of a few hundred candidates, the one with the least predicted time.
 
 use super::{Depthwise, Tile};
-use crate::gpu::{Family, GpuKernel};
-use crate::kernel::voxels;
+use crate::family::Family;
+use crate::vocabulary::voxels;
 use crate::target::Gpu;
 
 /// Warp instructions per output pair of channels beside multiply-adds and reads: statistics, rounding, storing.
@@ -52,7 +52,7 @@ impl Depthwise {
             && (32..=512).contains(&threads)
             && self.legal(gpu).is_ok()
             && self.layout().bytes <= gpu.shared_block
-            && GpuKernel::Depthwise(self.clone()).geometry().grid[1] <= 65_535
+            && self.geometry().is_some_and(|g| g.grid[1] <= 65_535)
     }
 
     fn candidates(&self) -> Vec<Tile> {
@@ -112,7 +112,7 @@ impl Depthwise {
         // A read of the taps brings 16 bytes per pair of channels, one of the inputs 4 or 8 per lane; 128 bytes pass at a time.
         let passes = reads * self.storage.bytes() / 2 + taps * (8 * t.channels).div_ceil(128);
         let read = (warps * steps * passes) as f64;
-        let blocks = self.geometry().grid.iter().map(|&g| g as usize).product::<usize>();
+        let blocks = self.workgroups();
         let resident = self
             .resident_by_registers()
             .min(gpu.threads_sm / threads)

@@ -1,7 +1,7 @@
 //! What a workgroup holds in shared memory, and a thread in registers.
 
 use super::Depthwise;
-use crate::kernel::voxels;
+use crate::vocabulary::voxels;
 
 /// Byte offsets in the workgroup's shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

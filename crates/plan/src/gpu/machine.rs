@@ -3,7 +3,7 @@
 //! Times are in cycles of one multiprocessor and presume that what runs side by side overlaps once enough warps are there. They order tiles;
 //! they predict no launch.
 
-use crate::kernel::Gelu;
+use crate::vocabulary::Gelu;
 use crate::target::Gpu;
 
 /// 32-bit registers of a multiprocessor.

@@ -2,10 +2,11 @@
 
 use mnx_ir::{Diagnostic, Op};
 
-use super::{Box_, Operand, Step};
-use crate::kernel::{Classify, Kernel, Pointwise, voxels};
+use super::{Classify, DispatchView, Operand, Pointwise, Task, Work};
+use crate::slot::Slot;
+use crate::vocabulary::voxels;
 
-pub(super) fn pointwise(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
+pub(super) fn pointwise(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     let &[op] = b.ops else {
         return Err(b.refuse("a pointwise convolution must be alone here"));
     };
@@ -13,12 +14,12 @@ pub(super) fn pointwise(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
         return Err(b.refuse("a pointwise convolution is expected"));
     };
     let (x, y) = (b.g.operands(op), b.g.result(op));
-    let mut operands = vec![("x", Operand::Value(x[0])), ("w", Operand::Weight(b.panels(x[1])?))];
+    let mut operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::W, Operand::Weight(b.recipe(x[1])?))];
     if let Some(&bias) = x.get(2) {
-        operands.push(("b", Operand::Weight(b.recipe(bias)?)));
+        operands.push((Slot::B, Operand::Weight(b.recipe(bias)?)));
     }
-    operands.push(("y", Operand::Value(y)));
-    let kernel = Pointwise {
+    operands.push((Slot::Y, Operand::Value(y)));
+    let work = Pointwise {
         batch: b.batch(y),
         input: b.extent(x[0]),
         output: b.extent(y),
@@ -28,13 +29,11 @@ pub(super) fn pointwise(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
         in_first: b.is_port(x[0]),
         out_first: b.is_port(y),
         bias: x.len() > 2,
-        voxels: 0,
-        rows: 0,
     };
-    Ok(vec![Step { kernel: Kernel::Pointwise(kernel), operands }])
+    Ok(vec![Task { work: Work::Pointwise(work), operands }])
 }
 
-pub(super) fn classify(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
+pub(super) fn classify(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     let &[op] = b.ops else {
         return Err(b.refuse("softmax or argmax must be alone here"));
     };
@@ -42,12 +41,11 @@ pub(super) fn classify(b: &Box_<'_>) -> Result<Vec<Step>, Diagnostic> {
     if !b.is_port(x) || !b.is_port(y) {
         return Err(b.refuse("classification reads and writes channels-first tensors"));
     }
-    let kernel = Classify {
+    let work = Classify {
         batch: b.batch(x),
         classes: b.channels(x),
         space: voxels(b.extent(x)),
         argmax: matches!(b.g.op(op), Op::Argmax(_)),
-        voxels: 0,
     };
-    Ok(vec![Step { kernel: Kernel::Classify(kernel), operands: vec![("x", Operand::Value(x)), ("y", Operand::Value(y))] }])
+    Ok(vec![Task { work: Work::Classify(work), operands: vec![(Slot::X, Operand::Value(x)), (Slot::Y, Operand::Value(y))] }])
 }

@@ -4,16 +4,16 @@ use mnx_ir::ops::{Kind, OpCode};
 use mnx_ir::{Diagnostic, Graph, Layout, Op, OpId, ValueId};
 use mnx_weights::Recipe;
 
-use crate::kernel::{Extent, PANEL};
+use crate::vocabulary::Extent;
 
-/// A box under examination.
-pub(crate) struct Box_<'a> {
+/// A dispatch box under examination.
+pub(crate) struct DispatchView<'a> {
     pub g: &'a Graph,
     pub name: &'a str,
     pub ops: &'a [OpId],
 }
 
-impl<'a> Box_<'a> {
+impl<'a> DispatchView<'a> {
     pub fn new(g: &'a Graph, name: &'a str, ops: &'a [OpId]) -> Self {
         Self { g, name, ops }
     }
@@ -115,15 +115,6 @@ impl<'a> Box_<'a> {
         v.map_or_else(|| Ok(Recipe::Zeros { shape: vec![channels] }), |v| self.recipe(v))
     }
 
-    /// A pointwise weight in GEMM panels.
-    pub fn panels(&self, v: ValueId) -> Result<Recipe, Diagnostic> {
-        Ok(panels(self.recipe(v)?))
-    }
-}
-
-/// A recipe in GEMM panels.
-pub(crate) fn panels(weight: Recipe) -> Recipe {
-    Recipe::Panels { weight: Box::new(weight), width: PANEL }
 }
 
 /// Sum of two biases; zeros vanish.
