@@ -1,4 +1,4 @@
-//! Who may import whom, from `cargo metadata`: the walls of ARCHITECTURE.md.
+//! Who may import whom: the walls of ARCHITECTURE.md, from `cargo metadata`. Modules of one crate are judged in `modules.rs`.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -61,7 +61,7 @@ fn run(cli: Cli) -> u8 {
         Command::Refit(args) => cmd::refit::run(&args, quiet),
         Command::Verify(args) => cmd::verify::run(&args, quiet),
         Command::ExplainError(args) => cmd::explain_error::run(&args),
-        Command::Completions(args) => cmd::completions::run(&args),
+        Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
     };
     match outcome {
         Ok(()) => 0,

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Instant;
 
 use clap::error::ErrorKind;
@@ -151,22 +150,6 @@ fn start_log(cli: &Cli, args: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Spatial extents as written on the command line: `32,48,32` or `32x48x32`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extents(pub Vec<usize>);
-
-impl FromStr for Extents {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Result<Vec<usize>, _> = text.split([',', 'x']).map(|p| p.trim().parse::<usize>()).collect();
-        match parts {
-            Ok(p) if (2..=3).contains(&p.len()) => Ok(Self(p)),
-            _ => Err("expected two or three extents such as 32,48,32 (d,h,w; h,w for a 2-D network)".to_string()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,14 +157,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn patches_are_read_and_refused() {
-        assert_eq!("32,48,32".parse(), Ok(Extents(vec![32, 48, 32])));
-        assert_eq!("64x16".parse(), Ok(Extents(vec![64, 16])));
-        for bad in ["", "32", "32,,32", "1,2,3,4", "a,b,c", "-16,16,16"] {
-            assert!(bad.parse::<Extents>().is_err(), "{bad}");
-        }
     }
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::report::{Failure, Outcome, system_reason};
-use crate::source::Heads;
 
 /// The input of a command, resolved.
 #[derive(Debug)]
@@ -57,11 +56,6 @@ impl Input {
                 if known.is_empty() { "one set of weights and no folds".to_string() } else { format!("the folds {}", known.join(", ")) };
             Failure::user("mnxc-0003", self.file.parent().unwrap_or(&self.file).display(), format!("--fold {name}: the folder has {what}"))
         })
-    }
-
-    /// The heads to keep if none were asked for: a folder is a model for `mnx predict`, which reads out_0 alone.
-    pub fn heads(&self, asked: Option<Heads>) -> Heads {
-        asked.unwrap_or(if self.is_folder() { Heads::Main } else { Heads::All })
     }
 }
 

@@ -4,7 +4,7 @@
 //! May import: everything but the runtime; `mnx-codegen` only with the feature `llvm`.
 //! Never: a decision about the network, its schedule or its code; the runtime, a device.
 //! Invariant: the same input and options give a byte-identical bundle; a failed command leaves no output file.
-//! Start reading at: `driver.rs`, then `bundle.rs`.
+//! Start reading at: `driver/mod.rs`, then `bundle.rs`.
 #![forbid(unsafe_code)]
 
 mod bundle;
@@ -31,4 +31,5 @@ mod runner;
 mod source;
 mod times;
 mod tune;
+mod tuned;
 mod vectors;

@@ -1,6 +1,7 @@
 //! `mnx bench`: how fast the network runs here.
 
 use std::io::BufRead;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Cost};
@@ -9,10 +10,57 @@ use mnx_runtime::{DispatchTime, Roofline, Session, Trace, memory};
 use mnx_weights::det_input;
 use serde_json::{Value, json};
 
-use crate::cli::Bench;
+use crate::cmd::place::Where;
 use crate::cmd::{check_output, machine, open_session, write_text};
 use crate::failure::Failure;
 use crate::text;
+
+/// Measure how fast the network runs here.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnx bench m.mnxa --runs 20 --per-dispatch
+  mnx bench m.mnxa --json - > bench.json
+  mnx bench m.mnxa --device cuda --per-dispatch --trace-json run.json      for chrome://tracing or Perfetto
+  printf '\\n\\n' | mnx bench m.mnxa --paced                     two runs, when another program says so
+
+JSON keys: median_s, min_s, max_s, peak_bytes, gflops, bytes, percent_of_roofline, ... and dispatches[] with the same per dispatch.
+The roofline is the device's. Host: a measured FMA peak and copy bandwidth with the same number of threads. GPU: a measured copy within
+its memory, and the arithmetic rate that clock and multiprocessors promise (not measured). Small dispatches may pass 100 %, because
+their data stays in the caches.
+On a GPU median_s includes the copies from and to the host; compute_s is the launches alone, by the GPU's clock, and rates and
+percentages are of it. Dispatches are timed by CUDA events.")]
+pub struct Args {
+    /// The bundle.
+    bundle: PathBuf,
+    /// Timed runs, after one to warm up.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = runs)]
+    runs: usize,
+    /// A table line for every dispatch.
+    #[arg(long)]
+    per_dispatch: bool,
+    /// Write JSON to a file, or to standard output (-) instead of the table.
+    #[arg(long, value_name = "F|-")]
+    json: Option<PathBuf>,
+    /// Write the last traced run in the format of chrome://tracing.
+    #[arg(long, value_name = "F")]
+    trace_json: Option<PathBuf>,
+    /// Before timing, look for NaN and infinities after every dispatch and stop at the first that has any.
+    #[arg(long)]
+    check: bool,
+    /// Load and warm up, then run once for every line on standard input and answer with the seconds on a line.
+    #[arg(long, conflicts_with_all = ["runs", "per_dispatch", "json", "trace_json", "check"])]
+    paced: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+fn runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
+        _ => Err("a number of runs, 1 to 1000000, expected".to_owned()),
+    }
+}
 
 /// Median, least and most of some durations, in seconds.
 struct Spread {
@@ -53,7 +101,7 @@ impl Measured {
 }
 
 /// Times runs and writes a table or JSON.
-pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let to_stdout = args.json.as_ref().is_some_and(|p| p.as_os_str() == "-");
     if let Some(path) = &args.json
         && !to_stdout
@@ -96,7 +144,7 @@ pub fn run(args: &Bench, quiet: bool) -> Result<(), Failure> {
 }
 
 /// One run that stops at the first dispatch whose results are not finite.
-fn check(session: &mut Session, args: &Bench) -> Result<(), Failure> {
+fn check(session: &mut Session, args: &Args) -> Result<(), Failure> {
     let inputs: Vec<_> = session.inputs().iter().map(|p| det_input("bench/input", &p.shape)).collect();
     let slices: Vec<&[f32]> = inputs.iter().map(|t| t.data.as_slice()).collect();
     let mut outputs = session.new_outputs();
@@ -175,7 +223,7 @@ fn rate(measured: &Measured, cost: Cost, seconds: f64) -> Option<f64> {
     measured.roofline.as_ref().filter(|_| seconds > 0.0).map(|_| cost.bytes as f64 / seconds / 1e9)
 }
 
-fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
+fn json(args: &Args, session: &Session, m: &Measured) -> Value {
     let dispatches: Vec<Value> = m
         .dispatches
         .iter()
@@ -214,7 +262,7 @@ fn json(args: &Bench, session: &Session, m: &Measured) -> Value {
     })
 }
 
-fn table(args: &Bench, session: &Session, m: &Measured) -> String {
+fn table(args: &Args, session: &Session, m: &Measured) -> String {
     let number = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     let mut out = format!("{}: {}, {} after one to warm up\n", args.bundle.display(), machine(session), mnx_words::many(args.runs, "run"));
     out.push_str(&format!(

@@ -4,15 +4,28 @@ use mnx_runtime::device::cuda;
 use mnx_runtime::{GpuFacts, isa, memory, session::default_threads};
 use serde_json::{Value, json};
 
-use crate::cli::Devices;
 use crate::failure::Failure;
 use crate::text;
+
+/// List what bundles can run on here.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnx devices
+  mnx devices --json
+
+The host with its instruction sets, and every NVIDIA GPU that the driver shows (CUDA_VISIBLE_DEVICES chooses), or why there is none.")]
+pub struct Args {
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
 
 /// The CPU features that programs ask for.
 const FEATURES: [&str; 9] = ["avx2", "fma", "bmi2", "f16c", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
 
 /// Lists the host and the GPUs.
-pub fn run(args: &Devices) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let features: Vec<&str> = FEATURES.into_iter().filter(|f| isa::cpu_has(f)).collect();
     let gpus = cuda::survey();
     if args.json {

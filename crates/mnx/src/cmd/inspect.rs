@@ -1,19 +1,33 @@
 //! `mnx inspect`: what a bundle holds.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use mnx_artifact::{Bundle, Command, Fold, Manifest, Normalization, Port, Sequence};
 use mnx_words::{both, commas, count, many};
 
-use crate::cli::Inspect;
 use crate::failure::Failure;
 use crate::text;
+
+/// Show what a bundle holds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnx inspect m.mnxa
+  mnx inspect m.mnxa --json | head -40")]
+pub struct Args {
+    /// The bundle.
+    bundle: PathBuf,
+    /// Print the manifest as JSON.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Weights that are listed by name.
 const LARGEST: usize = 8;
 
 /// Prints the manifest, as a summary or as JSON.
-pub fn run(args: &Inspect) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     // The summary gives digests; they should be of what the file really holds.
     for fold in 0..bundle.folds() {

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod evaluate;
 pub mod explain_error;
 pub mod inspect;
+pub mod place;
 pub mod predict;
 pub mod record;
 pub mod refit;
@@ -19,9 +20,10 @@ use mnx_console::{note, warn};
 use mnx_runtime::session::default_threads;
 use mnx_runtime::{CodeForm, RuntimeError, Session};
 
-use crate::cli::Where;
 use crate::failure::Failure;
 use crate::text;
+
+use place::Where;
 
 /// Warns of more threads than cores; the command line has refused absurd numbers.
 fn warn_of_threads(asked: Option<usize>) {

@@ -1,22 +1,45 @@
 //! `mnx record`: what kernels computed on this device, for tests that have no such device.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use mnx_artifact::{Bundle, Command};
 use mnx_runtime::LaunchRecord;
 use mnx_weights::det_input;
 use mnx_weights::file::{Dtype, Entry, write_file};
 
-use crate::cli::Record;
+use crate::cmd::place::Where;
 use crate::cmd::{check_output, machine, open_session};
 use crate::failure::Failure;
 use crate::text;
+
+/// Store the inputs and outputs of kernels, as this device computes them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  mnx record tiny.mnxa --device cuda -o kernels.safetensors
+
+The first launch of every kernel is stored, smallest first, while the file stays under --limit: tensors N.KERNEL.before.ARG for every
+argument before the launch and N.KERNEL.after.ARG for those it writes (bytes, as they lie in memory), N being the command's number.
+The metadata names device, driver and target, and launch N holds the command as JSON. The input is that of mnx bench.")]
+pub struct Args {
+    /// The bundle.
+    bundle: PathBuf,
+    /// safetensors file to write.
+    #[arg(long, short, value_name = "K.safetensors")]
+    output: PathBuf,
+    /// Most bytes of the file.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000)]
+    limit: u64,
+    #[command(flatten)]
+    place: Where,
+}
 
 /// Room for the header: names, places and commands of one launch.
 const HEADER: u64 = 4096;
 
 /// Records the first launch of every kernel that fits.
-pub fn run(args: &Record, quiet: bool) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     check_output(&args.output, &[&args.bundle])?;
     let bundle = Bundle::open(&args.bundle)?;
     let mut session = open_session(&bundle, &args.place)?;

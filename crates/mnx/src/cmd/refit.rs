@@ -1,20 +1,45 @@
 //! `mnx refit`: new weights in an old bundle.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use mnx_artifact::{Bundle, BundleWriter, WeightEntry};
 use mnx_console::Problem;
 use mnx_weights::{Checkpoint, Recipe, golden_weight};
 use mnx_words::many;
 
-use crate::cli::Refit;
 use crate::cmd::check_output;
 use crate::failure::{Failure, misfits};
 use crate::text;
 
+/// Put other weights into a bundle, without compiling.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  mnx refit m.mnxa --weights finetuned.safetensors -o n.mnxa
+  mnx refit m.mnxa --weights weights_fold_3.safetensors --fold 3 -o n.mnxa
+
+The weights must be of the architecture that the bundle was compiled for; every tensor that is missing or has another shape is listed.")]
+pub struct Args {
+    /// The bundle whose code is kept.
+    bundle: PathBuf,
+    /// The new weights.
+    #[arg(long, short, value_name = "W.safetensors", required_unless_present = "formula")]
+    weights: Option<PathBuf>,
+    /// Weights by the test formula of a case instead of a file; test vectors of the same case are kept.
+    #[arg(long, value_name = "CASE", conflicts_with = "weights")]
+    formula: Option<String>,
+    /// The fold whose weights they replace; needed if the bundle has several.
+    #[arg(long, value_name = "NAME")]
+    fold: Option<String>,
+    /// Bundle to write.
+    #[arg(long, short, value_name = "N.mnxa")]
+    output: PathBuf,
+}
+
 /// Evaluates every recipe of the bundle against the new weights and writes the result.
-pub fn run(args: &Refit, quiet: bool) -> Result<(), Failure> {
-    let inputs: Vec<&std::path::Path> = args.weights.iter().map(std::path::PathBuf::as_path).collect();
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
+    let inputs: Vec<&Path> = args.weights.iter().map(PathBuf::as_path).collect();
     check_output(&args.output, &inputs)?;
     let bundle = Bundle::open(&args.bundle)?;
     let fold = chosen(&bundle, args.fold.as_deref())?;

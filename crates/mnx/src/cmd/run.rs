@@ -1,6 +1,7 @@
 //! `mnx run`: one run of the network on a tensor.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use mnx_artifact::{Bundle, Manifest};
@@ -8,13 +9,37 @@ use mnx_runtime::PortData;
 use mnx_weights::file::{Dtype, Entry, write_file};
 use mnx_weights::{Checkpoint, Tensor};
 
-use crate::cli::Run;
+use crate::cmd::place::Where;
 use crate::cmd::{check_output, machine, open_session};
 use crate::failure::Failure;
 use crate::text;
 
+/// Run the network once on a tensor.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  mnx run m.mnxa --input x.safetensors --output y.safetensors --threads 2
+
+The input file holds the tensor \"input\" in the bundle's input shape (see mnx inspect); F32, F64, F16 and BF16 are read.
+The output file gets \"out_0\", and \"out_1\".. if the network has deep supervision.")]
+pub struct Args {
+    /// The bundle.
+    bundle: PathBuf,
+    /// safetensors file with the tensor "input".
+    #[arg(long, short, value_name = "X.safetensors")]
+    input: PathBuf,
+    /// safetensors file to write.
+    #[arg(long, short, value_name = "Y.safetensors")]
+    output: PathBuf,
+    /// Look for NaN and infinities after every dispatch and name the first that has any (slow).
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
 /// Reads the input ports by name, runs, writes the output ports by name.
-pub fn run(args: &Run, quiet: bool) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     check_output(&args.output, &[&args.bundle, &args.input])?;
     let bundle = Bundle::open(&args.bundle)?;
     let file = Checkpoint::load(&args.input)?;

@@ -1,17 +1,35 @@
 //! `mnx verify`: the bundle's test vectors, run on this device.
 
+use std::path::PathBuf;
+
 use mnx_artifact::{Bundle, storage_tolerance};
 use mnx_runtime::DeviceChoice;
 use mnx_weights::det_input;
 use serde_json::json;
 
-use crate::cli::Verify;
+use crate::cmd::place::Where;
 use crate::cmd::{machine, open_session};
 use crate::failure::Failure;
 use crate::text;
 
+/// Re-run the bundle's test vectors on this device.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnx verify m.mnxa
+  mnx verify m.mnxa --isa x86-64-v3 --threads 1")]
+pub struct Args {
+    /// The bundle.
+    bundle: PathBuf,
+    /// Print the errors as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
 /// Runs the stored input and compares the sampled outputs.
-pub fn run(args: &Verify, quiet: bool) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     let shown = args.bundle.display();
     let Some(vectors) = &bundle.manifest().vectors else {

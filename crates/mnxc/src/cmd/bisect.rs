@@ -9,11 +9,10 @@ use mnx_weights::{Checkpoint, det_input};
 use serde_json::json;
 
 use crate::checkpoint::{self, Origin};
-use crate::cli::Extents;
 use crate::imported::Input;
 use crate::pipeline::{parse_pipeline, pass_failure};
 use crate::report::{Failure, Outcome, Voice, emit};
-use crate::source::{Shape, Source};
+use crate::source::{Extents, Shape, Source};
 
 /// Find the first pass, patch and value that change what a graph computes
 ///

@@ -6,14 +6,13 @@ use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
 
-use crate::cli::Extents;
 use crate::driver;
 use crate::imported::{Input, WeightFile};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
 use crate::request::Request;
-use crate::source::{Heads, OutputKind, Shape};
-use crate::tune::cache::default_path;
+use crate::source::{Extents, Heads, OutputKind, Shape};
+use crate::tuned::default_path;
 use crate::vectors::When;
 
 /// Compile a config or a graph to a bundle, or to any stage before it
@@ -159,7 +158,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         None if args.seed.is_none() && args.formula.is_none() => input.weights().to_vec(),
         None => Vec::new(),
     };
-    let heads = input.heads(args.heads);
+    let heads = Heads::choose(args.heads, &input);
     let out = args.out.clone().or_else(|| input.is_folder().then(|| folder_output(&args.input, args.to)).flatten());
     let request = Request {
         input: input.file,

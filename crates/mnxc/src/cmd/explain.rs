@@ -14,6 +14,7 @@ use crate::imported::Input;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
 use crate::request::Request;
 use crate::runner::Runner;
+use crate::source::Heads;
 use crate::vectors::When;
 
 /// Say per dispatch what a bundle computes and moves, what that must take, and what it does take
@@ -139,7 +140,7 @@ fn compiled(input: &Input, isa: Option<&str>, voice: Voice) -> Outcome<mnx_files
     let request = Request {
         targets,
         output: Some(dir.path().join(BUNDLE)),
-        heads: input.heads(None),
+        heads: Heads::choose(None, input),
         weights: input.weights().iter().take(1).cloned().collect(),
         hollow: true,
         vectors: When::None,

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, Origin};
-use crate::cli::Extents;
 use crate::files::{check_output, write};
 use crate::imported::Input;
 use crate::onnx::{OPSET, export};
 use crate::pipeline::run_passes;
 use crate::report::{Failure, Outcome, Voice, size};
-use crate::source::{Heads, OutputKind, Shape, Source};
+use crate::source::{Extents, Heads, OutputKind, Shape, Source};
 
 /// Write the network with its weights as an ONNX file
 ///
@@ -65,7 +64,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
     let source = Source::load(&input.file, &shape)?;
     let mut graph = source.graph.clone();
-    if input.heads(args.heads) == Heads::Main {
+    if Heads::choose(args.heads, &input) == Heads::Main {
         run_passes("drop-training-heads{keep=out_0},dce", &mut graph, &source.header(), &mut |_, _| Ok(()))?;
     }
     let weights = checkpoint::provide(from, source.origin.as_ref().map(|o| &o.config), &graph, voice)?;

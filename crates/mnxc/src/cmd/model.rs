@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::Extents;
 use crate::report::{Outcome, emit};
-use crate::source::{OutputKind, Shape, Source};
+use crate::source::{Extents, OutputKind, Shape, Source};
 
 /// Print the graph of a config, or its layers, parameters, MACs and bytes
 #[derive(Debug, clap::Args)]

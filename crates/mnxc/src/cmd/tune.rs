@@ -9,7 +9,6 @@ use mnx_plan::target::{TARGETS, resolve};
 
 use mnx_words::many;
 
-use crate::cli::Extents;
 use crate::explain::table::columns;
 use crate::files::check_output;
 use crate::imported::{Input, WeightFile};
@@ -17,9 +16,9 @@ use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
 use crate::request::Request;
 use crate::runner::Runner;
-use crate::source::{Heads, OutputKind, Shape};
-use crate::tune::cache::{Cache, default_path};
+use crate::source::{Extents, Heads, OutputKind, Shape};
 use crate::tune::{Job, Tuned, tune};
+use crate::tuned::{Cache, default_path};
 
 /// Search tiles by their measured time and keep the best in a file
 ///
@@ -111,7 +110,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let input = Input::find(&args.input)?;
     let seed = if args.weights.is_some() { None } else { Some(args.seed.unwrap_or(1)) };
     let request = Request {
-        heads: input.heads(args.heads),
+        heads: Heads::choose(args.heads, &input),
         shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
         weights: args.weights.iter().map(|path| WeightFile { fold: None, path: path.clone() }).collect(),
         seed,

@@ -1,6 +1,5 @@
 //! Tuning: legal tiles near the default ones, timed on this machine by `mnx bench`, the best kept in a file.
 
-pub mod cache;
 pub mod search;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +15,8 @@ use crate::report::{Failure, Outcome, Voice};
 use crate::request::Request;
 use crate::runner::{Report, Runner};
 use crate::source::{Shape, Source};
-use crate::tune::cache::{COMPILER, Cache, Entry, knob_map};
 use crate::tune::search::{Choice, Search};
+use crate::tuned::{self, COMPILER, Cache, Entry, knob_map};
 
 /// A candidate is taken for faster in a round if it saves at least this part; below it is noise.
 const MARGIN: f64 = 0.02;
@@ -102,7 +101,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         let Some(choice) = search.round() else { break };
         round += 1;
         let began = Instant::now();
-        let made = cache::replan(&graph, &search.edit(&default, &choice))?;
+        let made = tuned::replan(&graph, &search.edit(&default, &choice))?;
         let bundle = trial.compile("round", Some(&made))?;
         let bench_began = Instant::now();
         let report = trial.bench(&bundle, Some(target))?;
@@ -126,7 +125,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
             break;
         }
         voice.note(&format!("comparing {} with the default ones", many(choice.iter().filter(|c| **c != 0).count(), "new tile")));
-        let made = cache::replan(&graph, &search.edit(&default, &choice))?;
+        let made = tuned::replan(&graph, &search.edit(&default, &choice))?;
         let bundle = trial.compile("chosen", Some(&made))?;
         let (a, b) = trial.compare(&default_bundle, &bundle, target, start)?;
         total = (median(&a), median(&b));

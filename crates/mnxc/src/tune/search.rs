@@ -139,7 +139,7 @@ impl Search {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::tune::cache::replan;
+    use crate::tuned::replan;
     use mnx_ir::Graph;
     use mnx_plan::plan;
     use mnx_plan::target::TARGETS;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mnx_artifact::{Bundle, Manifest};
 
-use crate::cli::Evaluate;
+use super::Args;
 use crate::failure::Failure;
 
 /// A class: one label, or several that count as one (a region).
@@ -70,7 +70,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// Two classes of one name or of the same labels; a class that holds the ignored label; a bundle that names no labels.
-pub fn asked(args: &Evaluate) -> Result<Asked, Failure> {
+pub fn asked(args: &Args) -> Result<Asked, Failure> {
     let (classes, ignore) = match &args.bundle {
         None => (args.labels.clone(), args.ignore_label),
         Some(path) => {

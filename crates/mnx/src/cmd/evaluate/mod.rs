@@ -17,13 +17,71 @@ use mnx_volume::metrics::{Comparison, Means, Scores};
 use mnx_volume::{ReadOptions, Volume, read, same_grid};
 use mnx_words::many;
 
-pub use classes::{Class, parse as parse_class};
+use classes::Class;
 use pairs::{Failed, Pair};
 
-use crate::cli::Evaluate;
+use crate::cmd::place::threads;
 use crate::cmd::{check_output, start_threads, write_text};
 use crate::failure::Failure;
 use crate::text;
+
+/// Compare segmentations with references: Dice, surface Dice, HD95, volumes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mnx evaluate --pred seg.nii.gz --ref truth.nii.gz
+  mnx evaluate --pred predicted/ --ref labelsTs/ --bundle organs.mnxa --csv scores.csv --md scores.md
+  mnx evaluate --pred predicted/ --ref labelsTs/ --labels core=2+3,edema=1 --tolerance 2 --json -
+
+Two folders are paired by file name; a case without a partner, on another grid (shape; spacing to 0.1 %; orientation; origin to a \
+tenth of a voxel) or unreadable is reported at the end, the others are compared, and the exit code is 1. Nothing is re-oriented.
+
+Dice = 2TP/(2TP+FP+FN). A surface is the voxels with a face neighbour outside the class (the image's border counts as outside); \
+surface Dice is the share of both surfaces' voxels within the tolerance of the other; HD95 the larger of the two directed 95th \
+percentiles of their distances in mm. A class in neither prediction nor reference has no scores and is left out of means, as in \
+nnU-Net v2; in one of them only, its Dice and surface Dice are 0 and its HD95 is infinite, left out of the mean and counted as unbounded.
+
+JSON has nnU-Net's keys (metric_per_case, mean, foreground_mean), null where there is no number. Each thread holds one case, 8 to 10 \
+bytes a voxel.")]
+pub struct Args {
+    /// Segmentation, or folder of segmentations named CASE.nii.gz or CASE.nii.
+    #[arg(long, value_name = "DIR|FILE")]
+    pred: PathBuf,
+    /// Reference, or folder of references with the same names.
+    #[arg(long = "ref", value_name = "DIR|FILE")]
+    reference: PathBuf,
+    /// Classes: LABEL, NAME=LABEL or NAME=LABEL+LABEL.., separated by commas [default: all labels found but 0].
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = classes::parse, conflicts_with = "bundle")]
+    labels: Vec<Class>,
+    /// Take the classes and their names from this bundle.
+    #[arg(long, value_name = "M.mnxa")]
+    bundle: Option<PathBuf>,
+    /// Leave out voxels where the reference has this label.
+    #[arg(long, value_name = "LABEL")]
+    ignore_label: Option<u16>,
+    /// Distance up to which surfaces agree, in mm.
+    #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = tolerance)]
+    tolerance: f64,
+    /// Write all scores and means as comma-separated values.
+    #[arg(long, value_name = "F.csv")]
+    csv: Option<PathBuf>,
+    /// Write the tables as Markdown.
+    #[arg(long, value_name = "F.md")]
+    md: Option<PathBuf>,
+    /// Write JSON to a file, or to standard output (-) instead of the table.
+    #[arg(long, value_name = "F|-")]
+    json: Option<PathBuf>,
+    /// Threads, at most four times the cores; as many cases are compared at a time [default: the cores this process may use].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(v) if (0.0..=1000.0).contains(&v) => Ok(v),
+        _ => Err("millimetres from 0 to 1000 expected".to_owned()),
+    }
+}
 
 /// A case that was compared.
 struct Case {
@@ -53,7 +111,7 @@ struct Compared {
 }
 
 /// Pairs files by name, compares them, writes tables; exit code 1 if any case failed.
-pub fn run(args: &Evaluate, quiet: bool) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let asked = classes::asked(args)?;
     let (pairs, mut failed) = pairs::find(&args.pred, &args.reference)?;
     check_outputs(args, &pairs)?;
@@ -100,7 +158,7 @@ fn list(failed: &[Failed]) -> String {
 }
 
 /// Refuses outputs that could not be written, before any work is done.
-fn check_outputs(args: &Evaluate, pairs: &[Pair]) -> Result<(), Failure> {
+fn check_outputs(args: &Args, pairs: &[Pair]) -> Result<(), Failure> {
     let mut inputs: Vec<&Path> = pairs.iter().flat_map(|p| [p.prediction.as_path(), p.reference.as_path()]).collect();
     inputs.extend(args.bundle.as_deref());
     let json = args.json.as_deref().filter(|p| *p != Path::new("-"));
@@ -199,7 +257,7 @@ fn gather(classes: Vec<Class>, good: Vec<(Pair, Compared)>, failed: Vec<Failed>,
     Evaluation { foreground: Means::over_classes(&foreground), classes, cases, failed, means, tolerance_mm }
 }
 
-fn write(args: &Evaluate, evaluation: &Evaluation) -> Result<(), Failure> {
+fn write(args: &Args, evaluation: &Evaluation) -> Result<(), Failure> {
     let json = || -> Result<String, Failure> {
         let pretty = serde_json::to_string_pretty(&summary::json(evaluation)).map_err(|e| Failure::Bug(e.to_string()))?;
         Ok(format!("{pretty}\n"))

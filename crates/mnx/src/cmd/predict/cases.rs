@@ -8,7 +8,7 @@ use mnx_console::Problem;
 use mnx_volume::Foreign;
 use mnx_volume::foreign::series;
 
-use crate::cli::Predict;
+use super::Args;
 use crate::cmd::predict::case::{Job, Saved};
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::{is_nifti, stem};
@@ -124,7 +124,7 @@ fn list(folder: &Path) -> Result<Listing, Failure> {
 }
 
 /// Checks `--channels` against the model.
-pub fn check_channels(args: &Predict, model: &Model) -> Result<(), Failure> {
+pub fn check_channels(args: &Args, model: &Model) -> Result<(), Failure> {
     let given = &args.channels;
     let problem = |what: String| Err(Failure::user("mnx-0210", format!("--channels {}: {what}", given.join(","))));
     if given.is_empty() {
@@ -150,7 +150,7 @@ pub fn check_channels(args: &Predict, model: &Model) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When it cannot be read or there is none, with what is there instead.
-pub fn find(args: &Predict, model: &Model, folder: &Path) -> Result<Found, Failure> {
+pub fn find(args: &Args, model: &Model, folder: &Path) -> Result<Found, Failure> {
     let listing = list(folder)?;
     let naming = if args.channels.is_empty() { Naming::Numbers } else { Naming::Suffixes(&args.channels) };
     let mut found: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
@@ -220,7 +220,7 @@ fn missing(model: &Model, naming: &Naming<'_>, files: &BTreeMap<usize, PathBuf>)
     (*last >= model.channels).then(|| format!("{} is one too many: the model takes {}", any.display(), model.takes()))
 }
 
-fn job(args: &Predict, name: String, inputs: Vec<PathBuf>) -> Job {
+fn job(args: &Args, name: String, inputs: Vec<PathBuf>) -> Job {
     let ending = if inputs.first().is_some_and(|p| p.to_string_lossy().ends_with(".gz")) { ".nii.gz" } else { ".nii" };
     let segmentation = args.output.join(format!("{name}{ending}"));
     let saved = args.save_probabilities.then(|| Saved::beside(&segmentation));
@@ -249,7 +249,7 @@ fn suggestion(model: &Model, unnamed: &[&PathBuf]) -> Option<String> {
 }
 
 /// Why there are no cases.
-fn nothing(args: &Predict, model: &Model, folder: &Path, listing: &Listing, unnamed: &[&PathBuf], foreign: &[(&Path, Foreign)]) -> Problem {
+fn nothing(args: &Args, model: &Model, folder: &Path, listing: &Listing, unnamed: &[&PathBuf], foreign: &[(&Path, Foreign)]) -> Problem {
     let shown = folder.display();
     let mut formats: BTreeMap<Foreign, Vec<&Path>> = BTreeMap::new();
     for (path, format) in foreign {
@@ -293,7 +293,7 @@ fn nothing(args: &Predict, model: &Model, folder: &Path, listing: &Listing, unna
 
 /// Lines about files that are no cases, beside cases.
 fn left_out(
-    args: &Predict,
+    args: &Args,
     model: &Model,
     folder: &Path,
     listing: &Listing,

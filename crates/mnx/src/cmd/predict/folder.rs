@@ -11,7 +11,7 @@ use mnx_console::Problem;
 use mnx_runtime::{Patches, Session};
 use rayon::prelude::*;
 
-use crate::cli::Predict;
+use super::Args;
 use crate::cmd::predict::case::{self, Job, Ready, Scored, Stored};
 use crate::cmd::predict::cases::{self, Found, Refused};
 use crate::cmd::predict::done::{State, state};
@@ -78,7 +78,7 @@ impl Drop for Outputs {
 }
 
 /// Segments every case; failures are told at the end.
-pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: &Path) -> Result<(), Failure> {
+pub fn run(args: &Args, quiet: bool, bundle: &Bundle, model: &Model, folder: &Path) -> Result<(), Failure> {
     let Found { mut jobs, refused: mut failed, left_out } = cases::find(args, model, folder)?;
     left_out.iter().for_each(|line| mnx_console::warn(line));
     refuse_overwriting(&mut jobs, &mut failed);
@@ -115,7 +115,7 @@ pub fn run(args: &Predict, quiet: bool, bundle: &Bundle, model: &Model, folder: 
 
 /// One case is prepared while another is in the network and a third is written: no queue holds more.
 fn segment_all<'a>(
-    args: &Predict,
+    args: &Args,
     model: &Model,
     jobs: &'a [Job],
     sessions: Vec<Session>,

@@ -3,7 +3,7 @@
 use mnx_artifact::{Activation, Average, Gaussian, Inference, Manifest, Postprocess, Preprocess, ProbabilityFile};
 use mnx_volume::{Rules, SlidingWindow, activate};
 
-use crate::cli::Predict;
+use super::Args;
 use crate::cmd::predict::case::Ready;
 use crate::failure::Failure;
 use crate::text;
@@ -36,7 +36,7 @@ pub struct Model {
 
 impl Model {
     /// Reads a manifest; command-line options win over it.
-    pub fn new(args: &Predict, manifest: &Manifest) -> Result<Self, Failure> {
+    pub fn new(args: &Args, manifest: &Manifest) -> Result<Self, Failure> {
         check_network(args, manifest)?;
         let inference = manifest.inference.clone().unwrap_or_default();
         let (values, names) = classes(manifest, &inference)?;
@@ -101,7 +101,7 @@ impl Model {
     }
 
     /// What the user should know before it starts.
-    pub fn notes(&self, args: &Predict) -> Vec<String> {
+    pub fn notes(&self, args: &Args) -> Vec<String> {
         let mut notes = Vec::new();
         if args.tta && self.mirrors.is_empty() {
             notes.push("the model was trained without mirroring; --tta has no effect".to_owned());
@@ -123,7 +123,7 @@ fn mirrors(spatial_dims: usize, allowed: Option<&[usize]>) -> Vec<usize> {
 }
 
 /// Refuses bundles whose first output is not logits over the patch.
-fn check_network(args: &Predict, manifest: &Manifest) -> Result<(), Failure> {
+fn check_network(args: &Args, manifest: &Manifest) -> Result<(), Failure> {
     let shown = args.bundle.display();
     let model = &manifest.model;
     if model.output != "logits" {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::Predict;
+use super::Args;
 use crate::cmd::Place;
 use crate::cmd::predict::case::{Job, Stored};
 use crate::cmd::predict::model::Model;
@@ -50,7 +50,7 @@ fn runs(model: &Model) -> String {
 }
 
 /// One case.
-pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &Stored, place: &Place) -> Result<(), Failure> {
+pub fn single(args: &Args, quiet: bool, model: &Model, job: &Job, stored: &Stored, place: &Place) -> Result<(), Failure> {
     if args.json {
         let mut report = case_json(model, job, stored);
         report["device"] = json!(place.device);
@@ -90,7 +90,7 @@ pub fn single(args: &Predict, quiet: bool, model: &Model, job: &Job, stored: &St
 
 /// A folder's cases that were done, and how many were left as they were.
 pub fn folder(
-    args: &Predict,
+    args: &Args,
     quiet: bool,
     model: &Model,
     done: &[(&Job, Stored)],
