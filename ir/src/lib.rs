@@ -1,6 +1,6 @@
 //! The typed tensor graph: what a MedNeXt computes, as a closed set of ops over dense tensors.
 //!
-//! Room: op table, types, inference, graph, patches, verifier, text form, petgraph view.
+//! Room: op table, types, inference, graph, patterns of boxes, patches, verifier, text form, petgraph view.
 //! May import: petgraph; nothing of ours.
 //! Never: weights' values, tile sizes, targets, files, a device.
 //! Invariants: printing and parsing are exact inverses; the one serial form is the text; only `Patch` application rewrites ops.
@@ -16,6 +16,7 @@ pub mod infer;
 pub mod ops;
 pub mod parse;
 pub mod patch;
+pub mod pattern;
 pub mod print;
 pub mod stage;
 pub mod types;
@@ -27,5 +28,6 @@ pub use entity::{DispatchId, OpId, ValueId};
 pub use graph::{Dispatch, Graph, OpNode, ValueNode};
 pub use ops::{Op, OpCode, OpInfo, Operands};
 pub use patch::Patch;
+pub use pattern::{Part, Pattern};
 pub use stage::Stage;
 pub use types::{DType, Layout, Shape, TensorType};

@@ -11,6 +11,7 @@ use crate::ops::{Op, OpCode};
 use crate::stage::Stage;
 use crate::types::{DType, Layout, Shape, TensorType};
 
+mod boxes;
 mod lex;
 use lex::{Cursor, Token, lex_line};
 
@@ -89,8 +90,9 @@ impl Parser<'_> {
                 if self.graph.dispatches().iter().any(|d| d.name == name) {
                     return Err((c.col(), format!("dispatch @{name} is drawn twice")));
                 }
+                let pattern = boxes::pattern(&mut c, &name)?;
                 c.punct('{')?;
-                self.open = Some(self.graph.add_dispatch(&name));
+                self.open = Some(self.graph.add_dispatch(&name, pattern));
                 c.end()
             }
             Some(Token::Word(w)) if w == "return" => {
@@ -194,6 +196,7 @@ impl Parser<'_> {
         let op = Op::from_fields(code, &given).map_err(|e| (col, format!("{mnemonic}: {e}")))?;
         c.punct(':')?;
         let ty = self.ty(c)?;
+        let part = self.part(c, line)?;
         let mut loc = match &op {
             Op::Param(p) => Loc::layer(&p.key),
             _ => Loc::default(),
@@ -222,7 +225,7 @@ impl Parser<'_> {
         }
         let v = self.graph.push_typed(op, &operands, ty, loc);
         let id = OpId::from_index(self.graph.op_count() - 1);
-        self.graph.set_dispatch(id, self.open);
+        self.graph.set_dispatch(id, self.open.zip(part));
         if self.names.insert(name.clone(), v).is_some() {
             return Err((start, format!("%{name} is defined twice")));
         }

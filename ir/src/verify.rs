@@ -2,7 +2,8 @@
 //!
 //! Checked: operands are defined above their use; arity, shapes, element types; ops legal at the stage; names of inputs, outputs and
 //! boxes are unique; outputs exist; params are declared once; boxes are contiguous and hold activations' ops only; at stage `dispatch` every core
-//! op stands in exactly one box; derived weights depend on weights alone. Not checked: whether a box has a strategy (that is the plan's).
+//! op stands in exactly one box; every box holds the parts of its pattern, each reading what it should (`pattern.rs`); derived weights depend
+//! on weights alone. Not checked: whether a box has a strategy (that is the plan's).
 
 use std::collections::HashSet;
 
@@ -10,6 +11,7 @@ use crate::diag::Diagnostic;
 use crate::graph::Graph;
 use crate::infer::infer;
 use crate::ops::{Kind, Op};
+use crate::pattern;
 use crate::stage::Stage;
 use crate::types::TensorType;
 
@@ -140,5 +142,8 @@ fn boxes(g: &Graph, errors: &mut Vec<Diagnostic>) {
             None => {}
         }
         open = node.dispatch;
+    }
+    for (d, _) in g.boxes() {
+        errors.extend(pattern::check(g, d));
     }
 }

@@ -159,6 +159,19 @@ pub const CODES: &[Code] = &[
         "At stage `dispatch` every op that computes an activation belongs to a dispatch. `form-dispatches` draws them.",
     ),
     code(
+        "ir-0119",
+        "a dispatch does not hold the parts of its pattern",
+        "A dispatch says what it is for (`dispatch @name : mlp {`), and each of its ops which part it plays (`as expand` behind the \
+         type). A part is missing, stands twice, is unknown to the pattern or is played by the wrong op. `mnxc list patterns` shows \
+         what each pattern needs; a dispatch that is to fit none is a `fragment`.",
+    ),
+    code(
+        "ir-0120",
+        "a part of a dispatch reads something else than its pattern says",
+        "The parts of a dispatch are there, but one reads another value than it should, or a value that belongs inside is read \
+         outside. Correct the operands, or make the dispatch a `fragment`.",
+    ),
+    code(
         "mnx-0101",
         "an output cannot be written",
         "The path is a directory, lies in a directory that does not exist, names an input or a second output, or the system refused \
