@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use mnx_artifact::{ALIGNMENT, BufferRef, Command, Element, Label, ModelCard, Port, Program, Space, WeightEntry, Write};
 use mnx_ir::{Graph, Op, ValueId};
 use mnx_model::Config;
-use mnx_plan::kernel::Kernel;
-use mnx_plan::strategy::STRATEGIES;
-use mnx_plan::{LaunchArg, ModulePlan};
+use mnx_plan::target::Machine;
+use mnx_plan::{Kernel, LaunchArg, ModulePlan};
 use mnx_weights::{Checkpoint, Recipe};
 
 use crate::report::{Failure, Outcome, weights_failure};
@@ -19,7 +18,7 @@ pub fn symbols(plan: &ModulePlan) -> Vec<(String, Kernel)> {
     let mut seen: HashMap<&Kernel, ()> = HashMap::new();
     for launch in plan.dispatches.iter().flat_map(|d| &d.launches) {
         if seen.insert(&launch.kernel, ()).is_none() {
-            let symbol = format!("{}_{}", launch.kernel.strategy().replace('.', "_"), out.len());
+            let symbol = format!("{}_{}", launch.kernel.strategy().name.replace('.', "_"), out.len());
             out.push((symbol, launch.kernel.clone()));
         }
     }
@@ -29,7 +28,7 @@ pub fn symbols(plan: &ModulePlan) -> Vec<(String, Kernel)> {
 /// The strategy that a kernel's symbol names.
 pub fn strategy_of(symbol: &str) -> Option<&'static str> {
     let (stem, _) = symbol.rsplit_once('_')?;
-    STRATEGIES.iter().map(|s| s.name).find(|name| name.replace('.', "_") == stem)
+    Kernel::strategies().map(|s| s.name).find(|name| name.replace('.', "_") == stem)
 }
 
 /// The weights section while it is laid out.
@@ -146,16 +145,20 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
             });
         }
     }
+    let (requires, gpu) = match plan.target.machine {
+        Machine::Cpu(cpu) => (cpu.requires.iter().map(ToString::to_string).collect(), None),
+        Machine::Nvptx(gpu) => (Vec::new(), Some(gpu.needs())),
+    };
     Ok(Program {
         target: plan.target.name.to_string(),
-        requires: plan.target.requires.iter().map(ToString::to_string).collect(),
+        requires,
         arena_bytes: plan.memory.arena_bytes,
         scratch_bytes: plan.memory.scratch_bytes,
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.clone(),
         commands,
         precision: plan.precision.as_str().to_string(),
-        gpu: plan.target.gpu.map(|g| g.needs()),
+        gpu,
     })
 }
 
@@ -163,13 +166,13 @@ pub fn program(plan: &ModulePlan, kernels: &[(String, Kernel)], weights: &mut We
 fn written(kernel: &Kernel) -> Vec<Write> {
     let args = kernel.args();
     let element = |e| match e {
-        mnx_plan::args::Element::F32 => Element::F32,
-        mnx_plan::args::Element::F64 => Element::F64,
-        mnx_plan::args::Element::I32 => Element::I32,
-        mnx_plan::args::Element::Bf16 => Element::Bf16,
-        mnx_plan::args::Element::F16 => Element::F16,
+        mnx_plan::slot::Element::F32 => Element::F32,
+        mnx_plan::slot::Element::F64 => Element::F64,
+        mnx_plan::slot::Element::I32 => Element::I32,
+        mnx_plan::slot::Element::Bf16 => Element::Bf16,
+        mnx_plan::slot::Element::F16 => Element::F16,
     };
-    args.iter().enumerate().filter(|(_, a)| a.written).map(|(arg, a)| Write { arg, element: element(a.element) }).collect()
+    args.iter().enumerate().filter(|(_, a)| a.access.writes()).map(|(arg, a)| Write { arg, element: element(a.element) }).collect()
 }
 
 /// A graph's inputs or outputs as ports.

@@ -44,6 +44,7 @@ pub fn check_available(to: Phase) -> Outcome {
 #[cfg(feature = "llvm")]
 pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) -> Outcome<Code> {
     use mnx_codegen::{CodegenError, Options, Stage};
+    use mnx_plan::target::Machine;
 
     let wanted: Vec<Stage> = stages
         .iter()
@@ -81,11 +82,14 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
         }
         Err(e) => return Err(Failure::user("codegen-0400", target.name, e.to_string())),
     };
-    if target.gpu.is_some() {
-        // One module of all kernels, which assembles as it stands.
-        texts.retain(|(p, _)| *p != Phase::Asm);
-        if stages.contains(&Phase::Asm) {
-            texts.push((Phase::Asm, done.library.clone()));
+    match target.machine {
+        Machine::Cpu(_) => {}
+        Machine::Nvptx(_) => {
+            // One module of all kernels, which assembles as it stands.
+            texts.retain(|(p, _)| *p != Phase::Asm);
+            if stages.contains(&Phase::Asm) {
+                texts.push((Phase::Asm, done.library.clone()));
+            }
         }
     }
     let t = done.times;

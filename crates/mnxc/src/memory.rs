@@ -7,7 +7,7 @@ use crate::report::{Voice, size};
 
 /// Says when a CPU's program wants more memory than this machine has. A warning only, because bundles are made for other machines, too.
 pub fn warn(plans: &[ModulePlan], graph: &Graph, voice: Voice) {
-    let arena = plans.iter().filter(|p| p.target.gpu.is_none()).map(|p| p.memory.arena_bytes).max().unwrap_or(0);
+    let arena = plans.iter().filter(|p| p.target.cpu().is_some()).map(|p| p.memory.arena_bytes).max().unwrap_or(0);
     let Some(here) = machine_bytes().filter(|here| arena > *here) else { return };
     let shape = graph.inputs().first().map(|(_, v)| mnx_words::extents(&graph.ty(*v).shape)).unwrap_or_default();
     voice.warn(&format!(

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Gelu;
+use mnx_plan::vocabulary::Storage;
+use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::Target;
 
 use crate::imported::WeightFile;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mnx_ir::{Diagnostic, Graph};
-use mnx_plan::kernel::Kernel;
-use mnx_plan::knobs::{check, knobs, set_knob};
 use mnx_plan::space::shape;
 use mnx_plan::target::Target;
-use mnx_plan::{ModulePlan, PlanText, plan};
+use mnx_plan::vocabulary::Gelu;
+use mnx_plan::{Kernel, ModulePlan, PlanOptions, PlanText, plan};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{read_text, write};
@@ -138,13 +137,13 @@ impl Cache {
     ///
     /// # Errors
     /// As [`plan`]; an entry whose knobs are not the kernel's, or not legal.
-    pub fn plan(&self, graph: &Graph, target: &'static Target) -> Result<(ModulePlan, Applied), Vec<Diagnostic>> {
-        let mut made = plan(graph, target, None)?;
+    pub fn plan(&self, graph: &Graph, target: &'static Target, gelu: Gelu) -> Result<(ModulePlan, Applied), Vec<Diagnostic>> {
+        let mut made = plan(graph, target, &PlanOptions { gelu, ..PlanOptions::default() })?;
         let mut seen: Vec<String> = Vec::new();
         let mut problems: Vec<Diagnostic> = Vec::new();
         let mut found = 0;
         let launches = made.dispatches.iter_mut().flat_map(|d| d.launches.iter_mut().map(|launch| (d.name.as_str(), launch)));
-        for (dispatch, launch) in launches.filter(|(_, l)| !knobs(&l.kernel).is_empty()) {
+        for (dispatch, launch) in launches.filter(|(_, l)| !l.kernel.knobs().is_empty()) {
             let key = shape(&launch.kernel);
             let first = !seen.contains(&key);
             if first {
@@ -164,7 +163,7 @@ impl Cache {
         }
         let foreign = self.entries().filter(|e| e.target == target.name && e.compiler != COMPILER).count();
         let applied = Applied { shapes: seen.len(), found, foreign };
-        Ok((replan(graph, &made)?, applied))
+        Ok((replan(graph, &made, gelu)?, applied))
     }
 }
 
@@ -172,24 +171,24 @@ impl Cache {
 ///
 /// # Errors
 /// As [`plan`].
-pub fn replan(graph: &Graph, edited: &ModulePlan) -> Result<ModulePlan, Vec<Diagnostic>> {
+pub fn replan(graph: &Graph, edited: &ModulePlan, gelu: Gelu) -> Result<ModulePlan, Vec<Diagnostic>> {
     let texts = PlanText::parse(&edited.to_string(), "tuned plan")?;
-    plan(graph, edited.target, texts.first())
+    plan(graph, edited.target, &PlanOptions { precision: Some(edited.precision), gelu, edited: texts.first() })
 }
 
 fn set(kernel: &mut Kernel, entry: &Entry, target: &Target) -> Result<(), String> {
     for (name, value) in &entry.knobs {
-        set_knob(kernel, name, *value)?;
+        kernel.set_knob(name, *value)?;
     }
-    if let Some((name, _)) = knobs(kernel).iter().find(|(n, _)| !entry.knobs.contains_key(*n)) {
-        return Err(format!("knob {name} of {} is missing", kernel.strategy()));
+    if let Some((name, _)) = kernel.knobs().iter().find(|(n, _)| !entry.knobs.contains_key(*n)) {
+        return Err(format!("knob {name} of {} is missing", kernel.strategy().name));
     }
-    check(kernel, target)
+    kernel.legal(target)
 }
 
 /// Knobs of a kernel as a cache holds them.
 pub fn knob_map(kernel: &Kernel) -> BTreeMap<String, usize> {
-    knobs(kernel).into_iter().map(|(n, v)| (n.to_string(), v)).collect()
+    kernel.knobs().into_iter().map(|(n, v)| (n.to_string(), v)).collect()
 }
 
 /// Where tuned tiles are kept if no file is named: `$XDG_CACHE_HOME/mnx/tuned.jsonl`, else `~/.cache/mnx/tuned.jsonl`.
@@ -218,7 +217,7 @@ mod tests {
     fn cache(graph: &Graph, compiler: &str) -> Cache {
         let mut cache = Cache { file: "t.jsonl".into(), ..Cache::default() };
         for target in TARGETS {
-            let made = plan(graph, target, None).unwrap();
+            let made = plan(graph, target, &PlanOptions::default()).unwrap();
             for k in made.dispatches.iter().flat_map(|d| &d.launches).map(|l| &l.kernel) {
                 let Some(best) = candidates(k, target).into_iter().next() else { continue };
                 cache.insert(Entry {
@@ -260,8 +259,8 @@ mod tests {
         let g = graph();
         let mine = cache(&g, COMPILER);
         for target in TARGETS {
-            let default = plan(&g, target, None).unwrap();
-            let (tuned, applied) = mine.plan(&g, target).unwrap();
+            let default = plan(&g, target, &PlanOptions::default()).unwrap();
+            let (tuned, applied) = mine.plan(&g, target, Gelu::Accurate).unwrap();
             assert_eq!(applied.foreign, 0);
             let all = default.dispatches.iter().zip(&tuned.dispatches).flat_map(|(a, b)| a.launches.iter().zip(&b.launches));
             let mut changed = 0;
@@ -269,12 +268,12 @@ mod tests {
                 assert_eq!(shape(&a.kernel), shape(&b.kernel));
                 let want = candidates(&a.kernel, target).into_iter().next();
                 if let Some(want) = want {
-                    assert_eq!(knobs(&b.kernel), knobs(&want));
+                    assert_eq!(b.kernel.knobs(), want.knobs());
                     changed += 1;
                 }
             }
             assert!(changed > 10 && applied.found > 5 && applied.found <= applied.shapes, "{changed}, {applied:?}");
-            let (same, applied) = cache(&g, "0123").plan(&g, target).unwrap();
+            let (same, applied) = cache(&g, "0123").plan(&g, target, Gelu::Accurate).unwrap();
             assert_eq!(same.to_string(), default.to_string());
             assert!(applied.found == 0 && applied.foreign > 5);
         }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use mnx_artifact::TestVectors;
 use mnx_interp::{Array, Interpreter};
 use mnx_ir::{Graph, Op};
-use mnx_plan::kernel::Gelu;
+use mnx_plan::vocabulary::Gelu;
 use mnx_weights::{Checkpoint, det_input};
 
 use crate::report::{Failure, Outcome};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Gelu;
+use mnx_plan::vocabulary::Storage;
+use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
 
 use crate::driver;
@@ -114,7 +114,7 @@ fn target_words(text: &str) -> Result<String, String> {
 fn stored(word: Option<&str>, targets: &[&'static Target]) -> Outcome<Storage> {
     let storage = word.and_then(Storage::parse).unwrap_or_default();
     match word {
-        Some(word) if storage != Storage::F32 && !targets.iter().any(|t| t.gpu.is_some()) => {
+        Some(word) if storage != Storage::F32 && !targets.iter().any(|t| t.nvptx().is_some()) => {
             let names: Vec<&str> = targets.iter().map(|t| t.name).collect();
             let message = format!(
                 "--precision {word}: no GPU among the targets ({}), and code for CPUs stores float32 alone; leave it out, or add a GPU to --target",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mnx_artifact::{Bundle, BundleError};
 
-use mnx_plan::target::{GPU_TARGETS, resolve};
+use mnx_plan::target::{named, resolve};
 
 use crate::driver;
 use crate::emit::{assemble, has_ptxas};
@@ -99,7 +99,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     } else {
         let first = || Failure::user("mnxc-0504", args.bundle.display(), "the bundle holds no program");
         let program = chosen.or(programs.first()).ok_or_else(first)?;
-        let chip = GPU_TARGETS.iter().find(|t| t.name == program.target).and_then(|t| t.gpu);
+        let chip = named(&program.target).and_then(|t| t.nvptx().copied());
         let machine = match chip {
             Some(chip) => Machine::of_gpu(chip),
             None => Machine {
@@ -161,7 +161,7 @@ fn with_resources(mut json: serde_json::Value, occupied: &[gpu::Occupied]) -> se
 /// What the kernels of a GPU program take, where ptxas is at hand.
 fn occupied(bundle: &Bundle, target: &str, voice: Voice) -> Outcome<Vec<gpu::Occupied>> {
     let programs = &bundle.manifest().programs;
-    let known = GPU_TARGETS.iter().find(|t| t.name == target).and_then(|t| t.gpu);
+    let known = named(target).and_then(|t| t.nvptx().copied());
     let (Some(known), Some(index)) = (known, programs.iter().position(|p| p.target == target)) else { return Ok(Vec::new()) };
     if !has_ptxas() {
         voice.note("no ptxas at hand: registers, spills and occupancy are not shown (scripts/get-ptxas.sh fetches it)");

@@ -7,8 +7,8 @@ use mnx_ir::pattern::{PATTERNS, PatternInfo};
 use mnx_passes::PASSES;
 use mnx_passes::pipelines::NAMES;
 use mnx_passes::registry::WEIGHT_PASSES;
-use mnx_plan::strategy::STRATEGIES;
-use mnx_plan::target::{GPU_TARGETS, TARGETS};
+use mnx_plan::Kernel;
+use mnx_plan::target::{Machine, TARGETS, gpus};
 use serde_json::{Value, json};
 
 use crate::report::{Outcome, emit};
@@ -140,25 +140,26 @@ fn patterns() -> Vec<Row> {
 }
 
 fn strategies() -> Vec<Row> {
-    let row = |s: &mnx_plan::strategy::StrategyInfo| Row {
+    let row = |s: &'static mnx_plan::family::Strategy| Row {
         name: s.name.to_string(),
         about: s.about.to_string(),
         details: if s.knobs.is_empty() { Vec::new() } else { vec![format!("knobs: {}", s.knobs.join(", "))] },
         json: json!({"name": s.name, "about": s.about, "knobs": s.knobs}),
     };
-    STRATEGIES.iter().map(row).collect()
+    Kernel::strategies().map(row).collect()
 }
 
 fn targets() -> Vec<Row> {
-    let mut rows: Vec<Row> = TARGETS
-        .iter()
-        .map(|t| Row {
+    let mut rows: Vec<Row> = Vec::new();
+    for t in TARGETS {
+        let Machine::Cpu(cpu) = &t.machine else { continue };
+        rows.push(Row {
             name: t.name.to_string(),
             about: t.about.to_string(),
-            details: vec![format!("requires {}", t.requires.join(", "))],
-            json: json!({"name": t.name, "about": t.about, "requires": t.requires, "lanes": t.lanes, "registers": t.registers}),
-        })
-        .collect();
+            details: vec![format!("requires {}", cpu.requires.join(", "))],
+            json: json!({"name": t.name, "about": t.about, "requires": cpu.requires, "lanes": cpu.lanes, "registers": cpu.registers}),
+        });
+    }
     let all: Vec<&str> = TARGETS.iter().map(|t| t.name).collect();
     rows.push(Row {
         name: "host".to_string(),
@@ -166,7 +167,7 @@ fn targets() -> Vec<Row> {
         details: Vec::new(),
         json: json!({"name": "host", "about": "every x86-64 level, chosen at run time", "stands_for": all}),
     });
-    rows.extend(GPU_TARGETS.iter().filter_map(|t| t.gpu.map(|g| (t, g))).map(|(t, g)| {
+    rows.extend(gpus().map(|(t, g)| {
         let dots = |v: [u32; 2]| format!("{}.{}", v[0], v[1]);
         let later = if g.exact { "no other" } else { "later" };
         Row {

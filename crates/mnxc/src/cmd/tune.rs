@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mnx_plan::gpu::Storage;
-use mnx_plan::knobs::knobs;
+use mnx_plan::vocabulary::Storage;
 use mnx_plan::target::{TARGETS, resolve};
 
 use mnx_words::many;
@@ -147,7 +146,7 @@ fn cache_path(args: &Args) -> Outcome<PathBuf> {
 
 /// A line per kernel, then the whole network.
 fn report(t: &Tuned) -> String {
-    let words = |k: &mnx_plan::kernel::Kernel| knobs(k).iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
+    let words = |k: &mnx_plan::Kernel| k.knobs().iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
     let mut rows = Vec::new();
     for (k, c) in t.search.kernels.iter().zip(&t.choice) {
         let first = k.dispatches.first().map_or("", |d| t.plan.dispatches[*d].name.as_str());
@@ -157,7 +156,7 @@ fn report(t: &Tuned) -> String {
         rows.push(vec![
             format!("{first}{more}"),
             if *c == 0 { format!("{default} (default)") } else { format!("{default} -> {}", words(&k.tiles[*c])) },
-            k.tiles[0].strategy().to_string(),
+            k.tiles[0].strategy().name.to_string(),
             ms(k.seconds[0]),
             ms(k.seconds[*c]),
             k.seconds.iter().skip(1).filter(|s| s.is_finite()).count().to_string(),

@@ -24,7 +24,7 @@ pub fn output(req: &Request) -> Outcome<Option<PathBuf>> {
         let message = format!("--to binary writes the object of one target; choose it with --target ({})", names.join(" or "));
         return Err(Failure::Usage(message));
     }
-    if req.to == Phase::Asm && req.targets.len() > 1 && req.targets.iter().any(|t| t.gpu.is_some()) {
+    if req.to == Phase::Asm && req.targets.len() > 1 && req.targets.iter().any(|t| t.nvptx().is_some()) {
         let names: Vec<&str> = req.targets.iter().map(|t| t.name).collect();
         let message = format!("--to asm writes one PTX module, for one target; choose it with --target ({})", names.join(" or "));
         return Err(Failure::Usage(message));
@@ -32,7 +32,7 @@ pub fn output(req: &Request) -> Outcome<Option<PathBuf>> {
     if req.cubin && req.to != Phase::Bundle {
         return Err(Failure::Usage(format!("--cubin: a bundle holds cubins, and --to {} stops before it", req.to.name())));
     }
-    if req.cubin && !req.targets.iter().any(|t| t.gpu.is_some()) {
+    if req.cubin && !req.targets.iter().any(|t| t.nvptx().is_some()) {
         return Err(Failure::Usage("--cubin: no GPU among the targets".into()));
     }
     if req.to >= Phase::Binary && req.output.as_deref() == Some(Path::new("-")) {
@@ -46,7 +46,7 @@ pub fn output(req: &Request) -> Outcome<Option<PathBuf>> {
         (Some(p), _) => Some(p.clone()),
         (None, Phase::Bundle) => Some(default_output(&req.input, "mnxa")),
         (None, Phase::Binary) => {
-            let gpu = req.targets.iter().any(|t| t.gpu.is_some());
+            let gpu = req.targets.iter().any(|t| t.nvptx().is_some());
             Some(default_output(&req.input, if gpu { "ptx" } else { "so" }))
         }
         (None, _) => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mnx_plan::ModulePlan;
-use mnx_plan::target::Target;
+use mnx_plan::target::{Machine, Target};
 
 use super::Compilation;
 use crate::bundle;
@@ -56,7 +56,10 @@ impl Compilation<'_> {
 
     fn dump_code(&mut self, code: &Code, target: &Target) -> Outcome {
         let name = target.name;
-        let (asm, binary) = if target.gpu.is_some() { ("kernels.ptx", "ptx") } else { ("s", "so") };
+        let (asm, binary) = match target.machine {
+            Machine::Cpu(_) => ("s", "so"),
+            Machine::Nvptx(_) => ("kernels.ptx", "ptx"),
+        };
         for (phase, extension) in [(Phase::Mlir, "mlir"), (Phase::Llvm, "ll"), (Phase::Asm, asm)] {
             if let Some((_, text)) = code.texts.iter().find(|(p, _)| *p == phase) {
                 self.dump.stage(&format!("{name}.{extension}"), || text.clone())?;
@@ -72,7 +75,7 @@ impl Compilation<'_> {
     pub fn cubins(&mut self, plans: &[ModulePlan], codes: &[Code]) -> Outcome<Vec<Option<Vec<u8>>>> {
         let mut cubins = Vec::new();
         for (plan, code) in plans.iter().zip(codes) {
-            if !self.request.cubin || plan.target.gpu.is_none() {
+            if !self.request.cubin || plan.target.nvptx().is_none() {
                 cubins.push(None);
                 continue;
             }
@@ -107,10 +110,9 @@ pub fn joined(phase: Phase, plans: &[ModulePlan], codes: &[Code]) -> Vec<u8> {
 
 /// How a comment begins in the text of a phase.
 fn comment(phase: Phase, target: &Target) -> &'static str {
-    match phase {
-        Phase::Mlir => "//",
-        Phase::Llvm => ";",
-        _ if target.gpu.is_some() => "//",
-        _ => "#",
+    match (phase, target.machine) {
+        (Phase::Llvm, _) => ";",
+        (Phase::Mlir, _) | (_, Machine::Nvptx(_)) => "//",
+        (_, Machine::Cpu(_)) => "#",
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use mnx_ir::Graph;
-use mnx_plan::gpu::Storage;
-use mnx_plan::target::Target;
-use mnx_plan::{ModulePlan, PlanText, plan_as};
+use mnx_plan::target::{Machine, Target};
+use mnx_plan::vocabulary::Storage;
+use mnx_plan::{ModulePlan, PlanOptions, PlanText, plan};
 
 use super::Compilation;
 use crate::bundle;
@@ -61,22 +61,21 @@ impl Compilation<'_> {
         let (mut plans, mut notes) = (Vec::new(), Vec::new());
         for target in request.targets.iter().copied() {
             let step = format!("plan {}", target.name);
-            let storage = precision(request, target);
-            let mut made = match tiles {
+            let options = PlanOptions { precision: Some(precision(request, target)), gelu: request.gelu, edited: None };
+            let made = match tiles {
                 // The tuner measures on CPUs.
-                Tiles::Tuned(cache) if target.gpu.is_none() => {
-                    let (made, applied) = self.times.measure(step, || cache.plan(&graph, target))?;
+                Tiles::Tuned(cache) if target.cpu().is_some() => {
+                    let (made, applied) = self.times.measure(step, || cache.plan(&graph, target, request.gelu))?;
                     notes.push(tuned_note(request, target, &applied));
                     made
                 }
                 Tiles::Edited(texts) => {
-                    let text = texts.iter().find(|t| t.target == target.name);
-                    self.times.measure(step, || plan_as(&graph, target, storage, text))?
+                    let edited = texts.iter().find(|t| t.target == target.name);
+                    self.times.measure(step, || plan(&graph, target, &PlanOptions { edited, ..options }))?
                 }
-                Tiles::Tuned(_) | Tiles::Default => self.times.measure(step, || plan_as(&graph, target, storage, None))?,
+                Tiles::Tuned(_) | Tiles::Default => self.times.measure(step, || plan(&graph, target, &options))?,
             };
             self.dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
-            made.set_gelu(request.gelu);
             plans.push(made);
         }
         notes.iter().for_each(|n| self.voice.note(n));
@@ -87,7 +86,10 @@ impl Compilation<'_> {
 
 /// What a target stores activations in: CPUs float32.
 pub fn precision(request: &Request, target: &Target) -> Storage {
-    if target.gpu.is_some() { request.precision } else { Storage::F32 }
+    match target.machine {
+        Machine::Cpu(_) => Storage::F32,
+        Machine::Nvptx(_) => request.precision,
+    }
 }
 
 /// Refuses edited plans for targets that are not compiled for.

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_scarcest_resource_limits_the_blocks() {
-        let gpu = mnx_plan::target::GPU_TARGETS[0].gpu.unwrap();
+        let gpu = *mnx_plan::target::GPU_TARGETS[0].nvptx().unwrap();
         let geometry = |shared_bytes| Geometry { grid: [1; 3], block: [256, 1, 1], shared_bytes };
         let with = |registers| Resources { kernel: "k".into(), registers, spilled: 0, shared: 0 };
         // 256 threads of 128 registers are half of the registers.

@@ -8,7 +8,7 @@ pub mod html;
 pub mod table;
 
 use mnx_artifact::{Bundle, Command, Cost, Program};
-use mnx_plan::kernel::Gelu;
+use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::Gpu;
 
 use crate::bundle::strategy_of;
@@ -325,7 +325,7 @@ mod tests {
         assert!(close(all.predicted_s, all.floor_s + 3.0 * LAUNCH_SECONDS));
         assert_eq!(all.bound(), Bound::Memory);
         // On a GPU matrices are multiplied beside the GELUs, and what fits the cache moves faster.
-        let h100 = Machine::of_gpu(mnx_plan::target::GPU_TARGETS.iter().find(|t| t.name == "sm_90a").unwrap().gpu.unwrap());
+        let h100 = Machine::of_gpu(*mnx_plan::target::named("sm_90a").unwrap().nvptx().unwrap());
         let cost = Cost { flops: 1_000_000_000, bytes: 1 << 30, gelus: 0 };
         let (tensor, memory) = h100.seconds("gpu.mlp", cost, 14.0, true);
         assert!(close(tensor, 1e9 / 500e12) && close(memory, f64::from(1 << 30) / 3e12));

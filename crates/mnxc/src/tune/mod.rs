@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mnx_plan::target::Target;
-use mnx_plan::{ModulePlan, plan};
+use mnx_plan::{ModulePlan, PlanOptions, plan};
 use mnx_words::many;
 
 use crate::driver;
@@ -77,7 +77,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         Failure::user("mnxc-0503", default_bundle.display(), message)
     })?;
     let trial = Trial { targets: vec![target], ..first };
-    let default = plan(&graph, target, None)?;
+    let default = plan(&graph, target, &PlanOptions { gelu: job.request.gelu, ..PlanOptions::default() })?;
     let mut search = Search::new(&default);
     search.record(&search.default_choice(), &seconds(&default, &report)?);
     voice.note(&format!(
@@ -101,7 +101,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
         let Some(choice) = search.round() else { break };
         round += 1;
         let began = Instant::now();
-        let made = tuned::replan(&graph, &search.edit(&default, &choice))?;
+        let made = tuned::replan(&graph, &search.edit(&default, &choice), job.request.gelu)?;
         let bundle = trial.compile("round", Some(&made))?;
         let bench_began = Instant::now();
         let report = trial.bench(&bundle, Some(target))?;
@@ -125,7 +125,7 @@ pub fn tune(job: &Job, voice: Voice) -> Outcome<Tuned> {
             break;
         }
         voice.note(&format!("comparing {} with the default ones", many(choice.iter().filter(|c| **c != 0).count(), "new tile")));
-        let made = tuned::replan(&graph, &search.edit(&default, &choice))?;
+        let made = tuned::replan(&graph, &search.edit(&default, &choice), job.request.gelu)?;
         let bundle = trial.compile("chosen", Some(&made))?;
         let (a, b) = trial.compare(&default_bundle, &bundle, target, start)?;
         total = (median(&a), median(&b));

@@ -4,10 +4,8 @@
 //! belongs to its kernel; where a dispatch has several kernels with knobs, only one of them
 //! varies in a round.
 
-use mnx_plan::ModulePlan;
-use mnx_plan::kernel::Kernel;
-use mnx_plan::knobs::knobs;
 use mnx_plan::space::{candidates, shape};
+use mnx_plan::{Kernel, ModulePlan};
 
 /// A kernel shape of a plan, with the tiles to try.
 #[derive(Debug, Clone)]
@@ -39,7 +37,7 @@ impl Search {
     pub fn new(plan: &ModulePlan) -> Self {
         let mut kernels: Vec<Tunable> = Vec::new();
         for (at, d) in plan.dispatches.iter().enumerate() {
-            for k in d.launches.iter().map(|l| &l.kernel).filter(|k| !knobs(k).is_empty()) {
+            for k in d.launches.iter().map(|l| &l.kernel).filter(|k| !k.knobs().is_empty()) {
                 let key = shape(k);
                 let i = kernels.iter().position(|t| t.shape == key).unwrap_or_else(|| {
                     let mut tiles = vec![k.clone()];
@@ -141,8 +139,9 @@ mod tests {
     use super::*;
     use crate::tuned::replan;
     use mnx_ir::Graph;
-    use mnx_plan::plan;
     use mnx_plan::target::TARGETS;
+    use mnx_plan::vocabulary::Gelu;
+    use mnx_plan::{PlanOptions, plan};
 
     fn graph(extra: &str) -> Graph {
         let text = format!(
@@ -157,7 +156,7 @@ mod tests {
     /// A made-up machine: seconds of a dispatch follow from its kernels' knobs.
     fn pretend(plan: &ModulePlan) -> Vec<f64> {
         let cost = |k: &Kernel| {
-            let word = knobs(k).iter().fold(17u64, |h, (n, v)| (h ^ (n.len() as u64 * 31 + *v as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let word = k.knobs().iter().fold(17u64, |h, (n, v)| (h ^ (n.len() as u64 * 31 + *v as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             1e-3 * (1.0 + (word >> 40) as f64 / (1u64 << 24) as f64)
         };
         plan.dispatches.iter().map(|d| d.launches.iter().map(|l| cost(&l.kernel)).sum()).collect()
@@ -167,13 +166,13 @@ mod tests {
     fn the_search_finds_every_kernels_fastest_tile() {
         for extra in ["do_res = true\n", "grn = true\n", "norm_type = \"layer\"\ngrn = true\n"] {
             let g = graph(extra);
-            let default = plan(&g, &TARGETS[0], None).unwrap();
+            let default = plan(&g, &TARGETS[0], &PlanOptions::default()).unwrap();
             let mut s = Search::new(&default);
             s.record(&s.default_choice(), &pretend(&default));
             let mut rounds = 0;
             while let Some(choice) = s.round() {
                 rounds += 1;
-                let made = replan(&g, &s.edit(&default, &choice)).unwrap();
+                let made = replan(&g, &s.edit(&default, &choice), Gelu::Accurate).unwrap();
                 s.record(&choice, &pretend(&made));
             }
             let (tried, all) = s.progress();
@@ -182,7 +181,7 @@ mod tests {
             assert!(rounds >= longest && rounds <= 3 * longest, "{rounds} rounds, {longest} candidates at most");
             let best = s.best(0.0);
             assert!(best.iter().any(|c| *c != 0));
-            let chosen = pretend(&replan(&g, &s.edit(&default, &best)).unwrap());
+            let chosen = pretend(&replan(&g, &s.edit(&default, &best), Gelu::Accurate).unwrap());
             let before = pretend(&default);
             for (i, k) in s.kernels.iter().enumerate() {
                 assert!(k.seconds.iter().all(|t| t.is_finite()), "{} was not measured", k.shape);
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn only_one_kernel_of_a_dispatch_varies_at_a_time() {
-        let mut default = plan(&graph("grn = true\n"), &TARGETS[1], None).unwrap();
+        let mut default = plan(&graph("grn = true\n"), &TARGETS[1], &PlanOptions::default()).unwrap();
         // No box has two such kernels today: put neighbours together.
         let pairs = default.dispatches.chunks(2).map(|two| {
             let mut all = two[0].clone();
@@ -205,7 +204,7 @@ mod tests {
         });
         default.dispatches = pairs.collect();
         let mut s = Search::new(&default);
-        assert!(default.dispatches.iter().any(|d| d.launches.iter().filter(|l| !knobs(&l.kernel).is_empty()).count() > 1));
+        assert!(default.dispatches.iter().any(|d| d.launches.iter().filter(|l| !l.kernel.knobs().is_empty()).count() > 1));
         while let Some(choice) = s.round() {
             for d in 0..default.dispatches.len() {
                 let varied = s.kernels.iter().zip(&choice).filter(|(k, c)| **c != 0 && k.dispatches.contains(&d)).count();

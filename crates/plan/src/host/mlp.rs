@@ -326,51 +326,51 @@ impl Row for Mlp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bits, Depthwise, DepthwiseTile, Gelu};
-    use crate::scratch::{MlpScratch, row_block};
-    use crate::target::TARGETS;
+    use crate::host::conv_mlp::{ConvMlp, ConvMlpScratch};
+    use crate::host::row_block;
+    use crate::target::cpus;
+    use crate::vocabulary::Bits;
+    use crate::work::Conv;
 
-    fn plain(grid: Extent, channels: usize, hidden: usize, out_channels: usize, batch: usize) -> Mlp {
-        Mlp {
+    fn plain(grid: Extent, [channels, hidden, out_channels]: [usize; 3], batch: usize) -> Mlp {
+        let mlp = work::Mlp {
             batch,
             grid,
             channels,
             hidden,
             out_channels,
-            source: MlpSource::Tensor { norm: true },
+            norm: true,
             grn: Grn::None,
-            gelu: Gelu::Accurate,
             residual: Residual::Identity,
             pad_front: [0; 3],
             skip: false,
             head: None,
             store: true,
-            in_place: false,
-            tile: MlpTile { voxels: 0, rows: 0, hidden: 0 },
-        }
+        };
+        Mlp { mlp, gelu: Gelu::Accurate, in_place: false, tile: Tile::default() }
     }
 
     #[test]
     fn chosen_tiles_are_legal_and_cut_the_work_evenly() {
-        for target in TARGETS {
+        for cpu in cpus() {
             for side in [1usize, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64] {
                 for (c, e, o) in [(1, 3, 1), (5, 8, 20), (32, 64, 32), (33, 99, 7), (128, 512, 128), (512, 4096, 512), (1024, 8192, 512)] {
                     for batch in [1, 2] {
-                        let mut k = plain([side; 3], c, e, o, batch);
-                        k.tile = k.choose_tile(target);
-                        assert_eq!(k.legal(target), Ok(()), "{k:?}");
+                        let mut k = plain([side; 3], [c, e, o], batch);
+                        k.choose(cpu);
+                        assert_eq!(k.legal(cpu), Ok(()), "{k:?}");
                         let m = side.pow(3);
-                        let heavy = 4 * e * (c + o) > target.l2 / 2;
+                        let heavy = 4 * e * (c + o) > cpu.l2 / 2;
                         if m * batch >= 4096 {
                             let tiles = m.div_ceil(k.tile.rows) * batch;
                             assert!(k.workgroups() >= 8.min(tiles), "{k:?}");
-                            assert!(row_block(k.tile.rows, target) * 2 >= max_row_block(target));
+                            assert!(row_block(k.tile.rows, cpu) * 2 >= max_row_block(cpu));
                         }
                         if heavy && m >= HEAVY_ROWS {
                             assert!(k.tile.rows + 4 >= HEAVY_ROWS, "{k:?}");
                         }
-                        let s = MlpScratch::of(&k);
-                        assert!(s.bytes <= target.l2 || k.tile.rows <= HEAVY_ROWS + 16, "{} bytes: {k:?}", s.bytes);
+                        let bytes = k.scratch_bytes();
+                        assert!(bytes <= cpu.l2 || k.tile.rows <= HEAVY_ROWS + 16, "{bytes} bytes: {k:?}");
                     }
                 }
             }
@@ -379,14 +379,15 @@ mod tests {
 
     #[test]
     fn a_convolving_source_gives_whole_rows_to_a_tile() {
-        for target in TARGETS {
+        for cpu in cpus() {
             for width in 1..200 {
-                let mut k = plain([6, 9, width], 32, 64, 32, 1);
-                let mut conv = Depthwise {
+                let mut mlp = plain([6, 9, width], [32, 64, 32], 1).mlp;
+                mlp.norm = false;
+                let conv = Conv {
                     batch: 1,
                     channels: 32,
-                    input: k.grid,
-                    output: k.grid,
+                    input: mlp.grid,
+                    output: mlp.grid,
                     taps: [3; 3],
                     stride: [1; 3],
                     pad: [1; 3],
@@ -394,34 +395,34 @@ mod tests {
                     bias: true,
                     stem: None,
                     stats: false,
-                    tile: DepthwiseTile { channels: 32, depth: 6, height: 9, width: 1 },
                 };
-                conv.tile.width = conv.choose_row_tile(target).width;
-                k.source = MlpSource::ConvLayerNorm { conv, eps: Bits::of(1e-5) };
-                k.tile = k.choose_tile(target);
-                assert_eq!(k.legal(target), Ok(()));
-                let group = MlpScratch::of(&k).group;
+                let work = work::ConvMlp { conv, eps: Bits::of(1e-5), mlp };
+                let mut k = ConvMlp { work, gelu: Gelu::Accurate, in_place: false, tile: Default::default() };
+                k.choose(cpu);
+                assert_eq!(k.legal(cpu), Ok(()));
+                let group = ConvMlpScratch::of(&k).group;
                 let voxels = group * width;
-                let block = row_block(k.tile.rows, target);
+                let block = row_block(k.tile.rows, cpu);
                 let (full, rest) = (voxels / k.tile.rows, voxels % k.tile.rows);
                 let computed = full * k.tile.rows + rest.next_multiple_of(block);
-                assert!(computed <= voxels + max_row_block(target), "{width}: {k:?}");
+                assert!(computed <= voxels + max_row_block(cpu), "{width}: {k:?}");
             }
         }
     }
 
     #[test]
     fn bad_tiles_are_named() {
-        let mut k = plain([4, 4, 4], 8, 64, 8, 1);
-        k.tile = MlpTile { voxels: 24, rows: 16, hidden: 40 };
-        k.head = Some(2);
-        k.pad_front = [1, 0, 0];
-        let complaints = |k: &Mlp| match k.legal(&TARGETS[0]) {
+        let mut k = plain([4, 4, 4], [8, 64, 8], 1);
+        k.tile = Tile { voxels: 24, rows: 16, hidden: 40 };
+        k.mlp.head = Some(2);
+        k.mlp.pad_front = [1, 0, 0];
+        let [v4, ..] = cpus().collect::<Vec<_>>()[..] else { panic!() };
+        let complaints = |k: &Mlp| match k.legal(v4) {
             Ok(()) => 0,
             Err(all) => all.split("; mlp: ").count(),
         };
-        assert_eq!(complaints(&k), 3, "{:?}", k.legal(&TARGETS[0]));
-        k.residual = Residual::Strided { from: [9, 8, 8], channels: 4, stride: [2; 3] };
+        assert_eq!(complaints(&k), 3, "{:?}", k.legal(v4));
+        k.mlp.residual = Residual::Strided { from: [9, 8, 8], channels: 4, stride: [2; 3] };
         assert_eq!(complaints(&k), 4);
     }
 }

@@ -1,9 +1,10 @@
 //! Default tiles over the shapes of the MedNeXt family.
 
 use super::{Depthwise, Tile};
-use crate::gpu::{Family, GpuKernel, Storage};
-use crate::kernel::{Depthwise as Conv, DepthwiseTile};
-use crate::target::GPU_TARGETS;
+use crate::family::Family;
+use crate::gpu::Storage;
+use crate::target::gpus;
+use crate::work::Conv;
 
 fn conv(channels: usize, extent: usize, taps: usize, stride: usize, transposed: bool) -> Conv {
     let output = if transposed { (extent - 1) * stride + 1 } else { (extent - 1) / stride + 1 };
@@ -19,7 +20,6 @@ fn conv(channels: usize, extent: usize, taps: usize, stride: usize, transposed: 
         bias: false,
         stem: None,
         stats: true,
-        tile: DepthwiseTile { channels: 0, depth: 0, height: 0, width: 0 },
     }
 }
 
@@ -42,42 +42,15 @@ fn network(patch: usize, channels: usize, levels: usize, taps: usize) -> Vec<Con
 
 #[test]
 fn default_tiles_are_legal_everywhere() {
-    for target in GPU_TARGETS {
+    for (target, gpu) in gpus() {
         for taps in [3, 5, 7] {
             for (patch, channels, levels) in [(128, 32, 5), (128, 16, 8)] {
                 for conv in network(patch, channels, levels, taps) {
                     for storage in [Storage::F32, Storage::Bf16] {
-                        let mut k = GpuKernel::Depthwise(Depthwise { conv: conv.clone(), storage, result: storage, tile: Tile::default() });
-                        k.choose(target);
-                        if let Err(e) = k.legal(target) {
+                        let mut k = Depthwise { conv: conv.clone(), storage, result: storage, tile: Tile::default() };
+                        k.choose(gpu);
+                        if let Err(e) = k.legal(gpu) {
                             panic!("{} {conv:?} {storage:?}: {e}", target.name);
-                        }
-                        if std::env::var_os("MNX_SHOW_TILES").is_some_and(|t| t == target.name) {
-                            let GpuKernel::Depthwise(k) = &k else { unreachable!() };
-                            let (g, kind) = (
-                                k.geometry(),
-                                if conv.transposed {
-                                    "up"
-                                } else if conv.stride[0] > 1 {
-                                    "down"
-                                } else {
-                                    ""
-                                },
-                            );
-                            println!(
-                                "k{taps} {kind}{} {:?}x{} {}: {:?} grid {:?} threads {} shared {} registers {}/{} {:.1} us",
-                                if conv.stem.is_some() { "stem" } else { "" },
-                                conv.input,
-                                conv.channels,
-                                storage.as_str(),
-                                k.knobs().iter().map(|k| k.1).collect::<Vec<_>>(),
-                                g.grid,
-                                g.block[0],
-                                g.shared_bytes,
-                                k.registers(),
-                                k.register_limit(),
-                                1e6 * k.predicted(target.gpu.as_ref().unwrap()),
-                            );
                         }
                     }
                 }
@@ -110,10 +83,10 @@ fn a_walk_uses_every_tap_once_per_output() {
 
 #[test]
 fn impossible_tiles_are_refused() {
-    let gpu = GPU_TARGETS[0].gpu.unwrap();
+    let (_, gpu) = gpus().next().unwrap();
     let good = Tile { channels: 32, depth: 8, height: 4, width: 8, run: 4, stages: 2 };
     let k = |tile| Depthwise { conv: conv(64, 16, 3, 1, false), storage: Storage::F16, result: Storage::F16, tile };
-    assert_eq!(k(good).legal(&gpu), Ok(()));
+    assert_eq!(k(good).legal(gpu), Ok(()));
     for tile in [
         Tile { channels: 24, ..good },
         Tile { channels: 48, ..good },
@@ -124,8 +97,8 @@ fn impossible_tiles_are_refused() {
         Tile { height: 1 << 40, ..good },
         Tile { height: 64, ..good },
     ] {
-        assert!(k(tile).legal(&gpu).is_err(), "{tile:?}");
+        assert!(k(tile).legal(gpu).is_err(), "{tile:?}");
     }
     let up = Depthwise { conv: conv(64, 16, 3, 2, true), storage: Storage::F16, result: Storage::F16, tile: Tile { height: 3, ..good } };
-    assert!(up.legal(&gpu).is_err());
+    assert!(up.legal(gpu).is_err());
 }
