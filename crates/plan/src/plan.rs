@@ -132,10 +132,9 @@ pub fn plan(g: &Graph, target: &'static Target, options: &PlanOptions<'_>) -> Re
 fn read_boxes(g: &Graph, edited: Option<&PlanText>) -> Result<Vec<(String, Vec<Task>)>, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut boxes: Vec<(String, Vec<Task>)> = Vec::new();
-    for (d, ops) in g.boxes() {
-        let name = &g.dispatch(d).name;
-        match tasks(g, name, &ops) {
-            Ok(tasks) => boxes.push((name.clone(), tasks)),
+    for (d, _) in g.boxes() {
+        match tasks(g, d) {
+            Ok(tasks) => boxes.push((g.dispatch(d).name.clone(), tasks)),
             Err(e) => errors.push(e),
         }
     }

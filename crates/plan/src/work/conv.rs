@@ -1,7 +1,7 @@
-//! `{stem?, depthwise conv, norm.stats?}`.
+//! Boxes of pattern `conv`: `{stem?, conv, stats?}`.
 
-use mnx_ir::ops::OpCode;
-use mnx_ir::{Diagnostic, Op, OpId, ValueId};
+use mnx_ir::pattern::Part;
+use mnx_ir::{Diagnostic, Op, ValueId};
 use mnx_weights::Recipe;
 
 use super::{Conv, DispatchView, Moments, Operand, Operands, Task, Work};
@@ -10,69 +10,49 @@ use crate::vocabulary::{Bits, voxels};
 
 /// The convolution and statistics of a box.
 pub(super) fn tasks(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
-    let op = find(b)?;
-    let y = b.g.result(op);
-    let stats = b.only(OpCode::NormStats)?;
-    let (mut conv, mut operands) = describe(b, op)?;
-    conv.stats = stats.is_some();
-    operands.push((Slot::Y, Operand::Value(y)));
-    let mut known = 1 + usize::from(conv.stem.is_some());
-    let mut out = Vec::new();
-    if let Some(stats) = stats {
-        known += 1;
-        if b.g.operands(stats)[0] != y {
-            return Err(b.refuse("norm.stats reads something else than the convolution"));
-        }
-        let Op::NormStats(attrs) = b.g.op(stats) else { return Err(b.refuse("norm.stats expected")) };
-        if attrs.groups != conv.channels {
-            return Err(b.refuse(&format!(
-                "statistics over {} groups of {} channels; only one group per channel is generated",
-                attrs.groups, conv.channels
-            )));
-        }
-        operands.push((Slot::Partials, Operand::Partial(0)));
-        let moments = Moments { batch: conv.batch, channels: conv.channels, count: voxels(conv.output), eps: Bits::of(attrs.eps) };
-        out.push(Task { work: Work::Conv(conv), operands });
-        out.push(Task {
-            work: Work::Moments(moments),
-            operands: vec![(Slot::Partials, Operand::Partial(0)), (Slot::Stats, Operand::Value(b.g.result(stats)))],
-        });
-    } else {
-        out.push(Task { work: Work::Conv(conv), operands });
+    let (mut conv, mut operands) = describe(b)?;
+    operands.push((Slot::Y, Operand::Value(b.g.result(b.need(Part::Conv)?))));
+    let Some(stats) = b.part(Part::Stats) else {
+        return Ok(vec![Task { work: Work::Conv(conv), operands }]);
+    };
+    let Op::NormStats(attrs) = b.g.op(stats) else { return Err(b.refuse("its `stats` is no norm.stats")) };
+    if attrs.groups != conv.channels {
+        return Err(b.refuse(&format!(
+            "statistics over {} groups of {} channels; only one group per channel is generated",
+            attrs.groups, conv.channels
+        )));
     }
-    if b.ops.len() != known {
-        return Err(b.refuse("ops besides stem, depthwise convolution and statistics"));
-    }
-    Ok(out)
+    conv.stats = true;
+    operands.push((Slot::Partials, Operand::Partial(0)));
+    let moments = Moments { batch: conv.batch, channels: conv.channels, count: voxels(conv.output), eps: Bits::of(attrs.eps) };
+    let merged = vec![(Slot::Partials, Operand::Partial(0)), (Slot::Stats, Operand::Value(b.g.result(stats)))];
+    Ok(vec![Task { work: Work::Conv(conv), operands }, Task { work: Work::Moments(moments), operands: merged }])
 }
 
-/// The depthwise convolution of a box.
-pub(super) fn find(b: &DispatchView<'_>) -> Result<OpId, Diagnostic> {
-    match (b.only(OpCode::ConvDepthwise)?, b.only(OpCode::ConvDepthwiseTransposed)?) {
-        (Some(id), None) | (None, Some(id)) => Ok(id),
-        _ => Err(b.refuse("exactly one depthwise convolution is expected")),
-    }
-}
-
-/// A depthwise convolution without its statistics, and its operands up to the bias.
-pub(super) fn describe(b: &DispatchView<'_>, conv: OpId) -> Result<(Conv, Operands), Diagnostic> {
-    let x = b.g.operands(conv);
-    let (attrs, transposed) = match b.g.op(conv) {
+/// The depthwise convolution of a box without its statistics, and its operands up to the bias.
+pub(super) fn describe(b: &DispatchView<'_>) -> Result<(Conv, Operands), Diagnostic> {
+    let op = b.need(Part::Conv)?;
+    let x = b.g.operands(op);
+    let (attrs, transposed) = match b.g.op(op) {
         Op::ConvDepthwise(a) => (a, false),
         Op::ConvDepthwiseTransposed(a) => (a, true),
-        _ => return Err(b.refuse("a depthwise convolution is expected")),
+        other => return Err(b.refuse(&format!("its `conv` is {}", other.info().mnemonic))),
     };
-    let y = b.g.result(conv);
+    let y = b.g.result(op);
     b.want_inner(y, "the convolution's result")?;
     let taps = &b.g.ty(x[1]).shape[2..];
     let mut operands = Vec::new();
-    let stem = match b.inside(x[0]) {
+    let stem = match b.part(Part::Stem) {
         Some(stem) => {
-            let (image, w, bias) = stem_of(b, stem)?;
-            operands.push((Slot::X, Operand::Value(image)));
-            operands.push((Slot::StemW, Operand::Weight(w)));
-            operands.push((Slot::StemB, Operand::Weight(bias)));
-            Some(b.channels(image))
+            let image = b.g.operands(stem);
+            if !b.is_port(image[0]) {
+                return Err(b.refuse("only a stem on the network's input can be recomputed in front of a convolution"));
+            }
+            let bias: Option<ValueId> = image.get(2).copied();
+            operands.push((Slot::X, Operand::Value(image[0])));
+            operands.push((Slot::StemW, Operand::Weight(b.recipe(image[1])?)));
+            operands.push((Slot::StemB, Operand::Weight(b.bias(bias, b.channels(x[0]))?)));
+            Some(b.channels(image[0]))
         }
         None => {
             b.want_inner(x[0], "the convolution's input")?;
@@ -80,7 +60,8 @@ pub(super) fn describe(b: &DispatchView<'_>, conv: OpId) -> Result<(Conv, Operan
             None
         }
     };
-    operands.push((Slot::W, Operand::Weight(b.recipe(x[1])?)));
+    let weight: Recipe = b.recipe(x[1])?;
+    operands.push((Slot::W, Operand::Weight(weight)));
     if let Some(&bias) = x.get(2) {
         operands.push((Slot::B, Operand::Weight(b.recipe(bias)?)));
     }
@@ -99,15 +80,4 @@ pub(super) fn describe(b: &DispatchView<'_>, conv: OpId) -> Result<(Conv, Operan
         stats: false,
     };
     Ok((work, operands))
-}
-
-/// A stem recomputed in the box: the port it reads, its weight, its bias.
-pub(super) fn stem_of(b: &DispatchView<'_>, op: OpId) -> Result<(ValueId, Recipe, Recipe), Diagnostic> {
-    let x = b.g.operands(op);
-    match b.g.op(op) {
-        Op::ConvPointwise(a) if a.stride == 1 && b.inside(x[0]).is_none() && b.is_port(x[0]) => {
-            Ok((x[0], b.recipe(x[1])?, b.bias(x.get(2).copied(), b.channels(b.g.result(op)))?))
-        }
-        _ => Err(b.refuse("only a stem on the network's input can be recomputed in front of a convolution")),
-    }
 }

@@ -9,7 +9,8 @@ mod read;
 mod single;
 mod tail;
 
-use mnx_ir::{Diagnostic, Graph, OpId, ValueId};
+use mnx_ir::pattern::Pattern;
+use mnx_ir::{Diagnostic, DispatchId, Graph, ValueId};
 use mnx_weights::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -334,23 +335,18 @@ impl Classify {
     }
 }
 
-/// The tasks of one box.
+/// The tasks of one box, by the pattern it was drawn after.
 ///
 /// # Errors
-/// If no work fits the box, or an op of it is outside what kernels know.
-pub fn tasks(g: &Graph, name: &str, ops: &[OpId]) -> Result<Vec<Task>, Diagnostic> {
-    use mnx_ir::ops::OpCode;
-    let b = DispatchView::new(g, name, ops);
-    let has = |code| ops.iter().any(|&id| g.op(id).code() == code);
-    if has(OpCode::Gelu) {
-        mlp::tasks(&b)
-    } else if has(OpCode::ConvDepthwise) || has(OpCode::ConvDepthwiseTransposed) {
-        conv::tasks(&b)
-    } else if has(OpCode::ConvPointwise) {
-        single::pointwise(&b)
-    } else if has(OpCode::Softmax) || has(OpCode::Argmax) {
-        single::classify(&b)
-    } else {
-        Err(b.refuse("no kernel does its ops"))
+/// If the box departs from its pattern, or no kernel does what it holds.
+pub fn tasks(g: &Graph, dispatch: DispatchId) -> Result<Vec<Task>, Diagnostic> {
+    let b = DispatchView::new(g, dispatch)?;
+    match g.dispatch(dispatch).pattern {
+        Pattern::Conv => conv::tasks(&b),
+        Pattern::Mlp => mlp::tasks(&b),
+        Pattern::GrnStats => mlp::grn_stats(&b),
+        Pattern::Pointwise => single::pointwise(&b),
+        Pattern::Classify => single::classify(&b),
+        pattern @ (Pattern::Alone | Pattern::Fragment) => Err(b.refuse(&format!("no kernel does a box of pattern {pattern}"))),
     }
 }

@@ -1,59 +1,53 @@
 //! Reading a box: its ops, what comes from outside, and weights as recipes.
 
-use mnx_ir::ops::{Kind, OpCode};
-use mnx_ir::{Diagnostic, Graph, Layout, Op, OpId, ValueId};
+use mnx_ir::ops::Kind;
+use mnx_ir::pattern::{self, Part};
+use mnx_ir::{Diagnostic, DispatchId, Graph, Layout, Op, OpId, ValueId};
 use mnx_weights::Recipe;
 
 use crate::vocabulary::Extent;
 
-/// A dispatch box under examination.
+/// A dispatch box: its pattern and parts, as they were recorded when it was drawn and hold since.
 pub(crate) struct DispatchView<'a> {
     pub g: &'a Graph,
     pub name: &'a str,
-    pub ops: &'a [OpId],
+    pub dispatch: DispatchId,
+    ops: Vec<(Part, OpId)>,
 }
 
 impl<'a> DispatchView<'a> {
-    pub fn new(g: &'a Graph, name: &'a str, ops: &'a [OpId]) -> Self {
-        Self { g, name, ops }
+    /// The box, if it is what its pattern says.
+    ///
+    /// # Errors
+    /// The first way in which it departs from its pattern.
+    pub fn new(g: &'a Graph, dispatch: DispatchId) -> Result<Self, Diagnostic> {
+        match pattern::check(g, dispatch).into_iter().next() {
+            Some(departure) => Err(departure),
+            None => Ok(Self { g, name: &g.dispatch(dispatch).name, dispatch, ops: g.parts(dispatch) }),
+        }
     }
 
     /// The refusal, listing what the box holds.
     pub fn refuse(&self, why: &str) -> Diagnostic {
-        let ops: Vec<_> = self.ops.iter().map(|&id| self.g.op(id).info().mnemonic).collect();
+        let ops: Vec<_> = self.ops.iter().map(|&(_, id)| self.g.op(id).info().mnemonic).collect();
         Diagnostic::new("plan-0201", format!("@{}", self.name), format!("dispatch @{}: {why}", self.name))
             .note(format!("its ops: {}", ops.join(", ")))
             .note("`mnxc list strategies` says what can be launched; `form-dispatches` draws such boxes")
     }
 
-    /// The op of the box that defines `v`, if it is inside.
-    pub fn inside(&self, v: ValueId) -> Option<OpId> {
-        self.g.def(v).filter(|id| self.ops.contains(id))
+    /// The op that plays a part, if the box has it.
+    pub fn part(&self, part: Part) -> Option<OpId> {
+        self.ops.iter().find(|(p, _)| *p == part).map(|(_, id)| *id)
     }
 
-    /// The only op of the box with this code.
-    pub fn only(&self, code: OpCode) -> Result<Option<OpId>, Diagnostic> {
-        let mut found = self.ops.iter().copied().filter(|&id| self.g.op(id).code() == code);
-        let first = found.next();
-        if found.next().is_some() {
-            return Err(self.refuse(&format!("it holds more than one {}", code.info().mnemonic)));
-        }
-        Ok(first)
+    /// The op that plays a part which the pattern needs.
+    pub fn need(&self, part: Part) -> Result<OpId, Diagnostic> {
+        self.part(part).ok_or_else(|| self.refuse(&format!("the part `{part}` is missing")))
     }
 
     /// Whether `v` leaves the box: read outside it or an output of the graph.
     pub fn leaves(&self, v: ValueId) -> bool {
-        self.g.is_output(v) || self.g.order().iter().any(|id| !self.ops.contains(id) && self.g.operands(*id).contains(&v))
-    }
-
-    /// Values of the box that leave it.
-    pub fn leaving(&self) -> Vec<ValueId> {
-        self.ops.iter().map(|&id| self.g.result(id)).filter(|&v| self.leaves(v)).collect()
-    }
-
-    /// Ops of the box that read `v`.
-    pub fn readers(&self, v: ValueId) -> Vec<OpId> {
-        self.ops.iter().copied().filter(|&id| self.g.operands(id).contains(&v)).collect()
+        self.g.is_output(v) || self.g.order().iter().any(|&id| self.g.node(id).dispatch != Some(self.dispatch) && self.g.operands(id).contains(&v))
     }
 
     /// Samples of an activation.

@@ -1,18 +1,16 @@
-//! Boxes of one op: pointwise convolutions and classification.
+//! Boxes of the patterns `pointwise` and `classify`: one op each.
 
+use mnx_ir::pattern::Part;
 use mnx_ir::{Diagnostic, Op};
 
 use super::{Classify, DispatchView, Operand, Pointwise, Task, Work};
 use crate::slot::Slot;
 use crate::vocabulary::voxels;
 
+/// The task of a pointwise convolution.
 pub(super) fn pointwise(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
-    let &[op] = b.ops else {
-        return Err(b.refuse("a pointwise convolution must be alone here"));
-    };
-    let Op::ConvPointwise(attrs) = b.g.op(op) else {
-        return Err(b.refuse("a pointwise convolution is expected"));
-    };
+    let op = b.need(Part::Pointwise)?;
+    let Op::ConvPointwise(attrs) = b.g.op(op) else { return Err(b.refuse("its `pointwise` is no conv.pointwise")) };
     let (x, y) = (b.g.operands(op), b.g.result(op));
     let mut operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::W, Operand::Weight(b.recipe(x[1])?))];
     if let Some(&bias) = x.get(2) {
@@ -33,10 +31,9 @@ pub(super) fn pointwise(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     Ok(vec![Task { work: Work::Pointwise(work), operands }])
 }
 
+/// The task of soft-max or arg-max.
 pub(super) fn classify(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
-    let &[op] = b.ops else {
-        return Err(b.refuse("softmax or argmax must be alone here"));
-    };
+    let op = b.need(Part::Classify)?;
     let (x, y) = (b.g.operands(op)[0], b.g.result(op));
     if !b.is_port(x) || !b.is_port(y) {
         return Err(b.refuse("classification reads and writes channels-first tensors"));
