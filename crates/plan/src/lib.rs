@@ -16,6 +16,7 @@ pub mod host;
 mod in_place;
 pub mod kernel;
 mod lowering;
+pub mod machine;
 pub mod memory;
 pub mod plan;
 pub mod slot;

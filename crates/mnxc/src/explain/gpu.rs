@@ -1,23 +1,12 @@
 //! What a GPU program's kernels take of a multiprocessor, as ptxas says where it is at hand.
 
 use mnx_artifact::{Command, Geometry, Program};
+use mnx_plan::machine::Block;
 use mnx_plan::target::Gpu;
 use serde_json::{Value, json};
 
 use super::table::columns;
 use crate::emit::Resources;
-
-/// Shared memory that the system keeps of each block.
-const RESERVED_SHARED: usize = 1024;
-
-/// Registers are handed out to warps in pieces of this many.
-const REGISTER_PIECE: u32 = 256;
-
-/// Registers of a multiprocessor, on every architecture that there is code for.
-const REGISTERS: u32 = 65_536;
-
-/// Blocks that may stand on a multiprocessor, whatever they take.
-const BLOCKS: u32 = 16;
 
 /// A kernel on a multiprocessor.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,10 +50,8 @@ fn one(r: &Resources, g: &Geometry, gpu: &Gpu) -> Occupied {
     let threads: u32 = g.block.iter().product();
     let shared = r.shared + g.shared_bytes;
     let warps = threads.div_ceil(32).max(1);
-    let by_registers = REGISTERS / ((r.registers * 32).next_multiple_of(REGISTER_PIECE).max(1) * warps).max(1);
-    let by_shared = gpu.shared_sm / (shared as usize + RESERVED_SHARED);
-    let by_threads = gpu.threads_sm as u32 / (32 * warps);
-    let blocks = by_registers.min(by_shared as u32).min(by_threads).min(BLOCKS);
+    let block = Block { warps: warps as usize, registers: r.registers as usize, shared: shared as usize };
+    let blocks = block.side_by_side(gpu) as u32;
     let occupancy = f64::from(blocks * 32 * warps) / gpu.threads_sm as f64;
     Occupied {
         kernel: r.kernel.clone(),

@@ -9,22 +9,11 @@ pub mod table;
 
 use mnx_artifact::{Bundle, Command, Cost, Program};
 use mnx_plan::vocabulary::Gelu;
+use mnx_plan::machine::{CACHE_SPEED, CPU_LAUNCH_SECONDS, GPU_LAUNCH_SECONDS, gelu_instructions};
 use mnx_plan::target::Gpu;
 
 use crate::bundle::strategy_of;
 use crate::runner::Report;
-
-/// Vector instructions of one GELU (`mnx_codegen::math::gelu`), accurate and fast, each as long as a multiply-add.
-pub const GELU_INSTRUCTIONS: [f64; 2] = [14.0, 10.0];
-
-/// What starting a launch and waiting for its threads takes, in seconds; only the prediction knows it, the floor does not.
-pub const LAUNCH_SECONDS: f64 = 5e-6;
-
-/// What starting a launch within a captured graph takes on a GPU, in seconds; the prediction alone knows it.
-pub const GPU_LAUNCH_SECONDS: f64 = 2e-6;
-
-/// How many times faster than its memory a GPU's second-level cache is, for tensors that fit half of it.
-const CACHE_SPEED: f64 = 2.5;
 
 /// A machine as two rates; a GPU's tensor cores and caches beside them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +35,7 @@ impl Machine {
     }
 
     fn launch_s(&self) -> f64 {
-        if self.gpu.is_some() { GPU_LAUNCH_SECONDS } else { LAUNCH_SECONDS }
+        if self.gpu.is_some() { GPU_LAUNCH_SECONDS } else { CPU_LAUNCH_SECONDS }
     }
 
     /// Seconds of arithmetic and of memory that a launch takes at least. An instruction of a GELU takes the place of a multiply-add, that is of two
@@ -167,7 +156,7 @@ impl Explanation {
     /// Explains a program of a bundle.
     pub fn new(bundle: &Bundle, program: &Program, machine: Machine, report: Option<&Report>) -> Self {
         let manifest = bundle.manifest();
-        let gelu_instructions = GELU_INSTRUCTIONS[usize::from(manifest.gelu == Gelu::Fast.as_str())];
+        let gelu_instructions = gelu_instructions(Gelu::parse(&manifest.gelu).unwrap_or_default());
         let mut rows: Vec<Row> = Vec::new();
         for command in &program.commands {
             let (name, strategy, cost) = match command {
@@ -266,7 +255,7 @@ fn add<'r>(
 fn one_floor(row: &mut Row, machine: &Machine) {
     if machine.gpu.is_none() {
         row.floor_s = row.compute_s.max(row.memory_s);
-        row.predicted_s = row.floor_s + LAUNCH_SECONDS * row.launches as f64;
+        row.predicted_s = row.floor_s + CPU_LAUNCH_SECONDS * row.launches as f64;
     }
 }
 
@@ -307,7 +296,7 @@ mod tests {
         let mut rows = Vec::new();
         let mut put = |name: &str, strategy: &str, cost: Cost| {
             let (c, m) = machine.seconds(strategy, cost, 14.0, false);
-            add(&mut rows, name, strategy, cost, (c, m, LAUNCH_SECONDS));
+            add(&mut rows, name, strategy, cost, (c, m, CPU_LAUNCH_SECONDS));
         };
         put("a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
         put("b", "depthwise.ring", Cost { flops: 1000, bytes: 900, gelus: 0 });
@@ -322,7 +311,7 @@ mod tests {
         assert!(close(rows[1].floor_s, 1e-5) && rows[1].bound() == Bound::Memory);
         let all = total(&rows, Some(2.88e-5));
         assert!(close(all.floor_s, 1.44e-5) && close(all.percent().unwrap(), 50.0));
-        assert!(close(all.predicted_s, all.floor_s + 3.0 * LAUNCH_SECONDS));
+        assert!(close(all.predicted_s, all.floor_s + 3.0 * CPU_LAUNCH_SECONDS));
         assert_eq!(all.bound(), Bound::Memory);
         // On a GPU matrices are multiplied beside the GELUs, and what fits the cache moves faster.
         let h100 = Machine::of_gpu(*mnx_plan::target::named("sm_90a").unwrap().nvptx().unwrap());

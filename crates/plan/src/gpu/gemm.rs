@@ -4,11 +4,12 @@ use mnx_weights::Recipe;
 use serde::{Deserialize, Serialize};
 
 use super::epilogue::Epilogue;
-use super::machine::{self, Block, Load};
+use super::chooser::{self, Load};
 use super::lower::{matrix, padded_last, stored};
 use super::{Geometry, Storage, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
+use crate::machine::{Block, gelu_instructions};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
 use crate::vocabulary::{Extent, Gelu, voxels};
@@ -113,7 +114,7 @@ impl Gemm {
         let units = row_blocks * k / 16.0;
         let rows = 16.0 * row_blocks;
         let staged = (rows + columns) * k * e;
-        let gelu = self.gelu.map_or(0.0, |g| columns / 2.0 * machine::gelu_instructions(g));
+        let gelu = self.gelu.map_or(0.0, |g| columns / 2.0 * gelu_instructions(g));
         let written = if self.squares { 0.0 } else { 2.0 * rows * columns * e };
         let load = Load {
             instructions: units * unit.0 + row_blocks * (gelu + 4.0 * columns + 60.0) + staged / 16.0 / 32.0 * 3.0,
@@ -194,7 +195,7 @@ impl Family for Gemm {
                 }
             }
         }
-        if let Some(tile) = machine::best(found.into_iter()) {
+        if let Some(tile) = chooser::best(found.into_iter()) {
             self.tile = tile;
         }
     }
@@ -216,7 +217,7 @@ impl Family for Gemm {
         if self.gelu.is_some() && t.depth <= 32 && t.m_tiles * t.columns > most {
             return Err(format!("GELUs of {} sums per thread beside pieces of {} channels spill", t.m_tiles * t.columns / 2, t.depth));
         }
-        let (needed, most) = (self.registers(), machine::most_registers(t.warps));
+        let (needed, most) = (self.registers(), chooser::most_registers(t.warps));
         if needed > most {
             return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
@@ -233,7 +234,7 @@ impl Family for Gemm {
         self.epilogue.in_place = true;
     }
     fn side_by_side(&self, gpu: &Gpu) -> Option<usize> {
-        Some(if self.gelu.is_some() { 1 } else { (self.block().per_multiprocessor(gpu) / 2).max(1) })
+        Some(if self.gelu.is_some() { 1 } else { (self.block().planned(gpu) / 2).max(1) })
     }
     fn parts(&self) -> Option<usize> {
         self.squares.then(|| self.row_tiles())

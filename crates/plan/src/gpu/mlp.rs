@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::epilogue::Epilogue;
-use super::machine::{self, Block, Load};
+use super::chooser::{self, Load};
 use super::lower::block;
 use super::{Geometry, Storage};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
+use crate::machine::{Block, gelu_instructions};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
 use crate::vocabulary::{Extent, Gelu, voxels};
@@ -140,7 +141,7 @@ impl Mlp {
         let own = tiles as f64 / groups as f64;
         let e = self.storage.bytes() as f64;
         let (c, out, hidden, m) = (self.channels as f64, self.out_channels as f64, self.hidden as f64, t.m_tiles as f64);
-        let gelu = 8.0 * machine::gelu_instructions(self.gelu);
+        let gelu = 8.0 * gelu_instructions(self.gelu);
         // Of 16 voxels by 16 hidden channels: instructions, cycles of shared memory, multiply-adds on tensor cores.
         let unit = if self.storage == Storage::F32 {
             let loads = c / 16.0 * (8.0 + 16.0 / m) + out / m + 32.0;
@@ -246,7 +247,7 @@ impl Family for Mlp {
                 }
             }
         }
-        if let Some(tile) = machine::best(found.into_iter()) {
+        if let Some(tile) = chooser::best(found.into_iter()) {
             self.tile = tile;
         }
     }
@@ -268,7 +269,7 @@ impl Family for Mlp {
                 t.chunk, t.stages, self.hidden
             ));
         }
-        let (needed, most) = (self.registers(), machine::most_registers(t.warps));
+        let (needed, most) = (self.registers(), chooser::most_registers(t.warps));
         if needed > most {
             return Err(format!("about {needed} registers per thread are needed, {} warps leave it {most}", t.warps));
         }
@@ -283,7 +284,7 @@ impl Family for Mlp {
     }
     fn side_by_side(&self, gpu: &Gpu) -> Option<usize> {
         // Half of what was counted on leaves ptxas room where the estimate is low; it takes no more registers than it has use for.
-        Some((self.block().per_multiprocessor(gpu) / 2).max(1))
+        Some((self.block().planned(gpu) / 2).max(1))
     }
     fn arithmetic(&self) -> Arithmetic {
         let m = self.batch * voxels(self.grid);

@@ -6,7 +6,7 @@
 
 pub mod epilogue;
 mod lower;
-pub mod machine;
+mod chooser;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

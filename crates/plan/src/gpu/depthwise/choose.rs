@@ -2,6 +2,7 @@
 
 use super::{Depthwise, Tile};
 use crate::family::Family;
+use crate::machine::{BARRIER, Block, LATENCY, START};
 use crate::vocabulary::voxels;
 use crate::target::Gpu;
 
@@ -14,20 +15,8 @@ const PIECE: usize = 14;
 /// Instructions of a step that do not depend on the tile: waiting, barrier, addresses.
 const STEP: usize = 60;
 
-/// Cycles that a workgroup takes to start and to end.
-const LAUNCH: f64 = 2000.0;
-
 /// Instructions for an entry of the lists that a workgroup makes at its start: a tap, a piece's place.
 const ENTRY: usize = 30;
-
-/// Cycles lost at a barrier by a workgroup that is alone on its multiprocessor.
-const BARRIER: f64 = 400.0;
-
-/// Cycles until a copied plane has arrived.
-const ARRIVAL: f64 = 1000.0;
-
-/// Most workgroups that reside on a multiprocessor, on the device that takes fewest.
-const RESIDENT: usize = 16;
 
 impl Depthwise {
     /// The best tile for a device.
@@ -113,24 +102,18 @@ impl Depthwise {
         let passes = reads * self.storage.bytes() / 2 + taps * (8 * t.channels).div_ceil(128);
         let read = (warps * steps * passes) as f64;
         let blocks = self.workgroups();
-        let resident = self
-            .resident_by_registers()
-            .min(gpu.threads_sm / threads)
-            .min(gpu.blocks_sm)
-            .min(gpu.shared_sm / (layout.bytes + 1024))
-            .clamp(1, RESIDENT)
-            .min(blocks.div_ceil(gpu.sms));
+        let block = Block { warps, registers: self.registers(), shared: layout.bytes };
+        let resident = block.side_by_side(gpu).max(1).min(blocks.div_ceil(gpu.sms));
         // A multiprocessor issues four instructions at a time if it has warps enough to choose from; at a barrier others must.
         let busy = (warps * resident) as f64;
         let working = issued.max(read) * (busy + 4.0) / busy;
         // The copies of a plane have the time of the steps before it.
-        let late = (ARRIVAL - (t.stages - 1) as f64 * working * resident as f64 / steps as f64).max(0.0);
+        let late = (LATENCY - (t.stages - 1) as f64 * working * resident as f64 / steps as f64).max(0.0);
         let cycles = working + steps as f64 * (BARRIER / resident as f64 + late) / resident as f64;
-        let clock = gpu.lane_rate / (gpu.sms * 128) as f64;
-        let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
+                let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
         let entries = if self.held() { 0 } else { voxels(self.conv.taps) * t.channels / 2 } + self.places();
-        let prologue = LAUNCH + (entries.div_ceil(threads) * warps * resident * ENTRY) as f64 / 4.0 * (busy + 4.0) / busy;
-        let computing = waves * (resident as f64 * cycles + prologue) / clock;
+        let prologue = START + (entries.div_ceil(threads) * warps * resident * ENTRY) as f64 / 4.0 * (busy + 4.0) / busy;
+        let computing = waves * (resident as f64 * cycles + prologue) / gpu.clock();
         // Staged planes pass the second-level cache, short rows of channels less well; what is read again because tiles overlap counts too.
         let voxel = (t.channels * self.storage.bytes()) as f64;
         let moved = (blocks * steps * pieces * 16) as f64 * (1.0 + 32.0 / voxel);

@@ -1,6 +1,7 @@
 //! What a workgroup holds in shared memory, and a thread in registers.
 
 use super::Depthwise;
+use crate::machine::{REGISTER_PIECE, REGISTERS};
 use crate::vocabulary::voxels;
 
 /// Byte offsets in the workgroup's shared memory.
@@ -41,9 +42,6 @@ const FEWEST: usize = 16;
 
 /// Registers per thread that stay free of plans.
 const MARGIN: usize = 8;
-
-/// Registers per multiprocessor.
-const REGISTERS: usize = 65_536;
 
 /// Taps that a thread may hold in registers (of two channels each).
 const HELD_TAPS: usize = 27;
@@ -145,11 +143,11 @@ impl Depthwise {
 
     /// Registers that a thread may plan with: what the assembler takes differs by a few from what [`Self::registers`] says.
     pub fn register_limit(&self) -> usize {
-        (REGISTERS / self.threads().max(1) / 8 * 8).min(255).saturating_sub(MARGIN)
+        (REGISTERS / self.threads().max(1) / REGISTER_PIECE * REGISTER_PIECE).min(255).saturating_sub(MARGIN)
     }
 
     /// Workgroups that reside on a multiprocessor at a time, by registers.
     pub(crate) fn resident_by_registers(&self) -> usize {
-        REGISTERS / (self.registers().next_multiple_of(8) * self.threads().max(1))
+        REGISTERS / (self.registers().next_multiple_of(REGISTER_PIECE) * self.threads().max(1))
     }
 }

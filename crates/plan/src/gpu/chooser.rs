@@ -1,13 +1,10 @@
-//! What a multiprocessor makes of a tile: registers, how many blocks stand side by side, and a coarse time that ranks tiles.
+//! A coarse time that ranks tiles of the matrix kernels, from what a block costs.
 //!
 //! Times are in cycles of one multiprocessor and presume that what runs side by side overlaps once enough warps are there. They order tiles;
 //! they predict no launch.
 
-use crate::vocabulary::Gelu;
+use crate::machine::{BARRIER, Block, LATENCY, REGISTER_PIECE, REGISTERS, START};
 use crate::target::Gpu;
-
-/// 32-bit registers of a multiprocessor.
-const REGISTERS: usize = 65_536;
 
 /// Most registers that a thread may seem to need: 255 less what estimates miss.
 const PER_THREAD: usize = 232;
@@ -15,34 +12,13 @@ const PER_THREAD: usize = 232;
 /// Registers that estimates may miss.
 const MISSED: usize = 16;
 
-/// Clock that cycles are counted in, Hz: all chips here run between 1.4 and 2.4 GHz.
-const CLOCK: f64 = 1.7e9;
-
 /// Warps per multiprocessor that hide the latency of a chain of products, GELU and products.
 const ENOUGH_WARPS: f64 = 12.0;
 
-/// Shared memory that every block takes beside its own.
-const RESERVED: usize = 1024;
-
-/// Cycles from a block's start to its first product: launch, addresses, the first copies.
-const START: f64 = 2000.0;
-
 /// Most registers a thread may seem to need with so many warps per block.
 pub(super) fn most_registers(warps: usize) -> usize {
-    (REGISTERS / (32 * warps) / 8 * 8).saturating_sub(MISSED).min(PER_THREAD)
+    (REGISTERS / (32 * warps) / REGISTER_PIECE * REGISTER_PIECE).saturating_sub(MISSED).min(PER_THREAD)
 }
-
-/// Instructions of a GELU: two comparisons, the polynomial, three products.
-pub(super) fn gelu_instructions(form: Gelu) -> f64 {
-    match form {
-        Gelu::Accurate => 13.0,
-        Gelu::Fast => 9.0,
-    }
-}
-
-/// Cycles from a copy's start to its end, and those that a barrier takes.
-const LATENCY: f64 = 900.0;
-const BARRIER: f64 = 40.0;
 
 /// What one block costs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,32 +39,19 @@ pub(super) struct Load {
     pub(super) ahead: f64,
 }
 
-/// A block as the multiprocessor sees it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Block {
-    pub(super) warps: usize,
-    pub(super) registers: usize,
-    pub(super) shared: usize,
-}
-
 impl Block {
-    /// Blocks that stand side by side; 0 where not even one fits.
-    pub(super) fn per_multiprocessor(&self, gpu: &Gpu) -> usize {
-        if self.registers > most_registers(self.warps) || self.shared > gpu.shared_block {
-            return 0;
-        }
-        let registers = REGISTERS / (self.registers.next_multiple_of(8) * 32 * self.warps);
-        let shared = gpu.shared_sm / (self.shared + RESERVED);
-        registers.min(shared).min(gpu.threads_sm / (32 * self.warps)).min(gpu.blocks_sm)
+    /// Blocks that a plan may count on side by side; 0 where not even one fits, estimates being what they are.
+    pub(super) fn planned(&self, gpu: &Gpu) -> usize {
+        if self.registers > most_registers(self.warps) || self.shared > gpu.shared_block { 0 } else { self.side_by_side(gpu) }
     }
 
     /// Cycles of a launch of `blocks` such blocks; none where it does not fit.
     pub(super) fn cycles(&self, gpu: &Gpu, blocks: usize, load: &Load) -> Option<f64> {
-        let most = self.per_multiprocessor(gpu);
+        let most = self.planned(gpu);
         if most == 0 {
             return None;
         }
-        let rate = |per_second: f64| per_second / gpu.sms as f64 / CLOCK;
+        let rate = |per_second: f64| per_second / gpu.sms as f64 / gpu.clock();
         let busy = [
             load.instructions / 4.0,
             load.instructions * 32.0 / rate(gpu.lane_rate) * 0.8,
@@ -105,7 +68,7 @@ impl Block {
         let rounds = each.div_ceil(side) as f64;
         // A step's copies are late by what the steps before it, of all blocks side by side, do not cover.
         let step = busy * side as f64 / load.steps.max(1.0);
-        let late = (LATENCY - load.ahead * step).max(0.0) + BARRIER;
+        let late = (LATENCY - load.ahead * step).max(0.0) + BARRIER / side as f64;
         Some(each as f64 * busy / hidden + rounds * (START + load.steps * late))
     }
 }
