@@ -32,10 +32,15 @@ ptxas:
 release: setup
 	$(CARGO) build --release -p mnxc -p mnx --features mnxc/llvm
 
+# Rooms whose long functions and long lists of arguments are still to be mended, and the lints that they wait for.
+LATER := mnx-ir mnx-passes mnx-interp mnx-model mnx-plan mnx-codegen mnx-tests mnxc
+LATER_LINTS := too_many_lines too_many_arguments
+
 ## lint: checks the format and clippy's findings; `make fmt` mends the format
 lint: setup
 	cargo fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets --features mnxc/llvm,mnx-tests/llvm -- -D warnings
+	$(CARGO) clippy --release --no-deps $(LATER:%=-p %) --all-targets --features mnxc/llvm,mnx-tests/llvm -- -D warnings $(LATER_LINTS:%=-A clippy::%)
+	$(CARGO) clippy --release --no-deps --workspace $(LATER:%=--exclude %) --all-targets -- -D warnings
 
 fmt:
 	cargo fmt --all

@@ -196,3 +196,73 @@ fn tests_make_no_links_out_of_their_folders() {
         assert!(!text.contains(&mark), "{name} makes a link to an absolute path of the system");
     }
 }
+
+/// Rooms that still allow what [`exceptions_from_sizes_are_few_and_reasoned`] forbids.
+const SIZES_LATER: [&str; 1] = ["crates/codegen/"];
+
+/// Functions in the whole house that may have more parameters than clippy.toml says.
+const MOST_LONG_LISTS: usize = 3;
+
+/// The attributes of a file that name clippy's lints of sizes, as `(lint, attribute)`.
+fn size_attributes(text: &str) -> Vec<(&str, &str)> {
+    // Spelled in halves so that this file does not find itself.
+    let mark = ["clippy::too", "_many_"].concat();
+    let attribute = |at: usize| {
+        let start = text[..at].rfind("#[").or_else(|| text[..at].rfind("#![")).unwrap_or(at);
+        let end = text[at..].find(")]").map_or(text.len(), |n| at + n);
+        &text[start..end]
+    };
+    let lint = |at: usize| text[at + mark.len()..].split(|c: char| !c.is_alphanumeric()).next().unwrap();
+    text.match_indices(&mark).map(|(at, _)| (lint(at), attribute(at))).collect()
+}
+
+/// What is wrong with the exceptions of a file: an allowance instead of an expectation, or a reason that is none.
+fn size_problems(name: &str, text: &str) -> Vec<String> {
+    let problem = |(lint, attribute): (&str, &str)| {
+        let reason = attribute.split_once("reason = \"").map_or("", |(_, reason)| reason);
+        let wrong = match lint {
+            _ if !attribute.starts_with("#[expect(") => "is no #[expect(..)]",
+            "lines" if !reason.starts_with("a table") => "has no reason that begins with \"a table\"",
+            _ if reason.trim_end_matches('"').trim().is_empty() => "has no reason",
+            _ => return None,
+        };
+        Some(format!("{name}: too many {lint}: {attribute} {wrong}"))
+    };
+    size_attributes(text).into_iter().filter_map(problem).collect()
+}
+
+#[test]
+fn exceptions_from_sizes_are_few_and_reasoned() {
+    // The finder itself, on what it must and must not find.
+    let lint = |name: &str| ["clippy::too", "_many_", name].concat();
+    let problems = |attribute: String| size_problems("x.rs", &format!("use a;\n#[inline]\n{attribute}\nfn f() {{}}\n")).len();
+    assert_eq!(problems(format!("#[expect({}, reason = \"a table: one row per op\")]", lint("lines"))), 0);
+    assert_eq!(problems(format!("#[expect(\n    {},\n    reason = \"foreign\"\n)]", lint("arguments"))), 0);
+    assert_eq!(problems(format!("#[expect({}, reason = \"it is long\")]", lint("lines"))), 1);
+    assert_eq!(problems(format!("#[expect({})]", lint("arguments"))), 1);
+    assert_eq!(problems(format!("#[expect({}, reason = \"\")]", lint("arguments"))), 1);
+    assert_eq!(problems(format!("#[allow({}, reason = \"a table\")]", lint("lines"))), 1);
+    assert_eq!(problems(format!("#![allow(dead_code, {})]", lint("arguments"))), 1);
+
+    let (mut wrong, mut lists) = (Vec::new(), Vec::new());
+    for (name, text) in sources() {
+        if SIZES_LATER.iter().any(|room| name.starts_with(room)) {
+            continue;
+        }
+        wrong.extend(size_problems(&name, &text));
+        lists.extend(size_attributes(&text).iter().filter(|(lint, _)| *lint == "arguments").map(|_| name.clone()));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(lists.len() <= MOST_LONG_LISTS, "more than {MOST_LONG_LISTS} functions with long lists of arguments:\n{}", lists.join("\n"));
+}
+
+#[test]
+fn clippy_judges_the_sizes_of_functions() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (manifest, settings) = (read("Cargo.toml"), read("clippy.toml"));
+    for (lint, most) in [("lines", 100), ("arguments", 5)] {
+        let (lint_line, setting) = (format!("too_many_{lint} = \"warn\""), format!("too-many-{lint}-threshold = {most}"));
+        assert!(manifest.lines().any(|l| l == lint_line), "Cargo.toml lacks `{lint_line}`");
+        assert!(settings.lines().any(|l| l == setting), "clippy.toml lacks `{setting}`");
+    }
+}

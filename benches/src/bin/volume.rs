@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use mnx_artifact::{Normalization, Preprocess, Resampling};
 use mnx_volume::resample::resample;
-use mnx_volume::{Header, ReadOptions, Restorer, Rules, SlidingWindow, VolumeError, preprocess_taking, read, write_labels};
+use mnx_volume::{Header, ReadOptions, Restorer, Rules, Scan, SlidingWindow, VolumeError, preprocess_taking, read, write_labels};
 
 #[derive(Parser)]
 struct Cli {
@@ -55,7 +55,7 @@ fn times() -> Result<(), VolumeError> {
             let mut best = f64::INFINITY;
             for _ in 0..5 {
                 let start = Instant::now();
-                resample(&data, 1, [n; 3], to, &rule, separate)?;
+                resample(&data, [n; 3], to, &rule, separate)?;
                 best = best.min(start.elapsed().as_secs_f64());
             }
             let how = if separate.is_some() { ", separate z" } else { "" };
@@ -104,9 +104,8 @@ fn memory(shape: [usize; 3], patch: &[usize], spacing: f64) -> Result<(), Volume
         }
         Ok(())
     };
-    window.run_banded::<VolumeError>(&ready.data, ready.shape, 4, &[], &mut network, &mut |_, _| {}, &mut |band| {
-        restorer.push(band.z, band.depth, band.logits)
-    })?;
+    let scan = Scan { image: &ready.data, shape: ready.shape, classes: 4, mirror_axes: &[] };
+    window.run_banded::<VolumeError>(scan, &mut network, &mut |_, _| {}, &mut |band| restorer.push(band.z, band.depth, band.logits))?;
     tell("window");
     drop(ready);
     let restored = restorer.finish()?;

@@ -10,15 +10,26 @@ use crate::network::Facts;
 use crate::rules::Rules;
 use crate::wording::list;
 
+/// The network of a config.
+pub(crate) struct Network<'a> {
+    pub name: &'a str,
+    /// What its tensors tell.
+    pub facts: &'a Facts,
+    /// What they do not: whether blocks have residual connections, and which normalisation it has.
+    pub do_res: bool,
+    pub norm: NormType,
+}
+
 /// The text of `config.toml`: every field of the network explicit, tables only where something is known.
-pub(crate) fn config_text(name: &str, facts: &Facts, do_res: bool, norm: NormType, rules: &Rules, what: &str) -> String {
+pub(crate) fn config_text(network: &Network<'_>, rules: &Rules, what: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_all(&mut out, name, facts, do_res, norm, rules, what);
+    let _ = write_all(&mut out, network, rules, what);
     out
 }
 
-fn write_all(out: &mut String, name: &str, f: &Facts, do_res: bool, norm: NormType, rules: &Rules, what: &str) -> std::fmt::Result {
+fn write_all(out: &mut String, network: &Network<'_>, rules: &Rules, what: &str) -> std::fmt::Result {
+    let Network { name, facts: f, do_res, norm } = *network;
     write!(out, "# Imported by mnxc {} from {what}", env!("CARGO_PKG_VERSION"))?;
     match &rules.trainer {
         Some(trainer) if !trainer.is_empty() => writeln!(out, ", trainer {}.", trainer.escape_debug())?,

@@ -6,7 +6,7 @@ use mnx_files::WholeFolder;
 use mnx_model::{Config, DEFAULT_EXTENT, Dim, Flavour, NormType};
 use mnx_weights::{Checkpoint, WeightsError};
 
-use crate::config_text::config_text;
+use crate::config_text::{Network, config_text};
 use crate::error::ImportError;
 use crate::folder::{self, Found};
 use crate::monai;
@@ -89,8 +89,9 @@ impl Import {
             return Err(ImportError::Option("--name is empty, a name expected".to_owned()));
         }
         let name = options.name.clone().unwrap_or_else(|| title(&facts, &rules, path));
+        let network = Network { name: &name, facts: &facts, do_res, norm };
         let config = |rules: &Rules, path: &str, what_not: &str| {
-            let toml = config_text(&name, &facts, do_res, norm, rules, what);
+            let toml = config_text(&network, rules, what);
             // The text is ours and nowhere yet: a line of it says nothing, the key and its value do.
             match Config::from_toml(&toml, "config.toml") {
                 Ok(config) => Ok((config, toml)),

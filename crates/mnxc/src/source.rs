@@ -1,7 +1,6 @@
 //! What a command is given: a config (`.toml`) or a graph (`.mnx`) with the stage it has reached.
 
 use std::path::Path;
-use std::str::FromStr;
 
 use clap::ValueEnum;
 use mnx_ir::{Diagnostic, Graph, Loc, NoAttrs, Op, Stage};
@@ -36,22 +35,6 @@ impl Heads {
     /// The heads to keep if none were asked for: a folder is a model for `mnx predict`, which reads out_0 alone.
     pub fn choose(asked: Option<Self>, input: &Input) -> Self {
         asked.unwrap_or(if input.is_folder() { Self::Main } else { Self::All })
-    }
-}
-
-/// Spatial extents as written on the command line: `32,48,32` or `32x48x32`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extents(pub Vec<usize>);
-
-impl FromStr for Extents {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Result<Vec<usize>, _> = text.split([',', 'x']).map(|p| p.trim().parse::<usize>()).collect();
-        match parts {
-            Ok(p) if (2..=3).contains(&p.len()) => Ok(Self(p)),
-            _ => Err("expected two or three extents such as 32,48,32 (d,h,w; h,w for a 2-D network)".to_string()),
-        }
     }
 }
 
@@ -154,18 +137,4 @@ pub fn output_kind(graph: &Graph) -> OutputKind {
 pub fn config(path: &Path) -> Outcome<Config> {
     let path = Input::find(path)?.file;
     Ok(Origin::read(&path.display().to_string(), &read_text(&path)?)?.config)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_are_read_and_refused() {
-        assert_eq!("32,48,32".parse(), Ok(Extents(vec![32, 48, 32])));
-        assert_eq!("64x16".parse(), Ok(Extents(vec![64, 16])));
-        for bad in ["", "32", "32,,32", "1,2,3,4", "a,b,c", "-16,16,16"] {
-            assert!(bad.parse::<Extents>().is_err(), "{bad}");
-        }
-    }
 }

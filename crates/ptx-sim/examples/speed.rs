@@ -30,7 +30,15 @@ fn spent(start: Instant) -> f64 {
     }
 }
 
-fn report(name: &str, ptx: &str, what: &Launch<'_>, memory: &mut Memory, checks: Checks, zero: Instant) {
+/// How a kernel is run: the checks, in words and as they are, and when the process began.
+#[derive(Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    checks: Checks,
+    zero: Instant,
+}
+
+fn report(Mode { name, checks, zero }: Mode, ptx: &str, what: &Launch<'_>, memory: &mut Memory) {
     let module = Module::parse(ptx).unwrap();
     let start = spent(zero);
     let report = launch(&module, memory, what, &Options { checks, ..Options::default() }).unwrap();
@@ -47,7 +55,7 @@ fn report(name: &str, ptx: &str, what: &Launch<'_>, memory: &mut Memory, checks:
     );
 }
 
-fn gemm(name: &str, checks: Checks, zero: Instant) {
+fn gemm(mode: Mode) {
     let mut memory = Memory::new();
     let n = 512u64;
     let [a, b] = [0; 2].map(|_| {
@@ -57,10 +65,10 @@ fn gemm(name: &str, checks: Checks, zero: Instant) {
     });
     let d = memory.alloc(4 * n * n, 256);
     let what = Launch { kernel: "gemm", grid: [8, 8, 1], block: [128, 1, 1], dynamic_shared: 0, params: vec![a, b, d, n, n, n] };
-    report(name, include_str!("../tests/clang_kernels/tensor.ptx"), &what, &mut memory, checks, zero);
+    report(mode, include_str!("../tests/clang_kernels/tensor.ptx"), &what, &mut memory);
 }
 
-fn depthwise(name: &str, checks: Checks, zero: Instant) {
+fn depthwise(mode: Mode) {
     let mut memory = Memory::new();
     let n = 1024u64;
     let [x, w, y] = [n * n, 25, n * n].map(|words| {
@@ -69,7 +77,7 @@ fn depthwise(name: &str, checks: Checks, zero: Instant) {
         address
     });
     let what = Launch { kernel: "depthwise", grid: [32, 128, 1], block: [32, 8, 1], dynamic_shared: 0, params: vec![x, w, y, n, n] };
-    report(name, include_str!("../tests/clang_kernels/scalar.ptx"), &what, &mut memory, checks, zero);
+    report(mode, include_str!("../tests/clang_kernels/scalar.ptx"), &what, &mut memory);
 }
 
 fn main() {
@@ -98,7 +106,8 @@ fn main() {
         println!("{name}: {best:.1} ns per warp instruction");
     }
     for (name, checks) in [("all checks", Checks::default()), ("no checks", Checks::none())] {
-        gemm(name, checks, zero);
-        depthwise(name, checks, zero);
+        let mode = Mode { name, checks, zero };
+        gemm(mode);
+        depthwise(mode);
     }
 }

@@ -10,7 +10,7 @@ use crate::counters::Tally;
 use crate::exec::{self, Simd, Stop};
 use crate::memory::Memory;
 use crate::module::Lines;
-use crate::program::{Inst, Program, W};
+use crate::program::{Inst, Op, Program};
 use crate::tensor::MmaModel;
 use crate::warp::{Place, State, Warp};
 
@@ -25,6 +25,14 @@ struct Barrier {
     /// Threads expected, if the instruction gives them.
     expected: Option<u32>,
     rounds: u64,
+}
+
+/// Where something is found: an instruction's line, a warp, a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    pub line: u32,
+    pub warp: usize,
+    pub lane: usize,
 }
 
 /// What instructions may touch besides their own warp.
@@ -106,7 +114,8 @@ impl<'a> Cta<'a> {
     }
 
     /// Counts a finding and keeps it if it is the first at its place.
-    pub(crate) fn find(&mut self, kind: FindingKind, line: u32, warp: usize, lane: usize, message: impl FnOnce() -> String) {
+    pub(crate) fn find(&mut self, kind: FindingKind, spot: Spot, message: impl FnOnce() -> String) {
+        let Spot { line, warp, lane } = spot;
         if self.reporter.wanted(kind, line) {
             let source_text = self.lines.get(line).to_string();
             let thread = self.place.thread((32 * warp + lane) as u32);
@@ -119,8 +128,9 @@ impl<'a> Cta<'a> {
         self.barriers[id as usize].rounds
     }
 
-    /// The running group of `warp` arrives at a barrier, and waits there unless it only announces itself.
-    pub(crate) fn arrive(&mut self, warp: &mut Warp, inst: &Inst, id: W, threads: Option<W>, only_arrive: bool, pc: u32) {
+    /// The running group of `warp` arrives at the barrier of `bar`, and waits there unless it only announces itself.
+    pub(crate) fn arrive(&mut self, warp: &mut Warp, inst: &Inst, pc: u32) {
+        let Op::Bar { id, threads, arrive, .. } = inst.op else { return };
         let lane = warp.mask.trailing_zeros() as usize;
         let number = warp.w[id as usize][lane];
         let expected = threads.map(|t| warp.w[t as usize][lane]);
@@ -130,7 +140,7 @@ impl<'a> Cta<'a> {
             _ => None,
         };
         if let Some(message) = bad {
-            self.find(FindingKind::BadOperand, inst.line, warp.index, lane, || message);
+            self.find(FindingKind::BadOperand, Spot { line: inst.line, warp: warp.index, lane }, || message);
             return;
         }
         let b = &mut self.barriers[number as usize];
@@ -139,7 +149,7 @@ impl<'a> Cta<'a> {
         b.expected = b.expected.or(expected);
         let round = b.rounds;
         self.complete(number as usize);
-        if !only_arrive && self.barriers[number as usize].rounds == round {
+        if !arrive && self.barriers[number as usize].rounds == round {
             warp.park(pc + 1, State::Barrier { id: number, round });
         }
     }
@@ -239,9 +249,8 @@ impl<'a> Cta<'a> {
         };
         let line = self.program.code[pc as usize].line;
         let budget = self.checks.instruction_budget;
-        self.find(FindingKind::EndlessLoop, line, warp.index, mask.trailing_zeros() as usize, || {
-            format!("the CTA has issued {budget} warp instructions; it stood here")
-        });
+        let spot = Spot { line, warp: warp.index, lane: mask.trailing_zeros() as usize };
+        self.find(FindingKind::EndlessLoop, spot, || format!("the CTA has issued {budget} warp instructions; it stood here"));
     }
 
     /// No warp can go on. Warps that also wait for lanes of their own are diverged: they are let go. Otherwise it is a deadlock.
@@ -259,8 +268,8 @@ impl<'a> Cta<'a> {
             let b = self.barriers[id as usize];
             let line = self.program.code[g.pc.saturating_sub(1) as usize].line;
             let expected = b.expected.unwrap_or(self.live);
-            let (index, lane, live) = (w.index, g.mask.trailing_zeros() as usize, self.live);
-            self.find(FindingKind::Deadlock, line, index, lane, || {
+            let (spot, live) = (Spot { line, warp: w.index, lane: g.mask.trailing_zeros() as usize }, self.live);
+            self.find(FindingKind::Deadlock, spot, || {
                 format!(
                     "barrier {id}: {} of {expected} threads have arrived, the other {} live threads never will",
                     b.threads,

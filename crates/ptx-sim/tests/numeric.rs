@@ -178,7 +178,7 @@ fn directed_sums_and_products_by_hand() {
     same(add_f32(1.0, -1.0, Rp, false, false), 0.0);
     same(add_f32(-0.0, -0.0, Rp, false, false), -0.0);
     same(mul_f32(-0.0, 1.0, Rm, false, false), -0.0);
-    same(fma_f32(2.0, 0.5, -1.0, Rm, false, false), -0.0);
+    same(fma_f32([2.0, 0.5, -1.0], Rm, false, false), -0.0);
     // Overflow: the largest finite number where the rounding leads back.
     same(add_f32(f32::MAX, f32::MAX, Rz, false, false), f32::MAX);
     same(add_f32(f32::MAX, f32::MAX, Rm, false, false), f32::MAX);
@@ -190,7 +190,7 @@ fn directed_sums_and_products_by_hand() {
     same(mul_f32(-TINY, 0.5, Rm, false, false), -TINY);
     same(mul_f32(TINY, 0.75, Rn, false, false), TINY);
     // (1 + e)(1 - e) - 1 = -e^2, which two roundings would lose.
-    same(fma_f32(next, 1.0 - f32::EPSILON, -1.0, Rn, false, false), -f32::EPSILON * f32::EPSILON);
+    same(fma_f32([next, 1.0 - f32::EPSILON, -1.0], Rn, false, false), -f32::EPSILON * f32::EPSILON);
     same(div_f32(1.0, 3.0, Rz, false), f32::from_bits(0x3eaa_aaaa));
     same(div_f32(1.0, 3.0, Rn, false), f32::from_bits(0x3eaa_aaab));
     same(div_f32(-1.0, 3.0, Rm, false), -f32::from_bits(0x3eaa_aaab));
@@ -203,7 +203,7 @@ fn directed_sums_and_products_by_hand() {
     for nan in [
         add_f32(f32::INFINITY, f32::NEG_INFINITY, Rz, false, false),
         mul_f32(0.0, f32::INFINITY, Rn, false, false),
-        fma_f32(0.0, f32::INFINITY, 1.0, Rp, false, false),
+        fma_f32([0.0, f32::INFINITY, 1.0], Rp, false, false),
         sqrt_f32(-1.0, Rn, false),
         div_f32(0.0, 0.0, Rm, false),
         add_f32(f32::from_bits(0xffc0_1234), 1.0, Rn, false, false),
@@ -218,10 +218,10 @@ fn ftz_and_sat() {
     same(add_f32(-TINY, -TINY, Rn, true, false), -0.0);
     same(mul_f32(f32::MIN_POSITIVE, -0.5, Rn, true, false), -0.0);
     same(mul_f32(f32::MIN_POSITIVE, -0.5, Rn, false, false), -f32::MIN_POSITIVE / 2.0);
-    same(fma_f32(1.0, 1.0, TINY, Rp, true, false), 1.0);
+    same(fma_f32([1.0, 1.0, TINY], Rp, true, false), 1.0);
     same(add_f32(0.75, 0.75, Rn, false, true), 1.0);
     same(add_f32(-0.75, 0.25, Rn, false, true), 0.0);
-    same(fma_f32(f32::NAN, 1.0, 1.0, Rn, false, true), 0.0);
+    same(fma_f32([f32::NAN, 1.0, 1.0], Rn, false, true), 0.0);
     same(saturate(-0.0), 0.0);
     same(min_max_f32(TINY, -TINY, true, false, true), 0.0);
 }
@@ -328,7 +328,7 @@ proptest! {
         let f = |r| match op {
             0 => add_f32(a, b, r, false, false),
             1 => mul_f32(a, b, r, false, false),
-            2 => fma_f32(a, b, c, r, false, false),
+            2 => fma_f32([a, b, c], r, false, false),
             3 => div_f32(a, b, r, false),
             _ => sqrt_f32(a, r, false),
         };
@@ -355,7 +355,7 @@ proptest! {
         let (x, y, z) = (a as f32 * 2f32.powi(ea as i32), b as f32 * 2f32.powi(eb as i32), c as f32 * 2f32.powi(ec as i32));
         let exact = i128::from(a) * i128::from(b) * (1i128 << (ea + eb)) + i128::from(c) * (1i128 << ec);
         for r in DIRECTED {
-            let got = fma_f32(x, y, z, r, false, false);
+            let got = fma_f32([x, y, z], r, false, false);
             let value = got as i128;
             prop_assert_eq!(value as f32, got);
             match r {

@@ -97,7 +97,7 @@ fn dense(kind: (MmaShape, MmaType, bool), a: &[Vec<f32>], b: &[Vec<f32>], c: &[V
     } else {
         registers(|lane, i| f32_to_f16_rn(at(c, c_element(lane, i))).into(), 4, 2)
     };
-    let rd = mma(shape, ab, acc_f32, &ra, &rb, &rc, model).unwrap();
+    let rd = mma(shape, ab, acc_f32, [&ra, &rb, &rc], model).unwrap();
     assert_eq!(rd.len(), rc.len());
     let mut d = vec![vec![0.0; 8]; 16];
     for i in 0..4 {
@@ -153,10 +153,10 @@ fn what_ptx_lacks_is_refused() {
         (MmaShape::M16N8K4, MmaType::Bf16, true, "m16n8k4 of bf16"),
         (MmaShape::M16N8K16, MmaType::Bf16, false, "accumulates in f32"),
     ] {
-        let error = mma(shape, ab, acc_f32, &rows(4), &rows(2), &rows(4), MmaModel::Exact).unwrap_err();
+        let error = mma(shape, ab, acc_f32, [&rows(4), &rows(2), &rows(4)], MmaModel::Exact).unwrap_err();
         assert!(error.contains(needle), "{error}");
     }
-    let error = mma(MmaShape::M16N8K8, MmaType::Bf16, true, &rows(4), &rows(1), &rows(4), MmaModel::Exact).unwrap_err();
+    let error = mma(MmaShape::M16N8K8, MmaType::Bf16, true, [&rows(4), &rows(1), &rows(4)], MmaModel::Exact).unwrap_err();
     assert!(error.contains("2 registers of A, not 4"), "{error}");
 }
 
@@ -226,7 +226,7 @@ fn truncating_models_by_hand() {
     assert_eq!(dot(tf32, &split, 0.0, Hopper), p(-24));
     // The low 13 bits of a tf32 register are ignored.
     let ones = vec![[1.0f32.to_bits() | 0x1fff; 32]; 2];
-    let d = mma(MmaShape::M16N8K4, MmaType::Tf32, true, &ones, &ones[..1], &[[0; 32]; 4], Hopper).unwrap();
+    let d = mma(MmaShape::M16N8K4, MmaType::Tf32, true, [&ones, &ones[..1], &[[0; 32]; 4]], Hopper).unwrap();
     assert!(d.iter().flatten().all(|&x| x == 4.0f32.to_bits()));
     // f16 accumulators round to nearest even, also between Ampere's steps.
     let f16 = (MmaShape::M16N8K16, MmaType::F16, false);

@@ -54,5 +54,5 @@ pub use preprocess::{Geometry, Preprocessed, preprocess, preprocess_taking};
 pub use probabilities::{Probabilities, activate, softmax};
 pub use read::{ReadOptions, Volume, peek, read, read_channels};
 pub use restore::{Restored, Restorer, Rules, restore};
-pub use sliding_window::{Band, Network, Queue, Sink, SlidingWindow, gaussian_weights, monai_tile_starts, tile_starts};
+pub use sliding_window::{Band, Network, Queue, Scan, Sink, SlidingWindow, gaussian_weights, monai_tile_starts, tile_starts};
 pub use write::{write_f32, write_labels};

@@ -35,7 +35,7 @@ pub fn write_npz(
     let file = WholeFile::create(path).map_err(|e| VolumeError::io(path, e))?;
     let failure = RefCell::new(None);
     let sink = Sink { out: BufWriter::new(file.file()), at: 0, end: 0, failure: &failure };
-    let filled = fill(ZipWriter::new(sink), path, name, element, shape, part, &failure);
+    let filled = fill(ZipWriter::new(sink), path, &Array { name, element, shape }, part, &failure);
     // What the disk said comes before what follows from it.
     if let Some(e) = failure.take() {
         return Err(VolumeError::io(path, e));
@@ -95,16 +95,22 @@ impl Seek for Sink<'_> {
     }
 }
 
+/// What an archive holds.
+struct Array<'a> {
+    name: &'a str,
+    element: Element,
+    shape: &'a [usize],
+}
+
 /// Fills and finishes the archive; stops early when the file has failed.
 fn fill(
     mut archive: ZipWriter<Sink<'_>>,
     path: &Path,
-    name: &str,
-    element: Element,
-    shape: &[usize],
+    array: &Array<'_>,
     part: &mut dyn FnMut(usize) -> Result<Vec<f32>, VolumeError>,
     failure: &RefCell<Option<io::Error>>,
 ) -> Result<(), VolumeError> {
+    let Array { name, element, shape } = *array;
     let failed = |e: io::Error| VolumeError::io(path, e);
     let (width, descr) = match element {
         Element::F32 => (4, "<f4"),
@@ -297,7 +303,7 @@ mod tests {
             parts += 1;
             Ok(noise(i))
         };
-        fill(ZipWriter::new(sink), full, "p", Element::F32, &[50, 1 << 16], &mut part, &failure).unwrap();
+        fill(ZipWriter::new(sink), full, &Array { name: "p", element: Element::F32, shape: &[50, 1 << 16] }, &mut part, &failure).unwrap();
         assert_eq!(failure.take().unwrap().kind(), io::ErrorKind::StorageFull);
         assert!(parts < 5, "{parts} parts after the disk was full");
         // At the very end, and through the whole writer.

@@ -133,7 +133,7 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     let rule = &settings.resampling;
     let separate = coarse_axis(rule, old_spacing, spacing);
     if settings.sequence == Sequence::ResampleNormalize && model_shape != size {
-        data = resample(&data, channels, size, model_shape, rule, separate)?;
+        data = resample(&data, size, model_shape, rule, separate)?;
         mask = mask.map(|inside| resample_mask(&inside, size, model_shape, rule, separate)).transpose()?;
     }
     let voxels = data.len() / channels.max(1);
@@ -143,7 +143,7 @@ fn prepare(volume: &Volume, data: Cow<'_, [f32]>, settings: &Preprocess) -> Resu
     }
     drop(mask);
     if settings.sequence == Sequence::NormalizeResample && model_shape != size {
-        data = resample(&data, channels, size, model_shape, rule, separate)?;
+        data = resample(&data, size, model_shape, rule, separate)?;
     }
     let geometry = Geometry {
         file_shape: volume.shape,
@@ -202,6 +202,6 @@ fn resample_mask(
 ) -> Result<Vec<bool>, VolumeError> {
     let values: Vec<f32> = inside.iter().map(|i| f32::from(u8::from(*i))).collect();
     let linear = Resampling { order: 1, order_z: 0, ..*rule };
-    let values = resample(&values, 1, from, to, &linear, separate)?;
+    let values = resample(&values, from, to, &linear, separate)?;
     Ok(values.iter().map(|v| *v >= 0.5).collect())
 }

@@ -3,14 +3,16 @@
 //! Planes are interpolated within themselves as they are needed, and along z slab by slab, so that beside input and output only a
 //! slab of float64 planes is held: the B-spline prefilter forgets what lies more than a few (`spline::REACH`) planes away.
 
+use std::ops::Range;
+
 use mnx_artifact::{Resampling, SeparateZ};
 use rayon::prelude::*;
 
 use crate::error::{VolumeError, try_filled};
 use crate::orientation::AxisMap;
-use crate::spline::{Axis, Lines, Order, REACH};
+use crate::spline::{Axis, Lines, Order, Part, REACH};
 
-/// Bytes of float64 planes held at a time, unless the prefilter's reach needs more.
+/// See [`Passes::slab_bytes`].
 const SLAB_BYTES: usize = 192 << 20;
 
 /// Voxels per axis after going from `current` to `new` spacing: rounded half to even, at least 1.
@@ -44,9 +46,11 @@ struct Passes {
     along: Order,
     clip_planes: bool,
     clip_whole: bool,
+    /// Bytes of float64 planes held at a time, unless the prefilter's reach needs more.
+    slab_bytes: usize,
 }
 
-/// Resamples `channels` volumes from `shape` to `to` (z, y, x). With `separate`, every plane across that axis is resampled (and
+/// Resamples volumes, one after the other in `data`, from `shape` to `to` (z, y, x). With `separate`, every plane across that axis is resampled (and
 /// clipped) by itself in the rule's `order` and the axis in its `order_z`; otherwise all axes are interpolated and each channel is
 /// clipped to its own range. A volume that keeps its shape is copied.
 ///
@@ -54,24 +58,24 @@ struct Passes {
 /// When the rule's orders are none of 0, 1 and 3, or memory cannot be had.
 ///
 /// # Panics
-/// When `data` is not `channels` times `shape` long or an axis is empty.
+/// When `data` is no whole number of volumes of `shape`, or an axis is empty.
 pub fn resample(
     data: &[f32],
-    channels: usize,
     shape: [usize; 3],
     to: [usize; 3],
     rule: &Resampling,
     separate: Option<usize>,
 ) -> Result<Vec<f32>, VolumeError> {
     let voxels: usize = shape.iter().product();
-    assert_eq!(data.len(), channels * voxels, "voxels given and shape differ");
     assert!(shape.iter().chain(&to).all(|&n| n > 0), "an axis is empty");
+    assert!(data.len().is_multiple_of(voxels), "voxels given and shape differ");
+    let channels = data.len() / voxels;
     let target = to.iter().try_fold(channels, |acc, &n| acc.checked_mul(n));
     let target = target.ok_or_else(|| VolumeError::Memory { what: "resampled volume".into(), bytes: usize::MAX })?;
     let (plane, along) = (order(rule.order)?, order(rule.order_z)?);
     let passes = match separate {
-        Some(_) => Passes { plane, along, clip_planes: rule.clip, clip_whole: false },
-        None => Passes { plane, along: plane, clip_planes: false, clip_whole: rule.clip },
+        Some(_) => Passes { plane, along, clip_planes: rule.clip, clip_whole: false, slab_bytes: SLAB_BYTES },
+        None => Passes { plane, along: plane, clip_planes: false, clip_whole: rule.clip, slab_bytes: SLAB_BYTES },
     };
     let mut out = try_filled(target, 0f32, "resampled volume")?;
     for (out, channel) in out.chunks_exact_mut(target / channels.max(1)).zip(data.chunks_exact(voxels)) {
@@ -86,12 +90,12 @@ pub fn resample(
             Some(_) => AxisMap { perm: [2, 0, 1], flip: [false; 3] },
         };
         if front == AxisMap::IDENTITY {
-            one_channel(channel, shape, to, passes, SLAB_BYTES, out)?;
+            one_channel(channel, shape, to, passes, out)?;
         } else {
             let (from, onto) = (front.permute(shape), front.permute(to));
             let turned = front.apply(channel, 1, shape)?;
             let mut planes = try_filled(out.len(), 0f32, "resampled volume")?;
-            one_channel(&turned, from, onto, passes, SLAB_BYTES, &mut planes)?;
+            one_channel(&turned, from, onto, passes, &mut planes)?;
             drop(turned);
             out.copy_from_slice(&front.inverse().apply(&planes, 1, onto)?);
         }
@@ -122,12 +126,12 @@ fn clip(v: f64, (low, high): (f64, f64)) -> f64 {
 }
 
 /// One channel, slab by slab along its first axis.
-fn one_channel(data: &[f32], from: [usize; 3], to: [usize; 3], passes: Passes, bytes: usize, out: &mut [f32]) -> Result<(), VolumeError> {
+fn one_channel(data: &[f32], from: [usize; 3], to: [usize; 3], passes: Passes, out: &mut [f32]) -> Result<(), VolumeError> {
     let along = Axis::new(from[0], to[0], passes.along);
     let (y, x) = (Axis::new(from[1], to[1], passes.plane), Axis::new(from[2], to[2], passes.plane));
     let limits = passes.clip_whole.then(|| range(data));
     let (in_plane, out_plane) = (from[1] * from[2], to[1] * to[2]);
-    let most = (bytes / (8 * out_plane)).max(2 * REACH + 20);
+    let most = (passes.slab_bytes / (8 * out_plane)).max(2 * REACH + 20);
     // Input planes `held`, interpolated within themselves.
     let mut planes: Vec<f64> = Vec::new();
     let mut held = 0..0;
@@ -155,22 +159,26 @@ fn one_channel(data: &[f32], from: [usize; 3], to: [usize; 3], passes: Passes, b
         });
         held = need;
         let target = &mut out[first * out_plane..until * out_plane];
-        along_planes(&planes, &along, held.clone(), first, [to[1], to[2]], limits, target)?;
+        let slab = Slab { planes: &planes, held: held.clone(), extents: [to[1], to[2]] };
+        along_planes(&slab, &along, first, limits, target)?;
         first = until;
     }
     Ok(())
 }
 
-/// From the planes `held` to the output planes from `first` on that fill `out`.
-fn along_planes(
-    planes: &[f64],
-    along: &Axis,
-    held: std::ops::Range<usize>,
-    first: usize,
-    [ny, nx]: [usize; 2],
-    limits: Option<(f64, f64)>,
-    out: &mut [f32],
-) -> Result<(), VolumeError> {
+/// Neighbouring planes, interpolated within themselves.
+struct Slab<'a> {
+    planes: &'a [f64],
+    /// Their numbers along the axis.
+    held: Range<usize>,
+    /// Rows and columns of each.
+    extents: [usize; 2],
+}
+
+/// From a slab to the output planes from `first` on that fill `out`.
+fn along_planes(slab: &Slab<'_>, along: &Axis, first: usize, limits: Option<(f64, f64)>, out: &mut [f32]) -> Result<(), VolumeError> {
+    let Slab { planes, held, extents: [ny, nx] } = slab;
+    let (ny, nx) = (*ny, *nx);
     let plane = ny * nx;
     let fit = |v: f64| limits.map_or(v, |l| clip(v, l)) as f32;
     if along.order == Order::Nearest {
@@ -196,7 +204,7 @@ fn along_planes(
                 v[..n].copy_from_slice(&planes[at..at + n]);
                 v
             };
-            lines.run(along, held.clone(), first..first + depth, load, |o, v| {
+            lines.run(along, Part { inputs: held.clone(), outputs: first..first + depth }, load, |o, v| {
                 for (o, v) in out[(o - first) * nx + x..][..n].iter_mut().zip(v) {
                     *o = fit(*v);
                 }
@@ -235,7 +243,7 @@ impl PlanePass {
             for y in (0..ny).step_by(8) {
                 let n = 8.min(ny - y);
                 let load = |x: usize| std::array::from_fn(|l| if l < n { f64::from(plane[(y + l) * nx + x]) } else { 0.0 });
-                self.across.run(x_axis, 0..nx, 0..mx, load, |x, v: &[f64; 8]| {
+                self.across.run(x_axis, Part { inputs: 0..nx, outputs: 0..mx }, load, |x, v: &[f64; 8]| {
                     for (l, v) in v[..n].iter().enumerate() {
                         rows[(y + l) * mx + x] = *v;
                     }
@@ -253,7 +261,8 @@ impl PlanePass {
                 v[..n].copy_from_slice(&rows[y * mx + x..][..n]);
                 v
             };
-            self.down.run(y_axis, 0..ny, 0..y_axis.m, load, |y, v: &[f64; 16]| out[y * mx + x..][..n].copy_from_slice(&v[..n]));
+            let store = |y: usize, v: &[f64; 16]| out[y * mx + x..][..n].copy_from_slice(&v[..n]);
+            self.down.run(y_axis, Part { inputs: 0..ny, outputs: 0..y_axis.m }, load, store);
         }
     }
 }
@@ -273,10 +282,10 @@ mod tests {
         for (n, m) in [(300, 211), (211, 300), (150, 700), (400, 75), (69, 70)] {
             let data: Vec<f32> = (0..n * 6).map(|_| draw() * 100.0).collect();
             for along in [Order::Nearest, Order::Linear, Order::Cubic] {
-                let passes = Passes { plane: Order::Cubic, along, clip_planes: false, clip_whole: true };
-                let run = |bytes| {
+                let run = |slab_bytes| {
+                    let passes = Passes { plane: Order::Cubic, along, clip_planes: false, clip_whole: true, slab_bytes };
                     let mut out = vec![0f32; m * 5 * 3];
-                    one_channel(&data, [n, 2, 3], [m, 5, 3], passes, bytes, &mut out).unwrap();
+                    one_channel(&data, [n, 2, 3], [m, 5, 3], passes, &mut out).unwrap();
                     out
                 };
                 let (small, large) = (run(0), run(SLAB_BYTES));

@@ -213,7 +213,7 @@ impl Restorer {
         let separate = g.separate(&rules.export);
         let mut best = Vec::new();
         for (class, scores) in all.chunks_exact(model).enumerate() {
-            let mut part = resample(scores, 1, g.model_shape, g.crop_size, &rules.export, separate)?;
+            let mut part = resample(scores, g.model_shape, g.crop_size, &rules.export, separate)?;
             if rules.half {
                 part.par_chunks_mut(1 << 16).for_each(round_to_half);
             }

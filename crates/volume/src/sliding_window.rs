@@ -161,6 +161,19 @@ impl<E> Queue<E> for OneByOne<'_, '_, E> {
 /// Where finished bands go.
 pub type Sink<'a, E> = dyn FnMut(Band<'_>) -> Result<(), E> + 'a;
 
+/// An image, and what the network is asked there.
+#[derive(Debug, Clone, Copy)]
+pub struct Scan<'a> {
+    /// Channels one after the other, `[c, z, y, x]`.
+    pub image: &'a [f32],
+    /// Voxels along z, y, x.
+    pub shape: [usize; 3],
+    /// Scores that each member gives of a voxel.
+    pub classes: usize,
+    /// Axes to mirror patches along (0 = z, 1 = y, 2 = x): the network is asked once per subset of them, and the un-mirrored logits are averaged.
+    pub mirror_axes: &'a [usize],
+}
+
 /// What a run needs to know of the volume.
 pub(crate) struct Grid {
     pub channels: usize,
@@ -210,25 +223,20 @@ impl SlidingWindow {
         std::array::from_fn(|a| starts(shape[a].max(self.patch[a]), self.patch[a], self.step))
     }
 
-    /// Runs the network over `image` `[c, z, y, x]` of `shape` and returns the averaged logits
-    /// `[k, z, y, x]`. `network` gets one patch `[c, pz, py, px]` and fills logits `[k, pz, py, px]`;
-    /// with `mirror_axes` (0 = z, 1 = y, 2 = x) it is asked once per subset of those axes and the
-    /// un-mirrored logits are averaged. `progress` is told (tiles done, tiles in all).
+    /// Runs the network over an image and returns the averaged logits `[k, z, y, x]`. `network` gets one patch `[c, pz, py, px]` and fills
+    /// logits `[k, pz, py, px]`. `progress` is told (tiles done, tiles in all).
     ///
     /// # Errors
     /// Whatever the network returns; a setting that cannot be met; memory.
     pub fn run<E: From<VolumeError>>(
         &self,
-        image: &[f32],
-        shape: [usize; 3],
-        classes: usize,
-        mirror_axes: &[usize],
+        scan: Scan<'_>,
         network: &mut Network<'_, E>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>, E> {
-        let plane = shape[1] * shape[2];
-        let voxels = plane * shape[0];
-        let mut out = try_filled(classes * voxels, 0f32, "logits of the whole volume")?;
+        let plane = scan.shape[1] * scan.shape[2];
+        let voxels = plane * scan.shape[0];
+        let mut out = try_filled(scan.classes * voxels, 0f32, "logits of the whole volume")?;
         let mut sink = |band: Band<'_>| {
             let n = band.depth * plane;
             for (k, part) in band.logits.chunks_exact(n).enumerate() {
@@ -236,7 +244,7 @@ impl SlidingWindow {
             }
             Ok(())
         };
-        self.run_banded(image, shape, classes, mirror_axes, network, progress, &mut sink)?;
+        self.run_banded(scan, network, progress, &mut sink)?;
         Ok(out)
     }
 
@@ -245,18 +253,14 @@ impl SlidingWindow {
     ///
     /// # Errors
     /// Whatever network or sink return; a setting that cannot be met; memory.
-    #[allow(clippy::too_many_arguments)]
     pub fn run_banded<E: From<VolumeError>>(
         &self,
-        image: &[f32],
-        shape: [usize; 3],
-        classes: usize,
-        mirror_axes: &[usize],
+        scan: Scan<'_>,
         network: &mut Network<'_, E>,
         progress: &mut dyn FnMut(usize, usize),
         sink: &mut Sink<'_, E>,
     ) -> Result<(), E> {
-        self.run_queued(image, shape, classes, mirror_axes, &mut OneByOne { network, patch: Vec::new() }, progress, sink)
+        self.run_queued(scan, &mut OneByOne { network, patch: Vec::new() }, progress, sink)
     }
 
     /// As [`SlidingWindow::run_banded`], with patches put into the network ahead of the results taken out. Results are added up in the
@@ -264,18 +268,15 @@ impl SlidingWindow {
     ///
     /// # Errors
     /// As [`SlidingWindow::run_banded`]; patches may be left in the queue then.
-    #[allow(clippy::too_many_arguments)]
     pub fn run_queued<E: From<VolumeError>>(
         &self,
-        image: &[f32],
-        shape: [usize; 3],
-        classes: usize,
-        mirror_axes: &[usize],
+        scan: Scan<'_>,
         network: &mut dyn Queue<E>,
         progress: &mut dyn FnMut(usize, usize),
         sink: &mut Sink<'_, E>,
     ) -> Result<(), E> {
         self.verify()?;
+        let Scan { image, shape, classes, mirror_axes } = scan;
         let voxels: usize = shape.iter().product();
         if voxels == 0 || image.is_empty() || !image.len().is_multiple_of(voxels) || classes == 0 {
             return Err(VolumeError::Setting(format!(

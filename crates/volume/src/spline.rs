@@ -106,6 +106,12 @@ impl Axis {
     }
 }
 
+/// A part of an axis: which outputs are made, and the samples at hand, which must hold what those need. Both are counted along the whole axis.
+pub(crate) struct Part {
+    pub inputs: std::ops::Range<usize>,
+    pub outputs: std::ops::Range<usize>,
+}
+
 /// Scratch for `L` lines filtered side by side, so that the recursion along a line is vector code across lines.
 pub(crate) struct Lines<const L: usize> {
     padded: Vec<[f64; L]>,
@@ -116,13 +122,12 @@ impl<const L: usize> Lines<L> {
         Lines { padded: Vec::new() }
     }
 
-    /// Interpolates outputs `outputs` from the samples `inputs`, which must hold what those need: `load` reads sample `i`, `store` gets
-    /// output `o`, both counted along the whole axis. Where `inputs` ends before the axis does, what lies beyond is out of reach.
+    /// Interpolates the outputs of a part: `load` reads sample `i`, `store` gets output `o`. Where its inputs end before the axis does, what
+    /// lies beyond is out of reach.
     pub fn run(
         &mut self,
         axis: &Axis,
-        inputs: std::ops::Range<usize>,
-        outputs: std::ops::Range<usize>,
+        Part { inputs, outputs }: Part,
         load: impl Fn(usize) -> [f64; L],
         mut store: impl FnMut(usize, &[f64; L]),
     ) {

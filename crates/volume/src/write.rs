@@ -31,9 +31,9 @@ pub fn write_labels(path: &Path, labels: &[u16], reference: &Header) -> Result<(
     }
     if labels.iter().all(|&l| l <= 255) {
         let narrow: Vec<u8> = labels.iter().map(|&l| l as u8).collect();
-        write(path, &narrow, &[z, y, x], reference, 2, true)
+        write(path, &narrow, &Content { shape: &[z, y, x], datatype: 2, width: 1, labels: true }, reference)
     } else {
-        write(path, labels, &[z, y, x], reference, 512, true)
+        write(path, labels, &Content { shape: &[z, y, x], datatype: 512, width: 2, labels: true }, reference)
     }
 }
 
@@ -47,11 +47,9 @@ pub fn write_f32(path: &Path, data: &[f32], channels: usize, reference: &Header)
     if channels == 0 || data.len() != channels * z * y * x {
         return Err(wrong_length(path, data.len(), &[channels, z, y, x]));
     }
-    if channels == 1 {
-        write(path, data, &[z, y, x], reference, 16, false)
-    } else {
-        write(path, data, &[channels, z, y, x], reference, 16, false)
-    }
+    let all = [channels, z, y, x];
+    let shape = if channels == 1 { &all[1..] } else { &all };
+    write(path, data, &Content { shape, datatype: 16, width: 4, labels: false }, reference)
 }
 
 fn wrong_length(path: &Path, found: usize, shape: &[usize]) -> VolumeError {
@@ -71,16 +69,15 @@ struct Content<'a> {
     labels: bool,
 }
 
-fn write<T: Pod>(path: &Path, data: &[T], shape: &[usize], reference: &Header, datatype: i16, labels: bool) -> Result<(), VolumeError> {
+fn write<T: Pod>(path: &Path, data: &[T], content: &Content<'_>, reference: &Header) -> Result<(), VolumeError> {
     let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let compressed = name.ends_with(".nii.gz");
     if !compressed && !name.ends_with(".nii") {
         return Err(VolumeError::Setting(format!("{}: the name of a volume ends in .nii or .nii.gz", path.display())));
     }
-    let content = Content { shape, datatype, width: size_of::<T>(), labels };
     let header = match &reference.fields {
-        Fields::One(fields) => nifti1::bytes(&patched_one(fields, &content, &reference.extensions, path)?).to_vec(),
-        Fields::Two(fields) => patched_two(fields, &content, &reference.extensions).bytes().to_vec(),
+        Fields::One(fields) => nifti1::bytes(&patched_one(fields, content, &reference.extensions, path)?).to_vec(),
+        Fields::Two(fields) => patched_two(fields, content, &reference.extensions).bytes().to_vec(),
     };
     let io = |e| VolumeError::io(path, e);
     let file = WholeFile::create(path).map_err(io)?;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use mnx_artifact::{Gaussian, Normalization, Preprocess, Reader, Windows};
-use mnx_volume::{Header, ReadOptions, SlidingWindow, Volume, VolumeError, gaussian_weights, monai_tile_starts, preprocess, read};
+use mnx_volume::{Header, ReadOptions, Scan, SlidingWindow, Volume, VolumeError, gaussian_weights, monai_tile_starts, preprocess, read};
 
 fn numbers<T: std::str::FromStr>(text: &str) -> Vec<T> {
     text.split_whitespace().map(|t| t.parse().ok().unwrap()).collect()
@@ -91,7 +91,7 @@ fn whole_windows_are_monais() {
             network(patch_in, size, patch.len() == 2, out);
             Ok(())
         };
-        let ours = window.run(&p.data, p.shape, 2, &[], &mut run, &mut |_, _| {}).unwrap();
+        let ours = window.run(Scan { image: &p.data, shape: p.shape, classes: 2, mirror_axes: &[] }, &mut run, &mut |_, _| {}).unwrap();
         let want: Vec<f32> = numbers(line[5]);
         let ours: Vec<f32> = ours.into_iter().step_by(3).collect();
         assert_eq!(ours.len(), want.len(), "{name}");

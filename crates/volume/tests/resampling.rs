@@ -27,7 +27,7 @@ fn agrees_with_scipy() {
         let (from, to) = (triple(part[1]), triple(part[2]));
         let input: Vec<f32> = numbers(part[3]);
         let expected: Vec<f64> = numbers(part[4]);
-        let got = resample(&input, 1, from, to, &rule, separate).unwrap();
+        let got = resample(&input, from, to, &rule, separate).unwrap();
         assert_eq!(got.len(), expected.len());
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
             let error = (f64::from(*g) - e).abs();
@@ -37,7 +37,7 @@ fn agrees_with_scipy() {
         // The same as one of several channels.
         let mut two = vec![1.0; input.len()];
         two.extend_from_slice(&input);
-        let both = resample(&two, 2, from, to, &rule, separate).unwrap();
+        let both = resample(&two, from, to, &rule, separate).unwrap();
         assert_eq!(both[got.len()..], got[..]);
         assert!(both[..got.len()].iter().all(|v| (*v - 1.0).abs() < 1e-6));
         cases += 1;
@@ -50,15 +50,15 @@ fn clipping_can_be_left_out() {
     let step: Vec<f32> = (0..20).map(|i| if i < 10 { 0.0 } else { 1.0 }).collect();
     let over = |clip| {
         let rule = Resampling { clip, ..Resampling::DATA };
-        resample(&step, 1, [20, 1, 1], [47, 1, 1], &rule, None).unwrap().into_iter().fold(0f32, f32::max)
+        resample(&step, [20, 1, 1], [47, 1, 1], &rule, None).unwrap().into_iter().fold(0f32, f32::max)
     };
     assert_eq!(over(true), 1.0);
     assert!(over(false) > 1.01, "a cubic overshoots a step");
     // A volume of NaN stays one and brings nothing down; an order of 2 is none of ours.
-    let lost = resample(&[f32::NAN; 8], 1, [2; 3], [3; 3], &Resampling::DATA, None).unwrap();
+    let lost = resample(&[f32::NAN; 8], [2; 3], [3; 3], &Resampling::DATA, None).unwrap();
     assert!(lost.iter().all(|v| v.is_nan()));
     let wrong = Resampling { order: 2, ..Resampling::DATA };
-    assert!(resample(&[0.0; 8], 1, [2; 3], [3; 3], &wrong, None).unwrap_err().to_string().contains("order 2"));
+    assert!(resample(&[0.0; 8], [2; 3], [3; 3], &wrong, None).unwrap_err().to_string().contains("order 2"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_cubic_goes_through_the_samples_and_keeps_a_ramp() {
     // Odd factors put an output sample on every input sample.
     let (n, m) = (9usize, 27usize);
     let ramp: Vec<f32> = (0..n).map(|i| ((i * i) as f32).sin() * 50.0).collect();
-    let up = resample(&ramp, 1, [n, 1, 1], [m, 1, 1], &Resampling::DATA, None).unwrap();
+    let up = resample(&ramp, [n, 1, 1], [m, 1, 1], &Resampling::DATA, None).unwrap();
     for i in 0..n {
         assert!((up[3 * i + 1] - ramp[i]).abs() < 1e-4, "{i}");
     }
@@ -108,7 +108,7 @@ fn order_0_takes_scipys_plane_for_every_pair() {
         let planes: Vec<f32> = (0..n).map(|v| v as f32).collect();
         let mut hash = 0u64;
         for m in (1..=210).filter(|m| *m != n) {
-            for plane in resample(&planes, 1, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap() {
+            for plane in resample(&planes, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap() {
                 hash = hash.wrapping_mul(1_099_511_628_211) ^ plane as u64;
             }
             pairs += 1;
@@ -124,9 +124,9 @@ fn order_0_is_one_along_every_axis_and_on_the_way_back() {
     // Pairs with ties that the order of the arithmetic decides.
     for (n, m) in [(4, 49), (10, 77), (26, 23), (30, 11), (18, 33), (20, 78)] {
         let planes: Vec<f32> = (0..n).map(|v| (v * 7 % n) as f32).collect();
-        let along = resample(&planes, 1, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap();
-        assert_eq!(resample(&planes, 1, [1, n, 1], [1, m, 1], &rule, Some(1)).unwrap(), along);
-        assert_eq!(resample(&planes, 1, [1, 1, n], [1, 1, m], &rule, Some(2)).unwrap(), along);
+        let along = resample(&planes, [n, 1, 1], [m, 1, 1], &rule, Some(0)).unwrap();
+        assert_eq!(resample(&planes, [1, n, 1], [1, m, 1], &rule, Some(1)).unwrap(), along);
+        assert_eq!(resample(&planes, [1, 1, n], [1, 1, m], &rule, Some(2)).unwrap(), along);
         // Scores of two classes, from n model planes to m planes of the crop: the way that labels go.
         let geometry = Geometry {
             file_shape: [m, 1, 1],

@@ -4,7 +4,7 @@
 mod nifti_bytes;
 
 use mnx_artifact::Gaussian;
-use mnx_volume::{Band, SlidingWindow, VolumeError, gaussian_weights, tile_starts};
+use mnx_volume::{Band, Scan, SlidingWindow, VolumeError, gaussian_weights, tile_starts};
 use nifti_bytes::Draws;
 
 #[test]
@@ -62,8 +62,13 @@ fn network(patch: [usize; 3], channels: usize, classes: usize, input: &[f32], lo
     }
 }
 
+fn scan<'a>(image: &'a [f32], shape: [usize; 3], classes: usize, mirror_axes: &'a [usize]) -> Scan<'a> {
+    Scan { image, shape, classes, mirror_axes }
+}
+
 /// The definition: pad, visit every tile, weigh, divide, cut the padding off; all in float64.
-fn slow(window: &SlidingWindow, image: &[f32], shape: [usize; 3], channels: usize, classes: usize, axes: &[usize]) -> Vec<f64> {
+fn slow(window: &SlidingWindow, Scan { image, shape, classes, mirror_axes: axes }: Scan<'_>) -> Vec<f64> {
+    let channels = image.len() / shape.iter().product::<usize>();
     let p = window.patch;
     let whole: [usize; 3] = std::array::from_fn(|a| shape[a].max(p[a]));
     let low: [usize; 3] = std::array::from_fn(|a| (whole[a] - shape[a]) / 2);
@@ -142,7 +147,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
         let axes: Vec<usize> = (0..3).filter(|_| draws.next() & 1 == 0).collect();
         let voxels: usize = shape.iter().product();
         let image: Vec<f32> = (0..channels * voxels).map(|_| draws.unit() as f32).collect();
-        let expected = slow(&window, &image, shape, channels, classes, &axes);
+        let expected = slow(&window, scan(&image, shape, classes, &axes));
 
         let patch = window.patch;
         let mut calls = 0;
@@ -152,7 +157,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
             Ok(())
         };
         let mut told = Vec::new();
-        let got = window.run(&image, shape, classes, &axes, &mut net, &mut |done, all| told.push((done, all))).unwrap();
+        let got = window.run(scan(&image, shape, classes, &axes), &mut net, &mut |done, all| told.push((done, all))).unwrap();
         assert_eq!(got.len(), expected.len());
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
             let close = (f64::from(*g) - e).abs() <= 1e-5 * (1.0 + e.abs());
@@ -179,7 +184,7 @@ fn equals_the_definition_over_shapes_windows_and_mirrors() {
             }
             Ok(())
         };
-        window.run_banded(&image, shape, classes, &axes, &mut net, &mut |_, _| {}, &mut sink).unwrap();
+        window.run_banded(scan(&image, shape, classes, &axes), &mut net, &mut |_, _| {}, &mut sink).unwrap();
         assert_eq!(next, shape[0]);
         assert_eq!(banded, got);
     }
@@ -194,19 +199,19 @@ fn a_network_s_error_and_wrong_settings_come_through() {
         calls += 1;
         if calls == 3 { Err(VolumeError::Setting("third tile".into())) } else { Ok(()) }
     };
-    let e = window.run(&image, [6; 3], 2, &[], &mut failing, &mut |_, _| {}).unwrap_err();
+    let e = window.run(scan(&image, [6; 3], 2, &[]), &mut failing, &mut |_, _| {}).unwrap_err();
     assert_eq!(e.to_string(), "third tile");
     assert_eq!(calls, 3);
 
     let mut net = |_: &[f32], _: &mut [f32]| -> Result<(), VolumeError> { Ok(()) };
     let mut quiet = |_: usize, _: usize| {};
-    assert!(window.run(&image, [6; 3], 0, &[], &mut net, &mut quiet).is_err());
-    assert!(window.run(&image, [6, 6, 5], 1, &[], &mut net, &mut quiet).is_err());
-    assert!(window.run(&image, [6; 3], 1, &[3], &mut net, &mut quiet).is_err());
-    assert!(window.run(&image, [6; 3], 1, &[1, 1], &mut net, &mut quiet).is_err());
+    assert!(window.run(scan(&image, [6; 3], 0, &[]), &mut net, &mut quiet).is_err());
+    assert!(window.run(scan(&image, [6, 6, 5], 1, &[]), &mut net, &mut quiet).is_err());
+    assert!(window.run(scan(&image, [6; 3], 1, &[3]), &mut net, &mut quiet).is_err());
+    assert!(window.run(scan(&image, [6; 3], 1, &[1, 1]), &mut net, &mut quiet).is_err());
     for step in [0.0, 1.1, -0.1, f64::NAN] {
         let window = SlidingWindow { step, ..window.clone() };
-        assert!(window.run(&image, [6; 3], 1, &[], &mut net, &mut quiet).is_err(), "{step}");
+        assert!(window.run(scan(&image, [6; 3], 1, &[]), &mut net, &mut quiet).is_err(), "{step}");
     }
     assert!(SlidingWindow::new(&[4, 0, 4]).is_err());
     assert!(SlidingWindow::new(&[4]).is_err());
@@ -231,7 +236,7 @@ fn members_are_averaged_and_version_two_adds_in_half_precision() {
             }
             Ok(())
         };
-        let halves = window.run(&image, shape, 2, &[], &mut net, &mut |_, _| {}).unwrap();
+        let halves = window.run(scan(&image, shape, 2, &[]), &mut net, &mut |_, _| {}).unwrap();
 
         // The definition, number by number.
         let h = |v: f32| half::f16::from_f32(v).to_f32();
@@ -277,8 +282,8 @@ fn members_are_averaged_and_version_two_adds_in_half_precision() {
             network(patch, 1, 2, input, scores);
             Ok(())
         };
-        let all = window.run(&image, shape, 2, &[], &mut net, &mut |_, _| {}).unwrap();
-        let first = single.run(&image, shape, 2, &[], &mut one, &mut |_, _| {}).unwrap();
+        let all = window.run(scan(&image, shape, 2, &[]), &mut net, &mut |_, _| {}).unwrap();
+        let first = single.run(scan(&image, shape, 2, &[]), &mut one, &mut |_, _| {}).unwrap();
         assert!(all.iter().zip(&first).all(|(a, f)| (a - 2.0 * f).abs() <= 1e-5 * (1.0 + f.abs())));
     }
 }
@@ -319,7 +324,7 @@ fn patches_put_in_ahead_change_no_bit() {
             network(window.patch, 2, 3, input, logits);
             Ok(())
         };
-        let want = window.run::<VolumeError>(&image, shape, 3, axes, &mut one, &mut |_, _| {}).unwrap();
+        let want = window.run::<VolumeError>(scan(&image, shape, 3, axes), &mut one, &mut |_, _| {}).unwrap();
         for depth in [0, 1, 2, 5, 1000] {
             let mut queue = Ahead { patch: window.patch, depth, waiting: Default::default(), most: 0 };
             let (mut got, mut seen) = (vec![f32::NAN; want.len()], Vec::new());
@@ -330,7 +335,7 @@ fn patches_put_in_ahead_change_no_bit() {
                 }
                 Ok(())
             };
-            window.run_queued(&image, shape, 3, axes, &mut queue, &mut |done, all| seen.push((done, all)), &mut sink).unwrap();
+            window.run_queued(scan(&image, shape, 3, axes), &mut queue, &mut |done, all| seen.push((done, all)), &mut sink).unwrap();
             assert_eq!(got, want, "depth {depth}");
             assert!(queue.waiting.is_empty());
             let jobs = (seen.len() - 1) << axes.len();

@@ -123,7 +123,7 @@ fn with_resampling_labels_are_the_argmax_of_resampled_logits() {
         let back = restore_labels(&logits, 5, g);
 
         // The definition, class by class.
-        let part = resample(&logits, 5, p.shape, g.crop_size, &Resampling::EXPORT, g.separate(&Resampling::EXPORT)).unwrap();
+        let part = resample(&logits, p.shape, g.crop_size, &Resampling::EXPORT, g.separate(&Resampling::EXPORT)).unwrap();
         let m: usize = g.crop_size.iter().product();
         let turned = g.map.permute(v.shape);
         let full = g.map.apply(&back, 1, v.shape).unwrap();
@@ -233,7 +233,7 @@ fn logits_that_are_not_numbers_or_do_not_fit_are_refused() {
 fn slow_export(scores: &[f32], g: &Geometry, rules: &Rules) -> (Vec<f32>, Vec<u16>) {
     let classes = rules.values.len();
     let m: usize = g.crop_size.iter().product();
-    let mut part = resample(scores, classes, g.model_shape, g.crop_size, &rules.export, g.separate(&rules.export)).unwrap();
+    let mut part = resample(scores, g.model_shape, g.crop_size, &rules.export, g.separate(&rules.export)).unwrap();
     if rules.half && g.model_shape != g.crop_size {
         part.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32());
     }

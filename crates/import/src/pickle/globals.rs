@@ -196,12 +196,12 @@ pub(super) fn call(heap: &mut Heap, global: &'static Global, args: &[Value]) -> 
         },
         Meaning::Encode => encode(heap, args).map(|b| Made::Node(Node::Bytes(b))),
         Meaning::Rebuild => match args {
-            [storage, offset, size, stride] => tensor(heap, *storage, None, *offset, *size, *stride),
+            [storage, offset, size, stride] => tensor(heap, *storage, None, [*offset, *size, *stride]),
             _ => wrong("storage, offset, size and stride"),
         },
         Meaning::RebuildV2 => match args {
             [storage, offset, size, stride, _, _] | [storage, offset, size, stride, _, _, _] => {
-                tensor(heap, *storage, None, *offset, *size, *stride)
+                tensor(heap, *storage, None, [*offset, *size, *stride])
             }
             _ => wrong("storage, offset, size, stride, requires_grad and hooks"),
         },
@@ -211,7 +211,7 @@ pub(super) fn call(heap: &mut Heap, global: &'static Global, args: &[Value]) -> 
                     Some(Node::Global(Global { meaning: Meaning::Dtype(e), .. })) => *e,
                     _ => return Err(format!("a tensor's dtype is {}, a torch dtype expected", heap.kind(*dtype))),
                 };
-                tensor(heap, *storage, Some(element), *offset, *size, *stride)
+                tensor(heap, *storage, Some(element), [*offset, *size, *stride])
             }
             _ => wrong("storage, offset, size, stride, requires_grad, hooks and dtype"),
         },
@@ -305,8 +305,8 @@ fn naturals(heap: &Heap, value: Value, what: &str) -> Result<Vec<u64>, String> {
     list.iter().enumerate().map(|(i, v)| natural(heap, *v, &format!("a tensor's {what}[{i}]"))).collect()
 }
 
-/// A tensor, all of whose elements must lie in its storage.
-fn tensor(heap: &Heap, storage: Value, element: Option<Element>, offset: Value, size: Value, stride: Value) -> Result<Made, String> {
+/// A tensor of an offset, a size and strides, all of whose elements must lie in its storage.
+fn tensor(heap: &Heap, storage: Value, element: Option<Element>, [offset, size, stride]: [Value; 3]) -> Result<Made, String> {
     let (id, block) = match storage {
         Value::Node(id) if heap.storage(id).is_some() => (id, heap.storage(id)),
         _ => return Err(format!("a tensor over {}, a storage expected", heap.kind(storage))),

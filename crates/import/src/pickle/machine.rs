@@ -76,6 +76,7 @@ struct Machine {
 const EMPTY: &str = "the stack is empty";
 
 impl Machine {
+    #[expect(clippy::too_many_lines, reason = "a table: one arm per instruction of the pickle machine")]
     fn step<R: BufRead>(&mut self, code: u8, s: &mut Source<R>) -> Result<Option<Value>, Stop> {
         match code {
             // Frames and the protocol's number: layout, no meaning.

@@ -9,15 +9,17 @@ use mnx_weights::{Checkpoint, det_input};
 use serde_json::json;
 
 use crate::checkpoint::{self, Origin};
+use crate::cmd::network::{Extents, Weights};
 use crate::imported::Input;
 use crate::pipeline::{parse_pipeline, pass_failure};
 use crate::report::{Failure, Outcome, Voice, emit};
-use crate::source::{Extents, Shape, Source};
+use crate::source::{Shape, Source};
 
 /// Find the first pass, patch and value that change what a graph computes
 ///
 /// The reference interpreter runs the graph in float64 after every pass that changed it, on one fixed input.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("seed", |a| a.help("Fresh weights instead of a file [default: 0]")))]
 #[command(after_help = "Examples:
   mnxc bisect a.mnx --pipeline=infer
   mnxc bisect s.toml --patch 32,16,16 --pipeline=infer --weights s.safetensors
@@ -30,15 +32,8 @@ pub struct Args {
     /// Passes in order, see `mnxc list passes`
     #[arg(long, value_name = "PASSES")]
     pipeline: String,
-    /// The weights, a safetensors file with the network's keys [default for a folder: its first fold]
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
-    weights: Option<PathBuf>,
-    /// Fresh weights instead of a file [default: 0]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// The fold of a folder
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["weights", "seed"])]
-    fold: Option<String>,
+    #[command(flatten)]
+    weights: Weights,
     /// Largest accepted difference, relative to 1 plus the output's largest value
     #[arg(long, value_name = "X", default_value_t = 1e-9)]
     tol: f64,
@@ -61,7 +56,7 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let source = load(args)?;
     let config = source.origin.as_ref().map(|o| &o.config);
     let input = Input::find(&args.graph)?;
-    let from = Origin::choose(args.weights.as_deref(), args.seed, input.fold(args.fold.as_deref())?).unwrap_or(Origin::Seed(0));
+    let from = args.weights.origin(&input)?.unwrap_or(Origin::Seed(0));
     let weights = checkpoint::provide(from, config, &source.graph, voice)?;
     let pipeline = parse_pipeline(&args.pipeline)?;
     let inputs: Vec<(String, Array<f64>)> = source

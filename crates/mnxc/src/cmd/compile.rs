@@ -6,12 +6,13 @@ use mnx_plan::vocabulary::Storage;
 use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
 
+use crate::cmd::network::{Outputs, RunShape};
 use crate::driver;
 use crate::imported::{Input, WeightFile};
 use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice};
 use crate::request::Request;
-use crate::source::{Extents, Heads, OutputKind, Shape};
+use crate::source::Heads;
 use crate::tuned::default_path;
 use crate::vectors::When;
 
@@ -54,25 +55,16 @@ pub struct Args {
     /// [default: bf16]
     #[arg(long, value_name = "TYPE", value_parser = ["bf16", "f16", "f32"])]
     precision: Option<String>,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
-    #[arg(long, value_name = "EXTENTS")]
-    patch: Option<Extents>,
-    /// Samples per run [default for a config: 1]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    #[command(flatten)]
+    shape: RunShape,
     /// Where to write [default: stdout for texts, else the input's name with .mnxa or .so, here]
     #[arg(long, short = 'o', value_name = "FILE")]
     out: Option<PathBuf>,
     /// The stage to stop at
     #[arg(long, value_name = "STAGE", default_value = "bundle")]
     to: Phase,
-    /// Deep-supervision heads to keep; `mnx predict` reads out_0 alone, `mnx run` gives all
-    /// [default: all; main for a folder that was imported]
-    #[arg(long, value_name = "WHICH")]
-    heads: Option<Heads>,
-    /// What the outputs hold [default: logits]
-    #[arg(long, value_name = "KIND")]
-    output: Option<OutputKind>,
+    #[command(flatten)]
+    outputs: Outputs,
     /// Passes to run [default: infer; none for a graph of stage dispatch], see `mnxc list passes`
     #[arg(long, value_name = "PASSES")]
     pipeline: Option<String>,
@@ -158,13 +150,13 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
         None if args.seed.is_none() && args.formula.is_none() => input.weights().to_vec(),
         None => Vec::new(),
     };
-    let heads = Heads::choose(args.heads, &input);
+    let heads = Heads::choose(args.outputs.heads, &input);
     let out = args.out.clone().or_else(|| input.is_folder().then(|| folder_output(&args.input, args.to)).flatten());
     let request = Request {
         input: input.file,
         to: args.to,
         output: out,
-        shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
+        shape: args.shape.with(args.outputs.output),
         heads,
         pipeline: args.pipeline.clone(),
         weights,

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{self, Origin};
+use crate::checkpoint;
+use crate::cmd::network::{Outputs, RunShape, Weights};
 use crate::files::{check_output, write};
 use crate::imported::Input;
 use crate::onnx::{OPSET, export};
 use crate::pipeline::run_passes;
 use crate::report::{Failure, Outcome, Voice, size};
-use crate::source::{Extents, Heads, OutputKind, Shape, Source};
+use crate::source::{Heads, Source};
 
 /// Write the network with its weights as an ONNX file
 ///
@@ -21,27 +22,12 @@ use crate::source::{Extents, Heads, OutputKind, Shape, Source};
 pub struct Args {
     /// The network's config (.toml), a graph (.mnx) of any stage, or a folder that `mnxc import` made
     input: PathBuf,
-    /// The weights, a safetensors file with the network's keys [default for a folder: its first fold]
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
-    weights: Option<PathBuf>,
-    /// Fresh weights (default initialisation) instead of a file
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// The fold of a folder
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["weights", "seed"])]
-    fold: Option<String>,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
-    #[arg(long, value_name = "EXTENTS")]
-    patch: Option<Extents>,
-    /// Samples per run [default for a config: 1]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Deep-supervision heads to keep [default: all; main for a folder]
-    #[arg(long, value_name = "WHICH")]
-    heads: Option<Heads>,
-    /// What the outputs hold [default: logits]
-    #[arg(long, value_name = "KIND")]
-    output: Option<OutputKind>,
+    #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
+    shape: RunShape,
+    #[command(flatten)]
+    outputs: Outputs,
     /// Where to write
     #[arg(long = "out", short = 'o', value_name = "FILE")]
     out: PathBuf,
@@ -57,14 +43,14 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     }
     check_output(&args.out)?;
     let input = Input::find(&args.input)?;
-    let from = Origin::choose(args.weights.as_deref(), args.seed, input.fold(args.fold.as_deref())?);
+    let from = args.weights.origin(&input)?;
     let from = from.ok_or_else(|| {
         Failure::Usage("an ONNX file holds weights: give --weights W.safetensors, or --seed N for fresh ones".to_string())
     })?;
-    let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
+    let shape = args.shape.with(args.outputs.output);
     let source = Source::load(&input.file, &shape)?;
     let mut graph = source.graph.clone();
-    if Heads::choose(args.heads, &input) == Heads::Main {
+    if Heads::choose(args.outputs.heads, &input) == Heads::Main {
         run_passes("drop-training-heads{keep=out_0},dce", &mut graph, &source.header(), &mut |_, _| Ok(()))?;
     }
     let weights = checkpoint::provide(from, source.origin.as_ref().map(|o| &o.config), &graph, voice)?;

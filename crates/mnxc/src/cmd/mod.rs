@@ -9,6 +9,7 @@ pub mod export_onnx;
 pub mod import;
 pub mod list;
 pub mod model;
+pub mod network;
 pub mod opt;
 pub mod reduce;
 pub mod tune;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::cmd::network::RunShape;
 use crate::report::{Outcome, emit};
-use crate::source::{Extents, OutputKind, Shape, Source};
+use crate::source::{OutputKind, Source};
 
 /// Print the graph of a config, or its layers, parameters, MACs and bytes
 #[derive(Debug, clap::Args)]
@@ -16,12 +17,8 @@ use crate::source::{Extents, OutputKind, Shape, Source};
 pub struct Args {
     /// The network's config (.toml), a graph (.mnx), or a folder that `mnxc import` made
     config: PathBuf,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default: the config's own, else 64 per axis]
-    #[arg(long, value_name = "EXTENTS")]
-    patch: Option<Extents>,
-    /// Samples per run [default: 1]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    #[command(flatten)]
+    shape: RunShape,
     /// What the outputs hold [default: logits]
     #[arg(long, value_name = "KIND")]
     output: Option<OutputKind>,
@@ -38,7 +35,7 @@ pub struct Args {
 /// # Errors
 /// A wrong config or patch.
 pub fn run(args: &Args) -> Outcome {
-    let shape = Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output };
+    let shape = args.shape.with(args.output);
     let source = Source::load(&args.config, &shape)?;
     if !args.summary && !args.json {
         return emit(&format!("{}{}", source.header(), source.graph));

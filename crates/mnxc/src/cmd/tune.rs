@@ -8,6 +8,7 @@ use mnx_plan::target::{TARGETS, resolve};
 
 use mnx_words::many;
 
+use crate::cmd::network::{Outputs, RunShape};
 use crate::explain::table::columns;
 use crate::files::check_output;
 use crate::imported::{Input, WeightFile};
@@ -15,7 +16,7 @@ use crate::phase::Phase;
 use crate::report::{Failure, Outcome, Voice, emit, system_reason};
 use crate::request::Request;
 use crate::runner::Runner;
-use crate::source::{Extents, Heads, OutputKind, Shape};
+use crate::source::Heads;
 use crate::tune::{Job, Tuned, tune};
 use crate::tuned::{Cache, default_path};
 
@@ -40,18 +41,10 @@ pub struct Args {
     /// Code to tune: host (the level this machine runs) or one level
     #[arg(long, default_value = "host", value_parser = cpu_names())]
     target: String,
-    /// Spatial extents of one run, d,h,w (2-D: h,w), multiples of 16 [default for a config: its own, else 64 per axis]
-    #[arg(long, value_name = "EXTENTS")]
-    patch: Option<Extents>,
-    /// Samples per run [default for a config: 1]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Deep-supervision heads to keep, as for compile [default: all; main for a folder]
-    #[arg(long, value_name = "WHICH")]
-    heads: Option<Heads>,
-    /// What the outputs hold, as for compile [default: logits]
-    #[arg(long, value_name = "KIND")]
-    output: Option<OutputKind>,
+    #[command(flatten)]
+    shape: RunShape,
+    #[command(flatten)]
+    outputs: Outputs,
     /// About how long to search: 90s, 5m, or seconds; one round and the comparison are always made
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     budget: Duration,
@@ -109,8 +102,8 @@ pub fn run(args: &Args, voice: Voice) -> Outcome {
     let input = Input::find(&args.input)?;
     let seed = if args.weights.is_some() { None } else { Some(args.seed.unwrap_or(1)) };
     let request = Request {
-        heads: Heads::choose(args.heads, &input),
-        shape: Shape { batch: args.batch, patch: args.patch.clone().map(|p| p.0), output: args.output },
+        heads: Heads::choose(args.outputs.heads, &input),
+        shape: args.shape.with(args.outputs.output),
         weights: args.weights.iter().map(|path| WeightFile { fold: None, path: path.clone() }).collect(),
         seed,
         targets,

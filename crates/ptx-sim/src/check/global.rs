@@ -29,6 +29,14 @@ pub(crate) struct GlobalWatch {
     bytes: Mutex<HashMap<(usize, usize), [Byte; 4]>>,
 }
 
+/// Who accesses, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct By {
+    /// Number of the CTA in the grid.
+    pub cta: u64,
+    pub write: bool,
+}
+
 /// The other side of a race: a CTA if it was one, and whether it wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Other {
@@ -46,17 +54,17 @@ impl GlobalWatch {
         Self { pages, bytes: Mutex::default() }
     }
 
-    /// Records an access of CTA number `cta` to up to 8 aligned bytes.
-    pub(crate) fn touch(&self, allocation: usize, at: u64, width: u64, cta: u64, write: bool) -> Option<Other> {
+    /// Records an access to up to 8 aligned bytes.
+    pub(crate) fn touch(&self, allocation: usize, at: u64, width: u64, by: By) -> Option<Other> {
         if width == 8 {
-            let low = self.word(allocation, (at / 4) as usize, 15, cta, write);
-            return low.or(self.word(allocation, (at / 4) as usize + 1, 15, cta, write));
+            let low = self.word(allocation, (at / 4) as usize, 15, by);
+            return low.or(self.word(allocation, (at / 4) as usize + 1, 15, by));
         }
         let mask = ((1u64 << width) - 1) << (at % 4);
-        self.word(allocation, (at / 4) as usize, mask, cta, write)
+        self.word(allocation, (at / 4) as usize, mask, by)
     }
 
-    fn word(&self, allocation: usize, word: usize, mask: u64, cta: u64, write: bool) -> Option<Other> {
+    fn word(&self, allocation: usize, word: usize, mask: u64, By { cta, write }: By) -> Option<Other> {
         let page = self.pages[allocation][word / PAGE].get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
         let cell = &page[word % PAGE];
         let me = cta + FIRST_CTA;

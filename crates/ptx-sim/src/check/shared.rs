@@ -23,6 +23,21 @@ struct Cell {
     pending: u8,
 }
 
+/// A thread of the CTA, by its warp and lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who {
+    pub warp: usize,
+    pub lane: usize,
+}
+
+/// Addresses of the lanes of a warp that take part in an access.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lanes<'a> {
+    pub warp: usize,
+    pub mask: u32,
+    pub addresses: &'a [u64; 32],
+}
+
 /// What kind of access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touch {
@@ -100,26 +115,25 @@ impl SharedWatch {
 
     /// Records an access of `width` aligned bytes and says what is wrong with it.
     #[inline]
-    pub(crate) fn touch(&mut self, at: usize, width: usize, warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
+    pub(crate) fn touch(&mut self, at: usize, width: usize, who: Who, kind: Touch) -> Option<Problem> {
         let mut worst = None;
-        let (now, start) = (self.now, self.start);
-        let synced = &self.synced[warp];
+        let view = View { now: self.now, start: self.start, synced: &self.synced[who.warp], who };
         if width == 4 && self.uniform[at / 4] {
             let cell = &mut self.cells[at];
-            let p = judge(cell, start, synced, warp, lane, kind);
-            record(cell, now, start, synced, warp, lane, kind);
+            let p = view.judge(cell, kind);
+            view.record(cell, kind);
             return p;
         }
         if width >= 4 {
             for word in at / 4..(at + width) / 4 {
                 if self.uniform[word] {
-                    let p = judge(&self.cells[4 * word], start, synced, warp, lane, kind);
+                    let p = view.judge(&self.cells[4 * word], kind);
                     worst = worst.or(p);
-                    record(&mut self.cells[4 * word], now, start, synced, warp, lane, kind);
+                    view.record(&mut self.cells[4 * word], kind);
                 } else {
                     for cell in &mut self.cells[4 * word..4 * word + 4] {
-                        worst = worst.or(judge(cell, start, synced, warp, lane, kind));
-                        record(cell, now, start, synced, warp, lane, kind);
+                        worst = worst.or(view.judge(cell, kind));
+                        view.record(cell, kind);
                     }
                     let cells = &self.cells[4 * word..4 * word + 4];
                     self.uniform[word] = cells.iter().all(|c| *c == cells[0]);
@@ -127,19 +141,25 @@ impl SharedWatch {
             }
             return worst;
         }
-        self.split(at / 4);
+        let word = at / 4;
+        if self.uniform[word] {
+            self.uniform[word] = false;
+            let first = self.cells[4 * word];
+            self.cells[4 * word..4 * word + 4].fill(first);
+        }
         for cell in &mut self.cells[at..at + width] {
-            worst = worst.or(judge(cell, start, synced_of(&self.synced, warp), warp, lane, kind));
-            record(cell, now, start, synced_of(&self.synced, warp), warp, lane, kind);
+            worst = worst.or(view.judge(cell, kind));
+            view.record(cell, kind);
         }
         worst
     }
 
-    /// A load of one element by each lane of `mask`, at its address plus `step`; what is wrong, by lane and address.
-    pub(crate) fn read_lanes(&mut self, a: &[u64; 32], mask: u32, step: u64, width: usize, warp: usize) -> Vec<(usize, u64, Problem)> {
+    /// Records a load of one element by each lane, at its address plus `step`; answers what is wrong, by lane and address.
+    pub(crate) fn read_lanes(&mut self, lanes: Lanes<'_>, step: u64, width: usize) -> Vec<(usize, u64, Problem)> {
+        let Lanes { warp, mask, addresses } = lanes;
         let mut found = Vec::new();
         let full = self.synced[warp].iter().take(self.synced.len()).copied().min().unwrap_or(0);
-        for (lane, &address) in a.iter().enumerate() {
+        for (lane, &address) in addresses.iter().enumerate() {
             if mask >> lane & 1 == 0 {
                 continue;
             }
@@ -148,7 +168,7 @@ impl SharedWatch {
             if width == 4 && self.uniform[word] {
                 // The usual case: written before a barrier of the whole CTA or by this lane, and earlier readers need no second look.
                 let cell = &mut self.cells[4 * word];
-                let known = cell.written >= self.start && (cell.written < full || wrote_itself(cell, warp, lane));
+                let known = cell.written >= self.start && (cell.written < full || wrote_itself(cell, Who { warp, lane }));
                 let keep = if cell.read < full {
                     Some(0)
                 } else if cell.read == self.now {
@@ -166,28 +186,21 @@ impl SharedWatch {
                     continue;
                 }
             }
-            if let Some(p) = self.touch(at as usize, width, warp, lane, Touch::Read) {
+            if let Some(p) = self.touch(at as usize, width, Who { warp, lane }, Touch::Read) {
                 found.push((lane, at, p));
             }
         }
         found
     }
 
-    fn split(&mut self, word: usize) {
-        if self.uniform[word] {
-            self.uniform[word] = false;
-            let first = self.cells[4 * word];
-            self.cells[4 * word..4 * word + 4].fill(first);
-        }
-    }
-
     /// A `cp.async` to these bytes begins.
-    pub(crate) fn begin_copy(&mut self, at: usize, bytes: usize, warp: usize, lane: usize) -> Option<Problem> {
+    pub(crate) fn begin_copy(&mut self, at: usize, bytes: usize, who: Who) -> Option<Problem> {
+        let view = View { now: self.now, start: self.start, synced: &self.synced[who.warp], who };
         let mut worst = None;
         for word in at / 4..(at + bytes).div_ceil(4) {
             let cells = if self.uniform[word] { 4 * word..4 * word + 1 } else { 4 * word..4 * word + 4 };
             for cell in &mut self.cells[cells] {
-                worst = worst.or(judge(cell, self.start, &self.synced[warp], warp, lane, Touch::Write(false)));
+                worst = worst.or(view.judge(cell, Touch::Write(false)));
                 cell.pending = cell.pending.saturating_add(1);
             }
         }
@@ -195,88 +208,100 @@ impl SharedWatch {
     }
 
     /// That copy lands; `written` is false for bytes whose source nobody has written.
-    pub(crate) fn end_copy(&mut self, at: usize, bytes: usize, warp: usize, lane: usize, written: bool) {
+    pub(crate) fn end_copy(&mut self, at: usize, bytes: usize, who: Who, written: bool) {
+        let view = View { now: self.now, start: self.start, synced: &self.synced[who.warp], who };
         for word in at / 4..(at + bytes).div_ceil(4) {
             let cells = if self.uniform[word] { 4 * word..4 * word + 1 } else { 4 * word..4 * word + 4 };
             for cell in &mut self.cells[cells] {
                 cell.pending = cell.pending.saturating_sub(1);
                 if written {
-                    record(cell, self.now, self.start, &self.synced[warp], warp, lane, Touch::Write(false));
+                    view.record(cell, Touch::Write(false));
                 }
             }
         }
     }
 }
 
-fn synced_of(all: &[[u32; 32]], warp: usize) -> &[u32; 32] {
-    &all[warp]
-}
-
 #[inline(always)]
-fn wrote_itself(c: &Cell, warp: usize, lane: usize) -> bool {
+fn wrote_itself(c: &Cell, Who { warp, lane }: Who) -> bool {
     usize::from(c.writer_warp) == warp && usize::from(c.writer_lane & !ATOMIC) == lane
 }
 
-#[inline(always)]
-fn judge(c: &Cell, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) -> Option<Problem> {
-    if c.pending > 0 {
-        return Some(Problem::Pending);
-    }
-    let has_write = c.written >= start;
-    if has_write {
-        let w = usize::from(c.writer_warp);
-        let ordered = c.written < synced[w] || wrote_itself(c, warp, lane);
-        let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane & ATOMIC != 0);
-        if !ordered && !harmless {
-            let lane = (c.writer_lane < 32).then_some(c.writer_lane);
-            return Some(Problem::Race { warp: c.writer_warp, lane, wrote: true });
-        }
-    }
-    if kind != Touch::Read && kind != Touch::Write(true) && c.read >= start {
-        let mut readers = c.readers;
-        while readers != 0 {
-            let u = readers.trailing_zeros() as usize;
-            readers &= readers - 1;
-            let ordered = c.read < synced[u] || (u == warp && usize::from(c.reader_lane) == lane);
-            if !ordered {
-                let lane = (c.reader_lane < 32).then_some(c.reader_lane);
-                return Some(Problem::Race { warp: u as u8, lane, wrote: false });
-            }
-        }
-    }
-    if !has_write && !matches!(kind, Touch::Write(_)) { Some(Problem::Uninitialised) } else { None }
+/// What one thread knows at one time: see the module's text.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    now: u32,
+    start: u32,
+    /// The row of the thread's warp.
+    synced: &'a [u32; 32],
+    who: Who,
 }
 
-#[inline(always)]
-fn record(c: &mut Cell, now: u32, start: u32, synced: &[u32; 32], warp: usize, lane: usize, kind: Touch) {
-    if kind != Touch::Read {
-        // Atomics of other lanes that no barrier orders before this one stay in mind: nobody may read plainly what they left.
-        let alone = c.written < start || c.written < synced[usize::from(c.writer_warp)] || wrote_itself(c, warp, lane);
-        c.writer_lane = match (kind == Touch::Atomic, alone) {
-            (false, _) => lane as u8,
-            (true, true) => ATOMIC | lane as u8,
-            (true, false) => ATOMIC_MANY,
-        };
-        c.written = now;
-        c.writer_warp = warp as u8;
-        c.read = 0;
-        c.readers = 0;
-        return;
-    }
-    let me = 1 << warp;
-    let mut keep = if c.read < start { 0 } else { c.readers };
-    if c.read != now {
-        // Readers ordered before this read need not be remembered: whoever is ordered after it is ordered after them.
-        let mut old = keep;
-        while old != 0 {
-            let u = old.trailing_zeros() as usize;
-            old &= old - 1;
-            if c.read < synced[u] {
-                keep &= !(1 << u);
+impl View<'_> {
+    /// What is wrong with an access to a byte.
+    #[inline(always)]
+    fn judge(self, c: &Cell, kind: Touch) -> Option<Problem> {
+        if c.pending > 0 {
+            return Some(Problem::Pending);
+        }
+        let has_write = c.written >= self.start;
+        if has_write {
+            let w = usize::from(c.writer_warp);
+            let ordered = c.written < self.synced[w] || wrote_itself(c, self.who);
+            let harmless = kind == Touch::Write(true) || (kind == Touch::Atomic && c.writer_lane & ATOMIC != 0);
+            if !ordered && !harmless {
+                let lane = (c.writer_lane < 32).then_some(c.writer_lane);
+                return Some(Problem::Race { warp: c.writer_warp, lane, wrote: true });
             }
         }
+        if kind != Touch::Read && kind != Touch::Write(true) && c.read >= self.start {
+            let mut readers = c.readers;
+            while readers != 0 {
+                let u = readers.trailing_zeros() as usize;
+                readers &= readers - 1;
+                let ordered = c.read < self.synced[u] || (u == self.who.warp && usize::from(c.reader_lane) == self.who.lane);
+                if !ordered {
+                    let lane = (c.reader_lane < 32).then_some(c.reader_lane);
+                    return Some(Problem::Race { warp: u as u8, lane, wrote: false });
+                }
+            }
+        }
+        if !has_write && !matches!(kind, Touch::Write(_)) { Some(Problem::Uninitialised) } else { None }
     }
-    c.reader_lane = if keep == 0 || (keep == me && usize::from(c.reader_lane) == lane) { lane as u8 } else { MANY };
-    c.readers = keep | me;
-    c.read = now;
+
+    /// Writes an access down.
+    #[inline(always)]
+    fn record(self, c: &mut Cell, kind: Touch) {
+        let (now, Who { warp, lane }) = (self.now, self.who);
+        if kind != Touch::Read {
+            // Atomics of other lanes that no barrier orders before this one stay in mind: nobody may read plainly what they left.
+            let alone = c.written < self.start || c.written < self.synced[usize::from(c.writer_warp)] || wrote_itself(c, self.who);
+            c.writer_lane = match (kind == Touch::Atomic, alone) {
+                (false, _) => lane as u8,
+                (true, true) => ATOMIC | lane as u8,
+                (true, false) => ATOMIC_MANY,
+            };
+            c.written = now;
+            c.writer_warp = warp as u8;
+            c.read = 0;
+            c.readers = 0;
+            return;
+        }
+        let me = 1 << warp;
+        let mut keep = if c.read < self.start { 0 } else { c.readers };
+        if c.read != now {
+            // Readers ordered before this read need not be remembered: whoever is ordered after it is ordered after them.
+            let mut old = keep;
+            while old != 0 {
+                let u = old.trailing_zeros() as usize;
+                old &= old - 1;
+                if c.read < self.synced[u] {
+                    keep &= !(1 << u);
+                }
+            }
+        }
+        c.reader_lane = if keep == 0 || (keep == me && usize::from(c.reader_lane) == lane) { lane as u8 } else { MANY };
+        c.readers = keep | me;
+        c.read = now;
+    }
 }

@@ -15,7 +15,7 @@ impl Decoder<'_> {
         m.allow(&["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu", "satfinite"])?;
         let &[to, from] = m.types() else { return Err("expected two types".into()) };
         if let [d, a, b] = ops {
-            return self.cvt_pack(m, to, from, d, a, b);
+            return self.cvt_pack(m, to, from, [d, a, b]);
         }
         let [d, a] = ops else { return Err("expected two operands".into()) };
         let (rounding, ftz, sat, relu) = (m.rounding(), m.has("ftz"), m.has("sat"), m.has("relu"));
@@ -101,7 +101,7 @@ impl Decoder<'_> {
     }
 
     /// `cvt.rn[.relu].{bf16x2,f16x2}.f32 d, a, b`: a in the high half.
-    fn cvt_pack(&mut self, m: &Mnemonic<'_>, to: Ty, from: Ty, d: &Operand, a: &Operand, b: &Operand) -> Result<bool> {
+    fn cvt_pack(&mut self, m: &Mnemonic<'_>, to: Ty, from: Ty, [d, a, b]: [&Operand; 3]) -> Result<bool> {
         let ty = match (to, from) {
             (Ty::Bf16x2, Ty::F32) => Half::Bf16,
             (Ty::F16x2, Ty::F32) => Half::F16,

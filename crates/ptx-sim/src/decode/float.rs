@@ -34,6 +34,13 @@ fn halves(packed: bool, one: impl Fn(u16, u16, u16) -> u16 + Send + Sync + 'stat
     }
 }
 
+/// The registers of an instruction: its result and its sources in order.
+#[derive(Clone, Copy)]
+struct Registers {
+    d: Reg,
+    s: [Option<Reg>; 3],
+}
+
 impl Decoder<'_> {
     pub(super) fn float(&mut self, m: &Mnemonic<'_>, ops: &[Operand]) -> Result<bool> {
         m.allow(SUFFIXES)?;
@@ -70,20 +77,21 @@ impl Decoder<'_> {
             "abs" | "neg" | "copysign" | "min" | "max" => 0,
             _ => pair,
         };
+        let registers = Registers { d, s: sources };
         if let Some(narrow) = narrow {
-            return self.mixed(m, mode, narrow, d, sources);
+            return self.mixed(m, mode, narrow, registers);
         }
         match ty {
-            Ty::F32 => self.single(m, mode, d, sources),
-            Ty::F64 => self.double_precision(m, mode.rounding, d, sources),
-            Ty::F16 | Ty::F16x2 => self.half(m, Half::F16, ty == Ty::F16x2, d, sources),
-            Ty::Bf16 | Ty::Bf16x2 => self.half(m, Half::Bf16, ty == Ty::Bf16x2, d, sources),
-            Ty::F32x2 => self.pair(m, mode, d, sources),
+            Ty::F32 => self.single(m, mode, registers),
+            Ty::F64 => self.double_precision(m, mode.rounding, registers),
+            Ty::F16 | Ty::F16x2 => self.half(m, Half::F16, ty == Ty::F16x2, registers),
+            Ty::Bf16 | Ty::Bf16x2 => self.half(m, Half::Bf16, ty == Ty::Bf16x2, registers),
+            Ty::F32x2 => self.pair(m, mode, registers),
             _ => Ok(false),
         }
     }
 
-    fn single(&mut self, m: &Mnemonic<'_>, mode: FloatMode, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+    fn single(&mut self, m: &Mnemonic<'_>, mode: FloatMode, Registers { d, s }: Registers) -> Result<bool> {
         let plain = mode == FloatMode { rounding: Rounding::Rn, ftz: false, sat: false };
         if let (true, Reg::W(d), Some(Reg::W(a))) = (plain, d, s[0]) {
             match (m.base, s[1], s[2]) {
@@ -122,7 +130,7 @@ impl Decoder<'_> {
             "add" => Arc::new(move |x, y, _| b(n::add_f32(f(x), f(y), r, ftz, sat))),
             "sub" => Arc::new(move |x, y, _| b(n::add_f32(f(x), -f(y), r, ftz, sat))),
             "mul" => Arc::new(move |x, y, _| b(n::mul_f32(f(x), f(y), r, ftz, sat))),
-            "fma" | "mad" => Arc::new(move |x, y, z| b(n::fma_f32(f(x), f(y), f(z), r, ftz, sat))),
+            "fma" | "mad" => Arc::new(move |x, y, z| b(n::fma_f32([f(x), f(y), f(z)], r, ftz, sat))),
             "min" | "max" => {
                 let max = m.base == "max";
                 Arc::new(move |x, y, _| b(n::min_max_f32(f(x), f(y), max, nan, ftz)))
@@ -149,19 +157,19 @@ impl Decoder<'_> {
     }
 
     /// `add`, `sub` and `fma` of 16-bit floats and a float32 (PTX ISA, "Mixed Precision Floating Point Instructions").
-    fn mixed(&mut self, m: &Mnemonic<'_>, mode: FloatMode, narrow: Ty, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+    fn mixed(&mut self, m: &Mnemonic<'_>, mode: FloatMode, narrow: Ty, Registers { d, s }: Registers) -> Result<bool> {
         m.allow(&["rn", "rz", "rm", "rp", "sat"])?;
         let FloatMode { rounding: r, sat, .. } = mode;
         let wide = if narrow == Ty::F16 { n::f16_to_f32 } else { n::bf16_to_f32 };
         let lane: Lane = match m.base {
             "add" => Arc::new(move |x, y, _| b(n::add_f32(wide(x as u16), f(y), r, false, sat))),
             "sub" => Arc::new(move |x, y, _| b(n::add_f32(wide(x as u16), -f(y), r, false, sat))),
-            _ => Arc::new(move |x, y, z| b(n::fma_f32(wide(x as u16), wide(y as u16), f(z), r, false, sat))),
+            _ => Arc::new(move |x, y, z| b(n::fma_f32([wide(x as u16), wide(y as u16), f(z)], r, false, sat))),
         };
         self.lane(lane, d, s)
     }
 
-    fn double_precision(&mut self, m: &Mnemonic<'_>, r: Rounding, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+    fn double_precision(&mut self, m: &Mnemonic<'_>, r: Rounding, Registers { d, s }: Registers) -> Result<bool> {
         let lane: Lane = match m.base {
             "add" => Arc::new(move |x, y, _| n::add_f64(g(x), g(y), r).to_bits()),
             "sub" => Arc::new(move |x, y, _| n::add_f64(g(x), -g(y), r).to_bits()),
@@ -181,7 +189,7 @@ impl Decoder<'_> {
         self.lane(lane, d, s)
     }
 
-    fn half(&mut self, m: &Mnemonic<'_>, ty: Half, packed: bool, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+    fn half(&mut self, m: &Mnemonic<'_>, ty: Half, packed: bool, Registers { d, s }: Registers) -> Result<bool> {
         let (relu, nan, ftz, sat) = (m.has("relu"), m.has("NaN"), m.has("ftz"), m.has("sat"));
         let plain = !(relu || ftz || sat);
         if let (true, true, Reg::W(d), Some(Reg::W(a)), Some(Reg::W(b))) = (packed, plain, d, s[0], s[1]) {
@@ -218,7 +226,7 @@ impl Decoder<'_> {
         self.lane(lane, d, s)
     }
 
-    fn pair(&mut self, m: &Mnemonic<'_>, mode: FloatMode, d: Reg, s: [Option<Reg>; 3]) -> Result<bool> {
+    fn pair(&mut self, m: &Mnemonic<'_>, mode: FloatMode, Registers { d, s }: Registers) -> Result<bool> {
         let (Reg::D(d), Some(Reg::D(a)), Some(Reg::D(b))) = (d, s[0], s[1]) else { return Ok(false) };
         if mode.rounding != Rounding::Rn || mode.ftz || mode.sat {
             return Err("only `.rn` is simulated for f32x2".into());

@@ -50,16 +50,16 @@ impl Decoder<'_> {
         }
         match (m.base, ops) {
             ("not" | "neg" | "abs" | "popc" | "clz" | "brev" | "cnot" | "bfind", [d, a]) => self.integer_unary(m, ty, d, a),
-            ("shl" | "shr", [d, a, b]) => self.shift(m, ty, d, a, b),
-            ("mad", [d, a, b, c]) => self.multiply(m, ty, d, a, b, Some(c)),
-            ("mul", [d, a, b]) => self.multiply(m, ty, d, a, b, None),
+            ("shl" | "shr", [d, a, b]) => self.shift(m, ty, [d, a, b]),
+            ("mad", [d, a, b, c]) => self.multiply(m, ty, [d, a, b], Some(c)),
+            ("mul", [d, a, b]) => self.multiply(m, ty, [d, a, b], None),
             ("lop3", [d, a, b, c, Operand::Int(table)]) => {
                 let (a, b, c) = (self.word(a, ty)?, self.word(b, ty)?, self.word(c, ty)?);
                 let d = self.word_out(d)?;
                 self.emit(Op::Tri(Tri::Lop3(*table as u8), d, a, b, c));
                 Ok(true)
             }
-            ("prmt", [d, a, b, c]) => self.prmt(m, d, a, b, c),
+            ("prmt", [d, a, b, c]) => self.prmt(m, [d, a, b, c]),
             ("shf", [d, a, b, c]) => {
                 let (l, clamp) = (m.has("l"), m.has("clamp"));
                 let (a, b, c) = (self.word(a, ty)?, self.word(b, ty)?, self.word(c, ty)?);
@@ -103,7 +103,7 @@ impl Decoder<'_> {
                 });
                 self.lane(f, d, sources)
             }
-            ("add" | "sub" | "and" | "or" | "xor" | "min" | "max" | "div" | "rem", [d, a, b]) => self.integer_binary(m, ty, d, a, b),
+            ("add" | "sub" | "and" | "or" | "xor" | "min" | "max" | "div" | "rem", [d, a, b]) => self.integer_binary(m, ty, [d, a, b]),
             _ => Ok(false),
         }
     }
@@ -151,7 +151,7 @@ impl Decoder<'_> {
         Ok(true)
     }
 
-    fn shift(&mut self, m: &Mnemonic<'_>, ty: Ty, d: &Operand, a: &Operand, b: &Operand) -> Result<bool> {
+    fn shift(&mut self, m: &Mnemonic<'_>, ty: Ty, [d, a, b]: [&Operand; 3]) -> Result<bool> {
         let (left, signed, bits) = (m.base == "shl", ty.signed(), ty.bits());
         let a = self.source(a, ty, false)?;
         let b = self.word(b, Ty::U(32))?;
@@ -189,7 +189,7 @@ impl Decoder<'_> {
         Ok(true)
     }
 
-    fn integer_binary(&mut self, m: &Mnemonic<'_>, ty: Ty, d: &Operand, a: &Operand, b: &Operand) -> Result<bool> {
+    fn integer_binary(&mut self, m: &Mnemonic<'_>, ty: Ty, [d, a, b]: [&Operand; 3]) -> Result<bool> {
         let (a, b) = (self.source(a, ty, false)?, self.source(b, ty, false)?);
         let d = self.out(d, ty, false)?;
         let (bits, signed) = (ty.bits(), ty.signed());
@@ -261,7 +261,7 @@ impl Decoder<'_> {
         self.lane(f, d, [Some(a), Some(b), None])
     }
 
-    fn multiply(&mut self, m: &Mnemonic<'_>, ty: Ty, d: &Operand, a: &Operand, b: &Operand, c: Option<&Operand>) -> Result<bool> {
+    fn multiply(&mut self, m: &Mnemonic<'_>, ty: Ty, [d, a, b]: [&Operand; 3], c: Option<&Operand>) -> Result<bool> {
         let (bits, signed, wide, high) = (ty.bits(), ty.signed(), m.has("wide"), m.has("hi"));
         let out = match (wide, bits) {
             (false, _) => ty,
@@ -322,7 +322,7 @@ impl Decoder<'_> {
         self.lane(f, d, [Some(a), Some(b), c])
     }
 
-    fn prmt(&mut self, m: &Mnemonic<'_>, d: &Operand, a: &Operand, b: &Operand, c: &Operand) -> Result<bool> {
+    fn prmt(&mut self, m: &Mnemonic<'_>, [d, a, b, c]: [&Operand; 4]) -> Result<bool> {
         let ty = Ty::B(32);
         let (a, b, c) = (self.word(a, ty)?, self.word(b, ty)?, self.word(c, ty)?);
         let d = self.word_out(d)?;

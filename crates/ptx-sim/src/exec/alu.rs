@@ -36,19 +36,19 @@ fn un(w: &mut Warp, mask: u32, d: u32, a: u32, f: impl Fn(u32) -> u32) {
 }
 
 #[inline(always)]
-fn bin(w: &mut Warp, mask: u32, d: u32, a: u32, b: u32, f: impl Fn(u32, u32) -> u32) {
+fn bin(w: &mut Warp, mask: u32, [d, a, b]: [u32; 3], f: impl Fn(u32, u32) -> u32) {
     let (a, b) = (w.w[a as usize], w.w[b as usize]);
     put(&mut w.w[d as usize], mask, |i| f(a[i], b[i]));
 }
 
 #[inline(always)]
-fn tri(w: &mut Warp, mask: u32, d: u32, a: u32, b: u32, c: u32, f: impl Fn(u32, u32, u32) -> u32) {
+fn tri(w: &mut Warp, mask: u32, [d, a, b, c]: [u32; 4], f: impl Fn(u32, u32, u32) -> u32) {
     let (a, b, c) = (w.w[a as usize], w.w[b as usize], w.w[c as usize]);
     put(&mut w.w[d as usize], mask, |i| f(a[i], b[i], c[i]));
 }
 
 #[inline(always)]
-fn bin64(w: &mut Warp, mask: u32, d: u32, a: u32, b: u32, f: impl Fn(u64, u64) -> u64) {
+fn bin64(w: &mut Warp, mask: u32, [d, a, b]: [u32; 3], f: impl Fn(u64, u64) -> u64) {
     let (a, b) = (w.d[a as usize], w.d[b as usize]);
     put64(&mut w.d[d as usize], mask, |i| f(a[i], b[i]));
 }
@@ -106,9 +106,9 @@ fn combine(op: BoolOp, a: u32, b: u32) -> u32 {
     }
 }
 
-/// `setp`'s results: the comparison and its complement, each combined with the third predicate.
+/// `setp`'s results: the comparison `v` and its complement, each combined with the third predicate.
 #[inline(always)]
-fn set_compare(w: &mut Warp, mask: u32, v: u32, d: Option<P>, complement: Option<P>, with: Option<(BoolOp, P, bool)>) {
+fn set_compare(w: &mut Warp, mask: u32, v: u32, [d, complement]: [Option<P>; 2], with: Option<(BoolOp, P, bool)>) {
     let (mut v, mut not) = (v, !v);
     if let Some((op, p, negated)) = with {
         let p = w.p[p as usize] ^ if negated { u32::MAX } else { 0 };
@@ -124,13 +124,14 @@ fn set_compare(w: &mut Warp, mask: u32, v: u32, d: Option<P>, complement: Option
 
 /// True if the operation was arithmetic and is done.
 #[inline(always)]
+#[expect(clippy::too_many_lines, reason = "a table: one arm per operation of the arithmetic unit")]
 pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
     match *op {
         Op::Tri(kind, d, a, b, c) => match kind {
-            Tri::Fma => tri(w, mask, d, a, b, c, |a, b, c| canonical(f32::from_bits(a).mul_add(f32::from_bits(b), f32::from_bits(c)))),
-            Tri::Mad => tri(w, mask, d, a, b, c, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-            Tri::Prmt => tri(w, mask, d, a, b, c, permute),
-            Tri::Lop3(table) => tri(w, mask, d, a, b, c, |a, b, c| {
+            Tri::Fma => tri(w, mask, [d, a, b, c], |a, b, c| canonical(f32::from_bits(a).mul_add(f32::from_bits(b), f32::from_bits(c)))),
+            Tri::Mad => tri(w, mask, [d, a, b, c], |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
+            Tri::Prmt => tri(w, mask, [d, a, b, c], permute),
+            Tri::Lop3(table) => tri(w, mask, [d, a, b, c], |a, b, c| {
                 let mut out = 0;
                 for (bit, term) in [!a & !b & !c, !a & !b & c, !a & b & !c, !a & b & c, a & !b & !c, a & !b & c, a & b & !c, a & b & c]
                     .into_iter()
@@ -140,42 +141,42 @@ pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
                 }
                 out
             }),
-            Tri::FmaH2(ty) => tri(w, mask, d, a, b, c, |a, b, c| each_half(a, b, c, |a, b, c| n::fma_half(ty, a, b, c, false))),
-            Tri::ShfL => tri(w, mask, d, a, b, c, |lo, hi, n| (((u64::from(hi) << 32 | u64::from(lo)) << (n & 31)) >> 32) as u32),
-            Tri::ShfR => tri(w, mask, d, a, b, c, |lo, hi, n| ((u64::from(hi) << 32 | u64::from(lo)) >> (n & 31)) as u32),
+            Tri::FmaH2(ty) => tri(w, mask, [d, a, b, c], |a, b, c| each_half(a, b, c, |a, b, c| n::fma_half(ty, a, b, c, false))),
+            Tri::ShfL => tri(w, mask, [d, a, b, c], |lo, hi, n| (((u64::from(hi) << 32 | u64::from(lo)) << (n & 31)) >> 32) as u32),
+            Tri::ShfR => tri(w, mask, [d, a, b, c], |lo, hi, n| ((u64::from(hi) << 32 | u64::from(lo)) >> (n & 31)) as u32),
         },
         Op::Bin(kind, d, a, b) => match kind {
-            Bin::Add => bin(w, mask, d, a, b, u32::wrapping_add),
-            Bin::Sub => bin(w, mask, d, a, b, u32::wrapping_sub),
-            Bin::Mul => bin(w, mask, d, a, b, u32::wrapping_mul),
-            Bin::MulHiU => bin(w, mask, d, a, b, |a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
-            Bin::MulHiS => bin(w, mask, d, a, b, |a, b| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
-            Bin::And => bin(w, mask, d, a, b, |a, b| a & b),
-            Bin::Or => bin(w, mask, d, a, b, |a, b| a | b),
-            Bin::Xor => bin(w, mask, d, a, b, |a, b| a ^ b),
-            Bin::Shl => bin(w, mask, d, a, b, |a, b| if b < 32 { a.wrapping_shl(b) } else { 0 }),
-            Bin::ShrU => bin(w, mask, d, a, b, |a, b| if b < 32 { a.wrapping_shr(b) } else { 0 }),
-            Bin::ShrS => bin(w, mask, d, a, b, |a, b| ((a as i32).wrapping_shr(b.min(31))) as u32),
-            Bin::MinU => bin(w, mask, d, a, b, u32::min),
-            Bin::MaxU => bin(w, mask, d, a, b, u32::max),
-            Bin::MinS => bin(w, mask, d, a, b, |a, b| (a as i32).min(b as i32) as u32),
-            Bin::MaxS => bin(w, mask, d, a, b, |a, b| (a as i32).max(b as i32) as u32),
-            Bin::AddF => bin(w, mask, d, a, b, float(|a, b| a + b)),
-            Bin::SubF => bin(w, mask, d, a, b, float(|a, b| a - b)),
-            Bin::MulF => bin(w, mask, d, a, b, float(|a, b| a * b)),
-            Bin::DivF => bin(w, mask, d, a, b, float(|a, b| a / b)),
-            Bin::MinF => bin(w, mask, d, a, b, float(|a, b| n::min_max_f32(a, b, false, false, false))),
-            Bin::MaxF => bin(w, mask, d, a, b, float(|a, b| n::min_max_f32(a, b, true, false, false))),
-            Bin::PackRn(n::Half::Bf16) => bin(w, mask, d, a, b, |a, b| {
+            Bin::Add => bin(w, mask, [d, a, b], u32::wrapping_add),
+            Bin::Sub => bin(w, mask, [d, a, b], u32::wrapping_sub),
+            Bin::Mul => bin(w, mask, [d, a, b], u32::wrapping_mul),
+            Bin::MulHiU => bin(w, mask, [d, a, b], |a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
+            Bin::MulHiS => bin(w, mask, [d, a, b], |a, b| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
+            Bin::And => bin(w, mask, [d, a, b], |a, b| a & b),
+            Bin::Or => bin(w, mask, [d, a, b], |a, b| a | b),
+            Bin::Xor => bin(w, mask, [d, a, b], |a, b| a ^ b),
+            Bin::Shl => bin(w, mask, [d, a, b], |a, b| if b < 32 { a.wrapping_shl(b) } else { 0 }),
+            Bin::ShrU => bin(w, mask, [d, a, b], |a, b| if b < 32 { a.wrapping_shr(b) } else { 0 }),
+            Bin::ShrS => bin(w, mask, [d, a, b], |a, b| ((a as i32).wrapping_shr(b.min(31))) as u32),
+            Bin::MinU => bin(w, mask, [d, a, b], u32::min),
+            Bin::MaxU => bin(w, mask, [d, a, b], u32::max),
+            Bin::MinS => bin(w, mask, [d, a, b], |a, b| (a as i32).min(b as i32) as u32),
+            Bin::MaxS => bin(w, mask, [d, a, b], |a, b| (a as i32).max(b as i32) as u32),
+            Bin::AddF => bin(w, mask, [d, a, b], float(|a, b| a + b)),
+            Bin::SubF => bin(w, mask, [d, a, b], float(|a, b| a - b)),
+            Bin::MulF => bin(w, mask, [d, a, b], float(|a, b| a * b)),
+            Bin::DivF => bin(w, mask, [d, a, b], float(|a, b| a / b)),
+            Bin::MinF => bin(w, mask, [d, a, b], float(|a, b| n::min_max_f32(a, b, false, false, false))),
+            Bin::MaxF => bin(w, mask, [d, a, b], float(|a, b| n::min_max_f32(a, b, true, false, false))),
+            Bin::PackRn(n::Half::Bf16) => bin(w, mask, [d, a, b], |a, b| {
                 let one = |v| u32::from(n::f32_to_bf16_rn(f32::from_bits(v)));
                 one(a) << 16 | one(b)
             }),
-            Bin::PackRn(n::Half::F16) => bin(w, mask, d, a, b, |a, b| {
+            Bin::PackRn(n::Half::F16) => bin(w, mask, [d, a, b], |a, b| {
                 let one = |v| u32::from(n::f32_to_f16(f32::from_bits(v), Rounding::Rn));
                 one(a) << 16 | one(b)
             }),
-            Bin::AddH2(ty) => bin(w, mask, d, a, b, |a, b| each_half(a, b, 0, |a, b, _| n::add_half(ty, a, b))),
-            Bin::MulH2(ty) => bin(w, mask, d, a, b, |a, b| each_half(a, b, 0, |a, b, _| n::mul_half(ty, a, b))),
+            Bin::AddH2(ty) => bin(w, mask, [d, a, b], |a, b| each_half(a, b, 0, |a, b, _| n::add_half(ty, a, b))),
+            Bin::MulH2(ty) => bin(w, mask, [d, a, b], |a, b| each_half(a, b, 0, |a, b, _| n::mul_half(ty, a, b))),
         },
         Op::Un(kind, d, a) => match kind {
             Un::Mov => un(w, mask, d, a, |a| a),
@@ -206,7 +207,7 @@ pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
                     if unordered { v | nan } else { v & !nan }
                 }
             };
-            set_compare(w, mask, v, d, complement, with);
+            set_compare(w, mask, v, [d, complement], with);
         }
         Op::Selp(d, a, b, p, negated) => {
             let p = w.p[p as usize] ^ if negated { u32::MAX } else { 0 };
@@ -231,12 +232,12 @@ pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
             set_predicate(w, d, mask, v);
         }
         Op::Bin64(kind, d, a, b) => match kind {
-            Bin64::Add => bin64(w, mask, d, a, b, u64::wrapping_add),
-            Bin64::Sub => bin64(w, mask, d, a, b, u64::wrapping_sub),
-            Bin64::Mul => bin64(w, mask, d, a, b, u64::wrapping_mul),
-            Bin64::And => bin64(w, mask, d, a, b, |a, b| a & b),
-            Bin64::Or => bin64(w, mask, d, a, b, |a, b| a | b),
-            Bin64::Xor => bin64(w, mask, d, a, b, |a, b| a ^ b),
+            Bin64::Add => bin64(w, mask, [d, a, b], u64::wrapping_add),
+            Bin64::Sub => bin64(w, mask, [d, a, b], u64::wrapping_sub),
+            Bin64::Mul => bin64(w, mask, [d, a, b], u64::wrapping_mul),
+            Bin64::And => bin64(w, mask, [d, a, b], |a, b| a & b),
+            Bin64::Or => bin64(w, mask, [d, a, b], |a, b| a | b),
+            Bin64::Xor => bin64(w, mask, [d, a, b], |a, b| a ^ b),
         },
         Op::Shift64(kind, d, a, b) => {
             let (a, b) = (w.d[a as usize], w.w[b as usize]);
@@ -285,7 +286,7 @@ pub(super) fn alu(w: &mut Warp, op: &Op, mask: u32) -> bool {
                 put(&mut w.w[d as usize], mask, |i| (a[i] >> 32) as u32);
             }
         }
-        Op::Pack32(d, lo, hi) => bin(w, mask, d, lo, hi, |lo, hi| hi << 16 | (lo & 0xffff)),
+        Op::Pack32(d, lo, hi) => bin(w, mask, [d, lo, hi], |lo, hi| hi << 16 | (lo & 0xffff)),
         Op::Unpack32(lo, hi, a) => {
             let a = w.w[a as usize];
             if let Some(d) = lo {
@@ -341,7 +342,7 @@ fn lanes(w: &mut Warp, op: &Op, mask: u32) {
         }
         Op::SetpLane { f, d, complement, a, b, with } => {
             let v = bits(|i| mask >> i & 1 == 1 && f(w.get(*a, i), w.get(*b, i), 0) != 0);
-            set_compare(w, mask, v, *d, *complement, *with);
+            set_compare(w, mask, v, [*d, *complement], *with);
         }
         Op::SetpHalves { f, low, high, a, b, with } => {
             let (a, b) = (w.w[*a as usize], w.w[*b as usize]);

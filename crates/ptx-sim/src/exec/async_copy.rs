@@ -1,7 +1,10 @@
 //! `cp.async`: nothing lands before its thread waits for it, so that a missing wait shows as stale data, not only as a report.
 
-use super::memory::{Site, addresses, aligned, fault, lanes, shared_lanes, touch_copy};
+use super::access::{Request, Site, aligned, fault, shared_lanes, touch_copy};
+use super::address::{addresses, lanes};
 use crate::check::FindingKind;
+use crate::check::global::By;
+use crate::check::shared::Who;
 use crate::counters::sectors;
 use crate::cta::Cta;
 use crate::program::{Inst, Op};
@@ -10,14 +13,16 @@ use crate::warp::{Copy, Warp};
 
 pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
     let Op::CpAsync { shared, shared_offset, global, global_offset, bytes, source_bytes, ignore } = &inst.op else { return };
-    let site = Site { warp: warp.index, line: inst.line };
+    let site = Site::of(warp, inst);
     let mut to = addresses(warp, *shared, *shared_offset);
     // A 64-bit register may hold a shared address too; only its low half counts.
     to.iter_mut().for_each(|a| *a &= 0xffff_ffff);
     let from = addresses(warp, *global, *global_offset);
     let size = u64::from(*bytes);
-    let good = shared_lanes(cta, site, &to, mask, size);
-    let good = aligned(cta, site, &from, good, size);
+    let target = Request { site, space: Space::Shared, at: &to, mask, bytes: size };
+    let good = shared_lanes(cta, target);
+    let source = Request { site, space: Space::Global, at: &from, mask: good, bytes: size };
+    let good = aligned(cta, source);
     let mut reading = 0u32;
     let memory = cta.memory;
     for lane in lanes(good) {
@@ -25,9 +30,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
         if let Some(n) = source_bytes {
             let n = u64::from(warp.w[*n as usize][lane]);
             if n > size {
-                cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || {
-                    format!("source size {n} exceeds the copy's {size} bytes")
-                });
+                cta.find(FindingKind::BadOperand, site.lane(lane), || format!("source size {n} exceeds the copy's {size} bytes"));
             }
             take = n.min(size);
         }
@@ -39,7 +42,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
         if take > 0 {
             match memory.find(from[lane], take, false) {
                 Err(f) => {
-                    fault(cta, site, lane, from[lane], take, f);
+                    fault(cta, Request { bytes: take, ..source }.piece(lane), f);
                     take = 0;
                 }
                 Ok((_, allocation, at)) => {
@@ -47,8 +50,8 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                     if let Some(races) = cta.races {
                         for k in (0..take).step_by(4) {
                             let width = if take - k >= 4 { 4 } else { 1 };
-                            if races.touch(allocation, at + k, width, cta.linear, false).is_some_and(|o| o.wrote) {
-                                cta.find(FindingKind::GlobalRace, site.line, site.warp, lane, || {
+                            if races.touch(allocation, at + k, width, By { cta: cta.linear, write: false }).is_some_and(|o| o.wrote) {
+                                cta.find(FindingKind::GlobalRace, site.lane(lane), || {
                                     format!("another CTA writes byte {:#x} in this launch", from[lane] + k)
                                 });
                             }
@@ -57,7 +60,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                 }
             }
         }
-        touch_copy(cta, site, lane, to[lane], size);
+        touch_copy(cta, target.piece(lane));
         warp.copies.push(Copy {
             lane: lane as u8,
             group: warp.committed[lane],
@@ -112,7 +115,7 @@ pub(crate) fn land(cta: &mut Cta<'_>, warp: usize, copies: &[Copy]) {
         }
         cta.shared[at..at + size].copy_from_slice(&data[..size]);
         if cta.watch_shared {
-            cta.watch.end_copy(at, size, warp, usize::from(c.lane), written);
+            cta.watch.end_copy(at, size, Who { warp, lane: usize::from(c.lane) }, written);
         }
     }
 }

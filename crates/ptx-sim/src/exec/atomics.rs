@@ -2,10 +2,9 @@
 
 use std::sync::PoisonError;
 
-use super::memory::{Site, addresses, aligned, by_space, fault, lanes, shared_lanes, touch_shared};
-use crate::check::FindingKind;
+use super::access::{Kind, Request, Site, admit, check_written, fault, touch_shared};
+use super::address::{addresses, by_space, lanes};
 use crate::check::shared::Touch;
-use crate::counters::sectors;
 use crate::cta::Cta;
 use crate::numeric::{self as n, Rounding};
 use crate::program::{AtomOp, AtomType, Inst, Op};
@@ -83,37 +82,20 @@ fn half(op: AtomOp, h: n::Half, a: u16, b: u16) -> u16 {
 
 pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
     let Op::Atom { op, ty, access, d, s, compare } = &inst.op else { return };
-    let site = Site { warp: warp.index, line: inst.line };
+    let site = Site::of(warp, inst);
     let a = addresses(warp, access.base, access.offset);
     let width = u64::from(access.width);
-    by_space(access.space, a, mask, |space, a, mask| {
-        let good = match space {
-            Space::Shared => shared_lanes(cta, site, a, mask, width),
-            Space::Global | Space::Generic => {
-                let good = aligned(cta, site, a, mask, width);
-                if good != 0 {
-                    cta.tally.rest.global_requests += 1;
-                    cta.tally.rest.global_sectors += sectors(a, good, width);
-                }
-                good
-            }
-            _ => {
-                for lane in lanes(mask).take(1) {
-                    cta.find(FindingKind::BadOperand, site.line, site.warp, lane, || format!("an atomic on {space} memory"));
-                }
-                0
-            }
-        };
-        let bytes = width * u64::from(good.count_ones());
-        cta.tally.rest.read.add(space, bytes);
-        cta.tally.rest.written.add(space, bytes);
+    by_space(access.space, a, mask, |space, at, mask| {
+        let request = Request { site, space, at, mask, bytes: width };
+        let good = admit(cta, request, Kind::Atomic);
         let memory = cta.memory;
         for lane in lanes(good) {
-            let (at, v) = (a[lane], warp.get(*s, lane));
+            let (piece, v) = (request.piece(lane), warp.get(*s, lane));
+            let at = piece.at;
             let comparand = compare.map_or(0, |c| warp.get(c, lane));
             let new = |old: u64| apply(*op, *ty, old, v, comparand);
             let old = if space == Space::Shared {
-                touch_shared(cta, site, lane, at, width, Touch::Atomic);
+                touch_shared(cta, piece, Touch::Atomic);
                 let range = at as usize..(at + width) as usize;
                 let mut old = [0; 8];
                 old[..width as usize].copy_from_slice(&cta.shared[range.clone()]);
@@ -123,14 +105,12 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             } else {
                 match memory.find(at, width, true) {
                     Err(f) => {
-                        fault(cta, site, lane, at, width, f);
+                        fault(cta, piece, f);
                         0
                     }
                     Ok((allocation, _, offset)) => {
-                        if cta.checks.uninitialised && *op != AtomOp::Exch && !allocation.is_written(offset, width) {
-                            cta.find(FindingKind::UninitialisedMemory, site.line, site.warp, lane, || {
-                                format!("{width} bytes at global {at:#x} are read before all of them are written")
-                            });
+                        if *op != AtomOp::Exch {
+                            check_written(cta, allocation, offset, piece);
                         }
                         allocation.mark(offset, width);
                         match width {

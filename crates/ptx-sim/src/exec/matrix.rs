@@ -1,7 +1,9 @@
 //! `ldmatrix`, `stmatrix`, `movmatrix`, `mma`: gathers rows, leaves the arithmetic to `tensor`.
 
+use super::access::{Piece, Request, Site, read_shared, shared_lanes};
+use super::address::{addresses, lanes};
 use super::alu::put;
-use super::memory::{Site, addresses, lanes, read_shared, shared_lanes, store_shared};
+use super::memory::store_shared;
 use crate::Row;
 use crate::check::FindingKind;
 use crate::cta::Cta;
@@ -11,9 +13,14 @@ use crate::tensor;
 use crate::warp::Warp;
 
 pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
+    let site = Site::of(warp, inst);
     match &inst.op {
-        Op::Ldmatrix { trans, d, base, offset } => load(cta, warp, inst.line, mask, *trans, d, *base, *offset),
-        Op::Stmatrix { trans, s, base, offset } => store(cta, warp, inst.line, mask, *trans, s, *base, *offset),
+        Op::Ldmatrix { trans, d, base, offset } => {
+            load(cta, warp, mask, &Matrices { site, trans: *trans, slots: d, base: *base, offset: *offset });
+        }
+        Op::Stmatrix { trans, s, base, offset } => {
+            store(cta, warp, mask, &Matrices { site, trans: *trans, slots: s, base: *base, offset: *offset });
+        }
         Op::Movmatrix(d, a) => {
             let out = tensor::movmatrix(&warp.w[*a as usize]);
             put(&mut warp.w[*d as usize], mask, |i| out[i]);
@@ -22,70 +29,79 @@ pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             let rows = |slots: &[u32]| -> Vec<Row> { slots.iter().map(|&s| warp.w[s as usize]).collect() };
             cta.tally.rest.mma += 1;
             cta.tally.rest.flops += m.flops;
-            match tensor::mma(m.shape, m.ab, m.acc_f32, &rows(&m.a), &rows(&m.b), &rows(&m.c), cta.model) {
+            match tensor::mma(m.shape, m.ab, m.acc_f32, [&rows(&m.a), &rows(&m.b), &rows(&m.c)], cta.model) {
                 Ok(out) => {
                     for (&slot, row) in m.d.iter().zip(&out) {
                         put(&mut warp.w[slot as usize], mask, |i| row[i]);
                     }
                 }
-                Err(message) => cta.find(FindingKind::BadOperand, inst.line, warp.index, 0, || message),
+                Err(message) => cta.find(FindingKind::BadOperand, site.lane(0), || message),
             }
         }
         _ => {}
     }
 }
 
-/// The row addresses of all matrices (lane 8m + r holds row r of matrix m) and which of them are good. Each matrix is one request.
-fn rows(cta: &mut Cta<'_>, warp: &Warp, site: Site, count: usize, base: Reg, offset: i64) -> ([u64; 32], u32) {
-    let mut a = addresses(warp, base, offset);
-    a.iter_mut().for_each(|a| *a &= 0xffff_ffff);
-    let mut good = 0;
-    for m in 0..count {
-        good |= shared_lanes(cta, site, &a, 0xff << (8 * m), 16);
-    }
-    (a, good)
+/// A load or store of 8x8 matrices.
+struct Matrices<'i> {
+    site: Site,
+    trans: bool,
+    /// One register per matrix.
+    slots: &'i [u32],
+    base: Reg,
+    offset: i64,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn load(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, d: &[u32], base: Reg, offset: i64) {
-    let count = d.len();
-    let site = Site { warp: warp.index, line };
-    let (a, good) = rows(cta, warp, site, count, base, offset);
-    cta.tally.rest.read.add(Space::Shared, 16 * u64::from(good.count_ones()));
+impl Matrices<'_> {
+    /// The row addresses of all matrices (lane 8m + r holds row r of matrix m) and which of them are good. Each matrix is one request.
+    fn rows(&self, cta: &mut Cta<'_>, warp: &Warp) -> ([u64; 32], u32) {
+        let mut a = addresses(warp, self.base, self.offset);
+        a.iter_mut().for_each(|a| *a &= 0xffff_ffff);
+        let mut good = 0;
+        for m in 0..self.slots.len() {
+            good |= shared_lanes(cta, self.request(&a, 0xff << (8 * m)));
+        }
+        (a, good)
+    }
+
+    fn request<'r>(&self, at: &'r [u64; 32], mask: u32) -> Request<'r> {
+        Request { site: self.site, space: Space::Shared, at, mask, bytes: 16 }
+    }
+
+    /// The 16-bit halves of a register: the lane, the half's number and its address, but for rows that are not good.
+    fn halves<'r>(&self, reg: usize, mask: u32, (a, good): &'r ([u64; 32], u32)) -> impl Iterator<Item = (usize, usize, u64)> + use<'r> {
+        let (count, trans) = (self.slots.len(), self.trans);
+        let of = move |lane| tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate().map(move |(e, from)| (lane, e, from));
+        let good = lanes(mask).flat_map(of).filter(|(_, _, (row, _))| *good >> row & 1 == 1);
+        good.map(|(lane, e, (row, byte))| (lane, e, a[row] + byte as u64))
+    }
+}
+
+fn load(cta: &mut Cta<'_>, warp: &mut Warp, mask: u32, m: &Matrices<'_>) {
+    let rows = m.rows(cta, warp);
+    cta.tally.rest.read.add(Space::Shared, 16 * u64::from(rows.1.count_ones()));
     // A row of 16 bytes is read as a whole, for the lane that points at it.
     for step in [0, 4, 8, 12] {
-        read_shared(cta, site, &a, good, step, 4);
+        read_shared(cta, m.request(&rows.0, rows.1), step, 4);
     }
-    for (reg, &slot) in d.iter().enumerate() {
+    for (reg, &slot) in m.slots.iter().enumerate() {
         let mut out = [0; 32];
-        for lane in lanes(mask) {
-            for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
-                if good >> row & 1 == 1 {
-                    let at = a[row] + byte as u64;
-                    let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
-                    out[lane] |= half << (16 * e);
-                }
-            }
+        for (lane, e, at) in m.halves(reg, mask, &rows) {
+            let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
+            out[lane] |= half << (16 * e);
         }
         put(&mut warp.w[slot as usize], mask, |i| out[i]);
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn store(cta: &mut Cta<'_>, warp: &mut Warp, line: u32, mask: u32, trans: bool, s: &[u32], base: Reg, offset: i64) {
-    let count = s.len();
-    let site = Site { warp: warp.index, line };
-    let (a, good) = rows(cta, warp, site, count, base, offset);
-    cta.tally.rest.written.add(Space::Shared, 16 * u64::from(good.count_ones()));
-    for (reg, &slot) in s.iter().enumerate() {
+fn store(cta: &mut Cta<'_>, warp: &mut Warp, mask: u32, m: &Matrices<'_>) {
+    let rows = m.rows(cta, warp);
+    cta.tally.rest.written.add(Space::Shared, 16 * u64::from(rows.1.count_ones()));
+    for (reg, &slot) in m.slots.iter().enumerate() {
         let values = warp.w[slot as usize];
-        for lane in lanes(mask) {
-            for (e, (row, byte)) in tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate() {
-                if good >> row & 1 == 1 {
-                    let half = values[lane] >> (16 * e) & 0xffff;
-                    store_shared(cta, site, lane, a[row] + byte as u64, 2, u64::from(half));
-                }
-            }
+        for (lane, e, at) in m.halves(reg, mask, &rows) {
+            let half = values[lane] >> (16 * e) & 0xffff;
+            store_shared(cta, Piece { spot: m.site.lane(lane), at, bytes: 2 }, u64::from(half));
         }
     }
 }

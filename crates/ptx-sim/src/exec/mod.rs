@@ -1,5 +1,7 @@
 //! Runs one warp for a while: fetch, guard, dispatch. Arithmetic is in line, so that the whole loop is compiled for the vector unit.
 
+mod access;
+mod address;
 mod alu;
 mod async_copy;
 mod atomics;
@@ -10,7 +12,7 @@ mod memory;
 pub(crate) use async_copy::land;
 
 use crate::check::FindingKind;
-use crate::cta::Cta;
+use crate::cta::{Cta, Spot};
 use crate::dataflow::is_watched;
 use crate::program::{Inst, NO_GUARD, Op, Program, Reg};
 use crate::warp::{Group, State, Warp};
@@ -154,7 +156,8 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
         let message =
             format!("only lanes {:#010x} are here; waiting elsewhere: {}; exited: {exited:#010x}", warp.mask, elsewhere.join(", "));
         if cta.checks.divergence {
-            cta.find(FindingKind::Divergence, program.code[pc as usize].line, warp.index, warp.mask.trailing_zeros() as usize, || message);
+            let spot = spot(warp, &program.code[pc as usize], warp.mask);
+            cta.find(FindingKind::Divergence, spot, || message);
         }
     }
 }
@@ -167,8 +170,7 @@ fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u
             let reading = if r == Reg::P(inst.guard) { warp.mask } else { mask };
             let missing = warp.unwritten(r, reading);
             if missing != 0 {
-                let lane = missing.trailing_zeros() as usize;
-                cta.find(FindingKind::UninitialisedRegister, inst.line, warp.index, lane, || {
+                cta.find(FindingKind::UninitialisedRegister, spot(warp, inst, missing), || {
                     format!("`{}` is read but never written on this path (lanes {missing:#010x})", program.name(r))
                 });
             }
@@ -191,13 +193,17 @@ fn gather(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, named: u32) 
     let gone = missing & !warp.live;
     if missing == gone {
         if cta.checks.divergence {
-            let lane = warp.mask.trailing_zeros() as usize;
-            cta.find(FindingKind::Divergence, inst.line, warp.index, lane, || format!("lanes {gone:#010x} are needed but have exited"));
+            cta.find(FindingKind::Divergence, spot(warp, inst, warp.mask), || format!("lanes {gone:#010x} are needed but have exited"));
         }
         return true;
     }
     warp.park(pc, State::Gathering);
     false
+}
+
+/// The first of some lanes of a warp at an instruction.
+fn spot(warp: &Warp, inst: &Inst, lanes: u32) -> Spot {
+    Spot { line: inst.line, warp: warp.index, lane: lanes.trailing_zeros() as usize }
 }
 
 /// Splits off the lanes for which the guard is false, which go on to the next instruction.
@@ -236,7 +242,7 @@ fn control(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, mask: u32) 
                 match targets.get(value as usize) {
                     Some(&t) => warp.others.push(Group { pc: t, mask: same, state: State::Ready }),
                     None => {
-                        cta.find(FindingKind::BadOperand, inst.line, warp.index, lane, || {
+                        cta.find(FindingKind::BadOperand, spot(warp, inst, same), || {
                             format!("index {value} into a branch table of {} entries", targets.len())
                         });
                         exit(cta, warp, same);
@@ -248,16 +254,16 @@ fn control(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, mask: u32) 
         }
         Op::Exit => exit(cta, warp, mask),
         Op::Trap => {
-            cta.find(FindingKind::Trap, inst.line, warp.index, mask.trailing_zeros() as usize, || "the kernel gave up".into());
+            cta.find(FindingKind::Trap, spot(warp, inst, mask), || "the kernel gave up".into());
             exit(cta, warp, mask);
         }
-        Op::Bar { id, threads, aligned, arrive } => {
+        Op::Bar { aligned, .. } => {
             split_guarded(warp, pc, mask);
             let live = warp.live;
             if *aligned && !gather(cta, warp, inst, pc, live) {
                 return;
             }
-            cta.arrive(warp, inst, *id, *threads, *arrive, pc);
+            cta.arrive(warp, inst, pc);
         }
         Op::WarpBar(m) => {
             split_guarded(warp, pc, mask);
@@ -285,10 +291,10 @@ fn control(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, mask: u32) 
                 matrix::matrix(cta, warp, inst, warp.mask);
             }
         }
-        Op::Load { access, sign, d } => memory::load(cta, warp, inst, mask, access, *sign, d),
-        Op::Store { access, s } => memory::store(cta, warp, inst, mask, access, s),
+        Op::Load { .. } => memory::load(cta, warp, inst, mask),
+        Op::Store { .. } => memory::store(cta, warp, inst, mask),
         Op::Atom { .. } => atomics::atomic(cta, warp, inst, mask),
-        Op::Cvta { .. } | Op::IsSpace(..) => memory::convert(warp, &inst.op, mask),
+        Op::Cvta { .. } | Op::IsSpace(..) => address::convert(warp, &inst.op, mask),
         Op::CpAsync { .. } => async_copy::issue(cta, warp, inst, mask),
         Op::CpCommit => async_copy::commit(warp, mask),
         Op::CpWait(groups) => async_copy::wait(cta, warp, mask, *groups),
@@ -301,15 +307,14 @@ fn control(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, mask: u32) 
 fn named(cta: &mut Cta<'_>, warp: &Warp, inst: &Inst, m: u32, mask: u32) -> u32 {
     let row = &warp.w[m as usize];
     let first = row[mask.trailing_zeros() as usize];
-    let mut odd = 0;
+    let mut odd = 0u32;
     for (lane, &v) in row.iter().enumerate() {
         if mask >> lane & 1 == 1 && (v >> lane & 1 == 0) {
             odd |= 1 << lane;
         }
     }
     if odd != 0 && cta.checks.divergence {
-        let lane = (odd as u32).trailing_zeros() as usize;
-        cta.find(FindingKind::Divergence, inst.line, warp.index, lane, || {
+        cta.find(FindingKind::Divergence, spot(warp, inst, odd), || {
             format!("lanes {odd:#010x} execute it but are not in the mask {first:#010x}")
         });
     }

@@ -76,7 +76,7 @@ pub fn mul_f32(a: f32, b: f32, rounding: Rounding, ftz: bool, sat: bool) -> f32 
 
 /// `fma.rnd[.ftz][.sat].f32`.
 #[inline]
-pub fn fma_f32(a: f32, b: f32, c: f32, rounding: Rounding, ftz: bool, sat: bool) -> f32 {
+pub fn fma_f32([a, b, c]: [f32; 3], rounding: Rounding, ftz: bool, sat: bool) -> f32 {
     let (a, b, c) = (flushed(a, ftz), flushed(b, ftz), flushed(c, ftz));
     let nearest = a.mul_add(b, c);
     let result = match rounding {

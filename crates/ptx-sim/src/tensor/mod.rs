@@ -73,28 +73,29 @@ impl fmt::Display for MmaType {
     }
 }
 
-/// `mma.sync.aligned.SHAPE.row.col`: the registers of D, as many as there are in C.
+/// `mma.sync.aligned.SHAPE.row.col` of A, B and C: the registers of D, as many as there are in C.
 ///
 /// Every NaN of the result is 0x7fff_ffff (f16: 0x7fff). Of a tf32 operand the low 13 bits are ignored.
 ///
 /// # Errors
 /// Names the shape and type where PTX has no such instruction or the numbers of registers do not fit.
-pub fn mma(shape: MmaShape, ab: MmaType, acc_f32: bool, a: &[Row], b: &[Row], c: &[Row], model: MmaModel) -> Result<Vec<Row>, String> {
+pub fn mma(shape: MmaShape, ab: MmaType, acc_f32: bool, abc: [&[Row]; 3], model: MmaModel) -> Result<Vec<Row>, String> {
     let fragments = Fragments::of(shape, ab, acc_f32)?;
+    let [a, b, c] = abc;
     fragments.check(a.len(), b.len(), c.len())?;
     let mut d = vec![[0; 32]; c.len()];
     let k = shape.k();
     match (model, k) {
-        (MmaModel::Exact, 16) => product::exact::<16>(fragments, a, b, c, &mut d),
-        (MmaModel::Exact, 8) => product::exact::<8>(fragments, a, b, c, &mut d),
-        (MmaModel::Exact, _) => product::exact::<4>(fragments, a, b, c, &mut d),
-        (MmaModel::Hopper, _) => product::aligned(fragments, a, b, c, &mut d, 25, k),
+        (MmaModel::Exact, 16) => product::exact::<16>(fragments, abc, &mut d),
+        (MmaModel::Exact, 8) => product::exact::<8>(fragments, abc, &mut d),
+        (MmaModel::Exact, _) => product::exact::<4>(fragments, abc, &mut d),
+        (MmaModel::Hopper, _) => product::aligned(fragments, abc, &mut d, 25, k),
         (MmaModel::Ampere, _) => {
             let step = match ab {
                 MmaType::Bf16 | MmaType::F16 => 8,
                 MmaType::Tf32 => 4,
             };
-            product::aligned(fragments, a, b, c, &mut d, 24, step);
+            product::aligned(fragments, abc, &mut d, 24, step);
         }
     }
     Ok(d)

@@ -16,7 +16,7 @@ static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 /// The exact sum rounded once.
 ///
 /// In f64 first, with a bound on its error; where the bound does not settle the rounding, exactly.
-pub(crate) fn exact<const K: usize>(fragments: Fragments, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+pub(crate) fn exact<const K: usize>(fragments: Fragments, [a, b, c]: [&[Row]; 3], d: &mut [Row]) {
     ARCH.dispatch(ExactProduct::<K> { fragments, a, b, c, d });
 }
 
@@ -67,7 +67,7 @@ impl<const K: usize> pulp::WithSimd for ExactProduct<'_, K> {
             }
             if !settled {
                 for j in 0..N {
-                    bits[i][j] = fragments.settled(&a[i], &b, j, c[i][j], sum[j]);
+                    bits[i][j] = fragments.settled(&a[i], &std::array::from_fn(|k| b[k][j]), c[i][j], sum[j]);
                 }
             }
         }
@@ -90,17 +90,17 @@ impl Fragments {
         }
     }
 
-    /// One element of D, exactly; `nearly` is its f64 sum, right where an operand is not finite.
+    /// One element of D, exactly, of a row of A and a column of B; `nearly` is its f64 sum, right where an operand is not finite.
     #[cold]
     #[inline(never)]
-    fn settled<const K: usize>(self, a: &[f32; K], b: &[[f32; N]; K], column: usize, c: f32, nearly: f64) -> u32 {
+    fn settled<const K: usize>(self, a: &[f32; K], b: &[f32; K], c: f32, nearly: f64) -> u32 {
         if !nearly.is_finite() {
             return self.special(nearly);
         }
         let mut sum = ExactSum::new();
         sum.add_product(c, 1.0);
-        for (&x, row) in a.iter().zip(b) {
-            sum.add_product(x, row[column]);
+        for (&x, &y) in a.iter().zip(b) {
+            sum.add_product(x, y);
         }
         sum.total().round(if self.acc_f32 { F32 } else { F16 }, Rounding::Rn) as u32
     }
@@ -127,7 +127,7 @@ fn cut(significand: i32, up: i32, down: i32) -> i64 {
 }
 
 /// Sums aligned to the largest exponent with `kept` fractional bits, in steps of `step` products.
-pub(crate) fn aligned(fragments: Fragments, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row], kept: i32, step: usize) {
+pub(crate) fn aligned(fragments: Fragments, [a, b, c]: [&[Row]; 3], d: &mut [Row], kept: i32, step: usize) {
     match fragments.shape.k() {
         16 => ARCH.dispatch(AlignedProduct::<16> { fragments, a, b, c, d, kept, step }),
         8 => ARCH.dispatch(AlignedProduct::<8> { fragments, a, b, c, d, kept, step }),

@@ -101,7 +101,7 @@ fn directed_roundings() {
         cases.push(f(&format!("add.{suffix}.f32 %w9, %w0, %w1;"), [F32; 3], move |a, b, _| n::add_f32(a, b, r, false, false)));
         cases.push(f(&format!("sub.{suffix}.f32 %w9, %w0, %w1;"), [F32; 3], move |a, b, _| n::add_f32(a, -b, r, false, false)));
         cases.push(f(&format!("mul.{suffix}.f32 %w9, %w0, %w1;"), [F32; 3], move |a, b, _| n::mul_f32(a, b, r, false, false)));
-        cases.push(f(&format!("fma.{suffix}.f32 %w9, %w0, %w1, %w2;"), [F32; 3], move |a, b, c| n::fma_f32(a, b, c, r, false, false)));
+        cases.push(f(&format!("fma.{suffix}.f32 %w9, %w0, %w1, %w2;"), [F32; 3], move |a, b, c| n::fma_f32([a, b, c], r, false, false)));
         cases.push(f(&format!("div.{suffix}.f32 %w9, %w0, %w1;"), [F32; 3], move |a, b, _| n::div_f32(a, b, r, false)));
         cases.push(f(&format!("sqrt.{suffix}.f32 %w9, %w0;"), [F32; 3], move |a, _, _| n::sqrt_f32(a, r, false)));
         cases.push(f(&format!("rcp.{suffix}.f32 %w9, %w0;"), [F32; 3], move |a, _, _| n::rcp_f32(a, r, false)));
@@ -166,7 +166,7 @@ fn mixed_precision() {
         for (suffix, r) in [("rn", Rn), ("rz", Rz), ("rm", Rm), ("rp", Rp)] {
             let add = move |a: u32, b: u32| n::add_f32(wide(bf, a), f32::from_bits(b), r, false, false).to_bits();
             let sub = move |a: u32, b: u32| n::add_f32(wide(bf, a), -f32::from_bits(b), r, false, false).to_bits();
-            let fma = move |a: u32, b: u32, c: u32| n::fma_f32(wide(bf, a), wide(bf, b), f32::from_bits(c), r, false, false).to_bits();
+            let fma = move |a: u32, b: u32, c: u32| n::fma_f32([wide(bf, a), wide(bf, b), f32::from_bits(c)], r, false, false).to_bits();
             cases.push(w(&format!("add.{suffix}.f32.{name} %w9, %h0, %w1;"), [narrow, F32, F32], move |a, b, _| add(a, b)));
             cases.push(w(&format!("sub.{suffix}.f32.{name} %w9, %h0, %w1;"), [narrow, F32, F32], move |a, b, _| sub(a, b)));
             cases.push(w(&format!("fma.{suffix}.f32.{name} %w9, %h0, %h1, %w2;"), [narrow, narrow, F32], fma));

@@ -224,7 +224,7 @@ fn other_shapes() {
         for model in [MmaModel::Exact, MmaModel::Ampere, MmaModel::Hopper] {
             sim.model = model;
             let got = run(&mut sim, name, &rows.concat(), c);
-            let want = mma(shape, ab, acc_f32, &rows[..a], &rows[a..a + b], &rows[a + b..], model).unwrap();
+            let want = mma(shape, ab, acc_f32, [&rows[..a], &rows[a..a + b], &rows[a + b..]], model).unwrap();
             for lane in 0..32 {
                 for r in 0..c {
                     assert_eq!(got[lane * c + r], want[r][lane], "{name}, {model:?}: lane {lane} register {r} (MNX_TEST_SEED={seed})");

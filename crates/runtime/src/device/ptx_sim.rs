@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use mnx_artifact::{BufferRef, Command, Geometry, Space};
+use mnx_artifact::{BufferRef, Command, Space};
 use mnx_ptx_sim::{Counters, Launch, Memory, Module, Options, launch};
 
 use crate::device::{Binary, Buffer, Device, KernelSet, check, range};
@@ -101,9 +101,11 @@ impl PtxSim {
                     }
                     params.push(address);
                 }
-                self.launch(set, &dispatch, &kernel, &geometry, &mut memory, &params)?;
+                let dynamic_shared = geometry.shared_bytes;
+                let what = Launch { kernel: &kernel, grid: geometry.grid, block: geometry.block, dynamic_shared, params };
+                self.launch(set, &dispatch, &what, &mut memory)?;
                 for w in &writes {
-                    let (arg, address) = (&args[w.arg], params[w.arg]);
+                    let (arg, address) = (&args[w.arg], what.params[w.arg]);
                     let to = &mut self.buffers[of(arg.space)];
                     let at = range(arg.offset, arg.bytes, to.data.len() as u64)?;
                     memory.read(address, &mut to.data[at.clone()]).map_err(|e| failure(e.to_string()))?;
@@ -127,26 +129,17 @@ impl PtxSim {
         Ok(())
     }
 
-    fn launch(
-        &mut self,
-        set: usize,
-        dispatch: &str,
-        kernel: &str,
-        geometry: &Geometry,
-        memory: &mut Memory,
-        params: &[u64],
-    ) -> Result<(), RuntimeError> {
-        let what =
-            Launch { kernel, grid: geometry.grid, block: geometry.block, dynamic_shared: geometry.shared_bytes, params: params.to_vec() };
-        let report = launch(&self.sets[set].module, memory, &what, &self.options).map_err(|e| failure(e.to_string()))?;
+    fn launch(&mut self, set: usize, dispatch: &str, what: &Launch<'_>, memory: &mut Memory) -> Result<(), RuntimeError> {
+        let report = launch(&self.sets[set].module, memory, what, &self.options).map_err(|e| failure(e.to_string()))?;
         if let Some(first) = report.findings.first() {
             let text = format!(
-                "dispatch {dispatch}, kernel {kernel}: {}, the first: {first}",
+                "dispatch {dispatch}, kernel {}: {}, the first: {first}",
+                what.kernel,
                 mnx_words::count(report.total_findings as u64, "finding")
             );
             return Err(failure(text));
         }
-        self.counters.push((kernel.to_owned(), report.counters));
+        self.counters.push((what.kernel.to_owned(), report.counters));
         Ok(())
     }
 }

@@ -20,15 +20,16 @@ const LANES: usize = 16;
 /// When memory cannot be had: 4 bytes times the depth of `to`'s box times the height and width of `from`'s.
 pub(super) fn squared_distances(from: &Surface, to: &Surface, spacing: [f64; 3]) -> Result<Vec<f32>, VolumeError> {
     let [_, ny, nx] = from.shape;
+    let pair = Pair { from, to, spacing };
     let mut planes = try_filled(to.shape[0] * ny * nx, f32::INFINITY, "distances of a class")?;
     planes.par_chunks_mut(ny * nx).enumerate().for_each_init(Scratch::default, |scratch, (z, plane)| {
-        scratch.plane(from, to, z, spacing, plane);
+        scratch.plane(pair, z, plane);
     });
     let rows: Vec<Vec<f32>> = (0..ny)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, y| {
             let mut out = Vec::new();
-            scratch.columns(from, to, &planes, y, spacing[0], &mut out);
+            scratch.columns(pair, &planes, y, &mut out);
             out
         })
         .collect();
@@ -52,6 +53,15 @@ fn row(sites: &[usize], start: usize, step: f64, out: &mut [f32]) {
     }
 }
 
+/// Two surfaces on one grid: distances go from the voxels of one to those of the other.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    from: &'a Surface,
+    to: &'a Surface,
+    /// Millimetres, z, y, x.
+    spacing: [f64; 3],
+}
+
 /// What one thread works in.
 #[derive(Default)]
 struct Scratch {
@@ -67,7 +77,7 @@ struct Scratch {
 
 impl Scratch {
     /// Distances within plane `z` of `to`'s box, at all rows and columns of `from`'s box.
-    fn plane(&mut self, from: &Surface, to: &Surface, z: usize, spacing: [f64; 3], out: &mut [f32]) {
+    fn plane(&mut self, Pair { from, to, spacing }: Pair<'_>, z: usize, out: &mut [f32]) {
         let surface = to.plane(z);
         if !surface.contains(&true) {
             return;
@@ -82,7 +92,7 @@ impl Scratch {
         }
         for x in (0..nx).step_by(LANES) {
             let lanes = LANES.min(nx - x);
-            gather(&self.rows, nx, x, lanes, height, &mut self.columns);
+            gather(&self.rows[x..], nx, lanes, height, &mut self.columns);
             for lane in 0..lanes {
                 self.envelope.build(&self.columns[lane * height..][..height], to.origin[1], spacing[1]);
                 self.envelope.evaluate(from.origin[1]..from.origin[1] + ny, |y, d| out[(y - from.origin[1]) * nx + x + lane] = d);
@@ -91,7 +101,7 @@ impl Scratch {
     }
 
     /// Distances of the surface voxels of `from` in row `y` of its box, given the planes of [`Scratch::plane`].
-    fn columns(&mut self, from: &Surface, to: &Surface, planes: &[f32], y: usize, step: f64, out: &mut Vec<f32>) {
+    fn columns(&mut self, Pair { from, to, spacing }: Pair<'_>, planes: &[f32], y: usize, out: &mut Vec<f32>) {
         let [nz, ny, nx] = from.shape;
         let depth = to.shape[0];
         for x in (0..nx).step_by(LANES) {
@@ -107,23 +117,23 @@ impl Scratch {
             if self.asked.iter().all(Vec::is_empty) {
                 continue;
             }
-            gather(&planes[y * nx..], ny * nx, x, lanes, depth, &mut self.columns);
+            gather(&planes[y * nx + x..], ny * nx, lanes, depth, &mut self.columns);
             for lane in 0..lanes {
                 if self.asked[lane].is_empty() {
                     continue;
                 }
-                self.envelope.build(&self.columns[lane * depth..][..depth], to.origin[0], step);
+                self.envelope.build(&self.columns[lane * depth..][..depth], to.origin[0], spacing[0]);
                 self.envelope.evaluate(self.asked[lane].iter().copied(), |_, d| out.push(d));
             }
         }
     }
 }
 
-/// Copies `lanes` neighbouring columns of `n` values, `stride` apart, so that each is contiguous.
-fn gather(data: &[f32], stride: usize, first: usize, lanes: usize, n: usize, out: &mut Vec<f32>) {
+/// Copies the first `lanes` columns of `n` values, `stride` apart, so that each is contiguous.
+fn gather(data: &[f32], stride: usize, lanes: usize, n: usize, out: &mut Vec<f32>) {
     out.resize(lanes * n, 0.0);
     for i in 0..n {
-        for (lane, v) in data[i * stride + first..][..lanes].iter().enumerate() {
+        for (lane, v) in data[i * stride..][..lanes].iter().enumerate() {
             out[lane * n + i] = *v;
         }
     }

@@ -73,7 +73,7 @@ impl Tally {
             let mut tally = Self::default();
             for y in 0..ny {
                 let at = (z * ny + y) * nx;
-                tally.row(&prediction[at..at + nx], &reference[at..at + nx], z, y, ignore);
+                tally.row(&prediction[at..at + nx], &reference[at..at + nx], [z, y], ignore);
             }
             tally
         };
@@ -81,7 +81,7 @@ impl Tally {
     }
 
     /// Labels come in runs: one look at the maps for each run of equal pairs.
-    fn row(&mut self, prediction: &[u16], reference: &[u16], z: usize, y: usize, ignore: Option<u16>) {
+    fn row(&mut self, prediction: &[u16], reference: &[u16], [z, y]: [usize; 2], ignore: Option<u16>) {
         let mut start = 0;
         while start < prediction.len() {
             let (p, r) = (prediction[start], reference[start]);

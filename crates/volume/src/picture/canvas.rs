@@ -59,7 +59,8 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn fill(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Colour) {
+    /// Paints a rectangle from its corner `[x, y]` on, of `[width, height]` pixels.
+    pub(crate) fn fill(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2], colour: Colour) {
         for row in y..y + height {
             for column in x..x + width {
                 self.set(column, row, colour);
@@ -68,12 +69,12 @@ impl Canvas {
     }
 
     /// Draws text whose dots are `scale` pixels wide.
-    pub(crate) fn text(&mut self, x: usize, y: usize, scale: usize, text: &str, colour: Colour) {
+    pub(crate) fn text(&mut self, [x, y]: [usize; 2], scale: usize, text: &str, colour: Colour) {
         for (i, c) in text.chars().enumerate() {
             for (row, bits) in font::glyph(c).into_iter().enumerate() {
                 for column in (0..5).filter(|column| bits >> (4 - column) & 1 == 1) {
                     let left = x + (i * font::ADVANCE + column) * scale;
-                    self.fill(left, y + row * scale, scale, scale, colour);
+                    self.fill([left, y + row * scale], [scale; 2], colour);
                 }
             }
         }

@@ -106,25 +106,25 @@ fn compose(scene: &Scene, names: &[String]) -> Canvas {
     let mut x = GAP;
     for view in views {
         let (w, h) = (pixels(view.column), pixels(view.row));
-        canvas.text(x, GAP, TEXT, view.title, INK);
+        canvas.text([x, GAP], TEXT, view.title, INK);
         draw_slice(&mut canvas, scene, view, [x, top], [w, h]);
         if w > 60 && h > 60 {
-            canvas.text(x + 4, top + h / 2, TEXT, view.left, INK);
-            canvas.text(x + w / 2, top + 4, TEXT, view.top, INK);
+            canvas.text([x + 4, top + h / 2], TEXT, view.left, INK);
+            canvas.text([x + w / 2, top + 4], TEXT, view.top, INK);
         }
         x += w + GAP;
     }
     let foot = top + tall + GAP;
     if legend.is_empty() {
-        canvas.text(GAP, foot, TEXT, "no label in this volume", FAINT);
+        canvas.text([GAP, foot], TEXT, "no label in this volume", FAINT);
     }
     for (i, (label, text)) in legend.iter().enumerate() {
         // Down the columns, so that neighbours in the list stay neighbours.
         let (column, row) = (i / rows, i % rows);
         let (x, y) = (GAP + column * cell, foot + row * line);
         let side = text_height(TEXT);
-        canvas.fill(x, y, side, side, label_colour(*label));
-        canvas.text(x + side + GAP, y, TEXT, text, INK);
+        canvas.fill([x, y], [side; 2], label_colour(*label));
+        canvas.text([x + side + GAP, y], TEXT, text, INK);
     }
     canvas
 }

@@ -1,59 +1,18 @@
 //! One case in three steps that may run in three threads: prepare, segment, store.
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mnx_runtime::{Patches, memory};
 use mnx_volume::{
-    Geometry, Preprocessed, Queue, ReadOptions, Restorer, Volume, VolumeError, keep_largest, picture, preprocess, preprocess_taking,
+    Geometry, Preprocessed, Queue, ReadOptions, Restorer, Scan, Volume, keep_largest, picture, preprocess, preprocess_taking,
     read_channels, write_f32, write_labels,
 };
 
+use crate::cmd::predict::doubt;
+use crate::cmd::predict::job::{Job, of_channel};
 use crate::cmd::predict::model::Model;
-use crate::cmd::predict::{doubt, save, stem};
+use crate::cmd::predict::save::{self, Scores};
 use crate::failure::Failure;
-
-/// A case's files.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// For people.
-    pub name: String,
-    /// One file per channel, or one with all.
-    pub inputs: Vec<PathBuf>,
-    /// The segmentation.
-    pub segmentation: PathBuf,
-    /// `--save-probabilities`.
-    pub saved: Option<Saved>,
-    /// `--probabilities`.
-    pub probabilities: Option<PathBuf>,
-    /// `--picture`.
-    pub picture: Option<PathBuf>,
-}
-
-/// nnU-Net's two files of a case's probabilities.
-#[derive(Debug, Clone)]
-pub struct Saved {
-    /// The array.
-    pub npz: PathBuf,
-    /// Where it came from.
-    pub properties: PathBuf,
-}
-
-impl Saved {
-    /// Beside a segmentation, under its name.
-    pub fn beside(segmentation: &Path) -> Self {
-        let with = |ending: &str| PathBuf::from(format!("{}{ending}", stem(segmentation).display()));
-        Self { npz: with(".npz"), properties: with(".pkl") }
-    }
-}
-
-impl Job {
-    /// Every file that is written.
-    pub fn outputs(&self) -> Vec<&Path> {
-        let saved = self.saved.iter().flat_map(|s| [&s.npz, &s.properties]);
-        [&self.segmentation].into_iter().chain(&self.probabilities).chain(&self.picture).chain(saved).map(PathBuf::as_path).collect()
-    }
-}
 
 /// Seconds per step, in order.
 #[derive(Debug, Default)]
@@ -118,31 +77,6 @@ pub fn prepare(model: &Model, job: &Job, nan_to_num: bool, tell: &dyn Fn(&str)) 
     Ok(Ready { volume, ready, times })
 }
 
-/// A volume's error in the words of the model: its channels by name, and the file where the error has none.
-pub fn of_channel(model: &Model, job: &Job, error: VolumeError) -> Failure {
-    if let VolumeError::Channels { path, found, .. } = &error {
-        let (path, found) = (path.display(), mnx_words::many(*found, "channel"));
-        let wanted = match (job.inputs.len(), model.channels) {
-            (1, 1) => format!("the model takes {}", model.takes()),
-            (1, _) => format!("the model takes {}: one -i per channel, in this order, or one 4-D file expected", model.takes()),
-            _ => "one per file expected".to_owned(),
-        };
-        return Failure::user("mnx-0211", format!("{path}: {found}, {wanted}"));
-    }
-    let Failure::User(mut problem) = Failure::from(error) else { return Failure::Bug("a volume's error is no user's".to_owned()) };
-    let begins = |path: &PathBuf| problem.message.starts_with(&format!("{}:", path.display()));
-    match job.inputs.iter().position(begins) {
-        Some(channel) if job.inputs.len() > 1 => problem.message.push_str(&format!(" ({})", model.channel(channel))),
-        Some(_) => {}
-        None => {
-            if let Some(first) = job.inputs.first() {
-                problem.message = format!("{}: {}", first.display(), problem.message);
-            }
-        }
-    }
-    Failure::User(problem)
-}
-
 /// Slides the network over a case. `progress` is told patches done and in all.
 pub fn segment(
     model: &Model,
@@ -152,16 +86,17 @@ pub fn segment(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Scored, Failure> {
     let _case = tracing::info_span!("case", name = %job.name).entered();
-    let tiles = model.tiles(&case);
+    let tiles = model.tiles(case.ready.shape);
     let Ready { volume, ready, mut times } = case;
     let Preprocessed { data, shape, geometry, .. } = ready;
     let keep = job.saved.is_some() || job.probabilities.is_some();
     let restorer = times.step("network", || -> Result<Restorer, Failure> {
         let mut restorer = Restorer::new(&geometry, &model.rules, keep)?;
         let mut network = Network { patches, model, values: Vec::new() };
-        model.window.run_queued::<Failure>(&data, shape, model.classes(), &model.mirrors, &mut network, progress, &mut |band| {
-            Ok(restorer.push(band.z, band.depth, band.logits)?)
-        })?;
+        let scan = Scan { image: &data, shape, classes: model.classes(), mirror_axes: &model.mirrors };
+        model
+            .window
+            .run_queued::<Failure>(scan, &mut network, progress, &mut |band| Ok(restorer.push(band.z, band.depth, band.logits)?))?;
         Ok(restorer)
     })?;
     Ok(Scored { volume, geometry, restorer, tiles, times })
@@ -181,7 +116,7 @@ pub fn store(model: &Model, job: &Job, case: Scored) -> Result<Stored, Failure> 
     times.step("write", || -> Result<(), Failure> {
         if let Some(probabilities) = restored.probabilities.take() {
             if let Some(saved) = &job.saved {
-                save::probabilities(model, job, saved, &probabilities, &volume, &geometry)?;
+                save::probabilities(model, job, saved, &Scores { probabilities: &probabilities, volume: &volume, geometry: &geometry })?;
             }
             if let Some(path) = &job.probabilities {
                 write_f32(path, &probabilities.all_of_file()?, model.classes(), &volume.header)?;

@@ -9,7 +9,7 @@ use mnx_volume::Foreign;
 use mnx_volume::foreign::series;
 
 use super::Args;
-use crate::cmd::predict::case::{Job, Saved};
+use crate::cmd::predict::job::{Job, Saved};
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::{is_nifti, stem};
 use crate::failure::Failure;
@@ -195,8 +195,9 @@ pub fn find(args: &Args, model: &Model, folder: &Path) -> Result<Found, Failure>
         }
     }
     let foreign: Vec<(&Path, Foreign)> = listing.others.iter().filter_map(|p| Some((p.as_path(), Foreign::of_file(p)?))).collect();
+    let others = Others { listing: &listing, unnamed: &unnamed, foreign: &foreign };
     if jobs.is_empty() && refused.is_empty() {
-        return Err(Failure::User(nothing(args, model, folder, &listing, &unnamed, &foreign)));
+        return Err(Failure::User(nothing(args, model, folder, &others)));
     }
     // A converted scan beside what it was made from is the case.
     let converted = |path: &Path| {
@@ -207,7 +208,7 @@ pub fn find(args: &Args, model: &Model, folder: &Path) -> Result<Found, Failure>
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         refused.push((name, format!("{}: {}", path.display(), format.why(path))));
     }
-    let left_out = left_out(args, model, folder, &listing, &unnamed, &foreign);
+    let left_out = left_out(args, model, folder, &others);
     Ok(Found { jobs, refused, left_out })
 }
 
@@ -248,8 +249,19 @@ fn suggestion(model: &Model, unnamed: &[&PathBuf]) -> Option<String> {
     Some(format!("names end in the model's channels ({}): add --channels {}", model.channel_names.join(", "), suffixes.join(",")))
 }
 
+/// What a folder holds beside cases.
+#[derive(Clone, Copy)]
+struct Others<'a> {
+    listing: &'a Listing,
+    /// NIfTI files that are not named by case and channel.
+    unnamed: &'a [&'a PathBuf],
+    /// Files of other formats.
+    foreign: &'a [(&'a Path, Foreign)],
+}
+
 /// Why there are no cases.
-fn nothing(args: &Args, model: &Model, folder: &Path, listing: &Listing, unnamed: &[&PathBuf], foreign: &[(&Path, Foreign)]) -> Problem {
+fn nothing(args: &Args, model: &Model, folder: &Path, others: &Others<'_>) -> Problem {
+    let Others { listing, unnamed, foreign } = *others;
     let shown = folder.display();
     let mut formats: BTreeMap<Foreign, Vec<&Path>> = BTreeMap::new();
     for (path, format) in foreign {
@@ -292,14 +304,8 @@ fn nothing(args: &Args, model: &Model, folder: &Path, listing: &Listing, unnamed
 }
 
 /// Lines about files that are no cases, beside cases.
-fn left_out(
-    args: &Args,
-    model: &Model,
-    folder: &Path,
-    listing: &Listing,
-    unnamed: &[&PathBuf],
-    foreign: &[(&Path, Foreign)],
-) -> Vec<String> {
+fn left_out(args: &Args, model: &Model, folder: &Path, others: &Others<'_>) -> Vec<String> {
+    let Others { listing, unnamed, foreign } = *others;
     let mut lines = listing.odd.clone();
     if !unnamed.is_empty() {
         let paths: Vec<&Path> = unnamed.iter().map(|p| p.as_path()).collect();

@@ -5,7 +5,7 @@ use mnx_volume::npz::Element;
 use mnx_volume::survey::{Voxels, survey, whole_npz, whole_pickle, whole_png};
 use mnx_volume::{Header, VolumeError, peek};
 
-use crate::cmd::predict::case::Job;
+use crate::cmd::predict::job::Job;
 use crate::cmd::predict::model::Model;
 use crate::text;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use mnx_runtime::memory::Limit;
 use mnx_volume::{Forecast, Volume};
 
-use crate::cmd::predict::case::{Job, of_channel};
+use crate::cmd::predict::job::{Job, of_channel};
 use crate::cmd::predict::model::Model;
 use crate::failure::Failure;
 use crate::text;

@@ -12,12 +12,13 @@ use mnx_runtime::{Patches, Session};
 use rayon::prelude::*;
 
 use super::Args;
-use crate::cmd::predict::case::{self, Job, Ready, Scored, Stored};
+use crate::cmd::predict::case::{self, Ready, Scored, Stored};
 use crate::cmd::predict::cases::{self, Found, Refused};
 use crate::cmd::predict::done::{State, state};
+use crate::cmd::predict::job::Job;
 use crate::cmd::predict::model::Model;
 use crate::cmd::predict::progress::Cases;
-use crate::cmd::predict::report;
+use crate::cmd::predict::report::{Outcome, Report};
 use crate::cmd::{Place, open_sessions};
 use crate::failure::Failure;
 
@@ -87,23 +88,26 @@ pub fn run(args: &Args, quiet: bool, bundle: &Bundle, model: &Model, folder: &Pa
     let mut progress = Cases::new(found, quiet);
     failed.iter().for_each(|(name, _)| progress.untried(name));
     progress.there(there);
-    let mut done = Vec::new();
+    let mut outcome = Outcome { done: Vec::new(), failed, there };
     let mut place = Place::of(&[]);
     // Without a case to try, nothing is loaded and no folder is made.
     if !jobs.is_empty() {
         let _outputs = Outputs::at(&args.output)?;
         let sessions = open_sessions(bundle, &args.place)?;
         place = Place::of(&sessions);
-        let outcome = segment_all(args, model, &jobs, sessions, &mut progress, &mut failed);
+        let segmented = segment_all(args, model, &jobs, sessions, &mut progress);
         progress.finish();
-        done = outcome?;
+        let (done, more) = segmented?;
+        outcome.done = done;
+        outcome.failed.extend(more);
     } else {
         progress.finish();
     }
-    failed.sort();
-    if args.json || !done.is_empty() || there > 0 {
-        report::folder(args, quiet, model, &done, &failed, there, &place)?;
+    outcome.failed.sort();
+    if args.json || !outcome.done.is_empty() || there > 0 {
+        Report { args, quiet, model, place: &place }.folder(&outcome)?;
     }
+    let failed = outcome.failed;
     if failed.is_empty() {
         return Ok(());
     }
@@ -113,19 +117,21 @@ pub fn run(args: &Args, quiet: bool, bundle: &Bundle, model: &Model, folder: &Pa
     Err(Failure::User(problem))
 }
 
-/// One case is prepared while another is in the network and a third is written: no queue holds more.
+/// The cases that were done, and those that failed.
+type Segmented<'a> = (Vec<(&'a Job, Stored)>, Refused);
+
+/// Segments cases and tells which failed. One case is prepared while another is in the network and a third is written: no queue holds more.
 fn segment_all<'a>(
     args: &Args,
     model: &Model,
     jobs: &'a [Job],
     sessions: Vec<Session>,
     progress: &mut Cases,
-    failed: &mut Refused,
-) -> Result<Vec<(&'a Job, Stored)>, Failure> {
+) -> Result<Segmented<'a>, Failure> {
     let mut patches = Patches::new(sessions, args.check)?;
     let stop = AtomicBool::new(false);
     let warn = progress.warner();
-    let mut done = Vec::new();
+    let (mut done, mut failed) = (Vec::new(), Refused::new());
     let started = |e: std::io::Error| Failure::user("mnx-0218", format!("the threads that read and write cases cannot be started: {e}"));
     thread::scope(|scope| -> Result<(), Failure> {
         let (to_network, prepared) = sync_channel::<(&Job, Result<Ready, Failure>)>(0);
@@ -177,5 +183,5 @@ fn segment_all<'a>(
         }
         ended
     })?;
-    Ok(done)
+    Ok((done, failed))
 }

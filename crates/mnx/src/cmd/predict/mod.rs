@@ -5,6 +5,7 @@ mod cases;
 mod done;
 mod doubt;
 mod folder;
+mod job;
 mod model;
 mod progress;
 mod report;
@@ -19,9 +20,10 @@ use mnx_volume::Foreign;
 use crate::cmd::place::Where;
 use crate::cmd::{Place, check_output, open_sessions, start_threads};
 use crate::failure::Failure;
-use case::{Job, Saved};
 use done::State;
+use job::{Job, Saved};
 use model::Model;
+use report::Report;
 
 /// Segment a NIfTI volume, or a folder of them.
 #[derive(Debug, clap::Args)]
@@ -150,11 +152,11 @@ fn single(args: &Args, quiet: bool, bundle: &Bundle, model: &Model, job: &Job) -
     let sessions = ready.times.step("load", || open_sessions(bundle, &args.place))?;
     let place = Place::of(&sessions);
     let mut patches = Patches::new(sessions, args.check)?;
-    let mut progress = progress::Patches::new(model.tiles(&ready), quiet);
+    let mut progress = progress::Patches::new(model.tiles(ready.ready.shape), quiet);
     let scored = case::segment(model, &mut patches, job, ready, &mut |done, _| progress.at(done))?;
     progress.finish();
     let stored = case::store(model, job, scored)?;
-    report::single(args, quiet, model, job, &stored, &place)
+    Report { args, quiet, model, place: &place }.single(job, &stored)
 }
 
 /// Several inputs are one per channel.

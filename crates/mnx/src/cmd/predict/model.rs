@@ -4,7 +4,6 @@ use mnx_artifact::{Activation, Average, Gaussian, Inference, Manifest, Postproce
 use mnx_volume::{Rules, SlidingWindow, activate};
 
 use super::Args;
-use crate::cmd::predict::case::Ready;
 use crate::failure::Failure;
 use crate::text;
 
@@ -88,9 +87,9 @@ impl Model {
         format!("{}{names}", self.channels)
     }
 
-    /// Patches of a case.
-    pub fn tiles(&self, ready: &Ready) -> usize {
-        self.window.tiles(ready.ready.shape).iter().map(Vec::len).product()
+    /// Patches of a case whose volume has this shape on the model's grid.
+    pub fn tiles(&self, shape: [usize; 3]) -> usize {
+        self.window.tiles(shape).iter().map(Vec::len).product()
     }
 
     /// Makes logits of one run probabilities, if those are what is averaged.

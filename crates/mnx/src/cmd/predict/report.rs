@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::Args;
 use crate::cmd::Place;
-use crate::cmd::predict::case::{Job, Stored};
+use crate::cmd::predict::case::Stored;
+use crate::cmd::predict::cases::Refused;
+use crate::cmd::predict::job::Job;
 use crate::cmd::predict::model::Model;
 use crate::failure::Failure;
 use crate::text;
@@ -49,95 +51,115 @@ fn runs(model: &Model) -> String {
     format!("{}{}", times(mirrorings, "mirrorings"), times(model.folds, "folds"))
 }
 
-/// One case.
-pub fn single(args: &Args, quiet: bool, model: &Model, job: &Job, stored: &Stored, place: &Place) -> Result<(), Failure> {
-    if args.json {
-        let mut report = case_json(model, job, stored);
-        report["device"] = json!(place.device);
-        report["isa"] = json!(place.target);
-        report["threads"] = json!(place.threads);
-        report["devices"] = json!(place.machines);
-        return text::print(&format!("{report:#}\n"));
-    }
-    if quiet {
-        return Ok(());
-    }
-    let millilitres = stored.voxel_mm3 / 1000.0;
-    let rows: Vec<Vec<String>> = values(model)
-        .iter()
-        .map(|&v| {
-            let n = stored.counts[usize::from(v)];
-            vec![format!("{v} {}", model.names[usize::from(v)]), n.to_string(), format!("{:.1}", n as f64 * millilitres)]
-        })
-        .collect();
-    let mut report = text::table(&["label", "voxels", "ml"], &rows);
-    // What takes less than a millisecond says nothing.
-    let told = stored.times.0.iter().filter(|(_, s)| *s >= 1e-3);
-    let steps: Vec<String> = told.map(|(name, s)| format!("{name} {}", text::step(*s))).collect();
-    let patches = mnx_words::many(stored.tiles, "patch");
-    let line = format!("{patches}{} on {}: {}", runs(model), place.machines.join(" and "), steps.join(", "));
-    report.push_str(line.trim_end_matches(": "));
-    report.push('\n');
-    report.push_str(&format!("segmentation   {}\n", job.segmentation.display()));
-    for path in job.probabilities.iter().chain(job.saved.iter().map(|s| &s.npz)) {
-        report.push_str(&format!("probabilities  {}\n", path.display()));
-    }
-    if let Some(path) = &job.picture {
-        report.push_str(&format!("picture        {}\n", path.display()));
-    }
-    text::print(&report)
+/// What every report tells of.
+#[derive(Clone, Copy)]
+pub struct Report<'a> {
+    /// The command line.
+    pub args: &'a Args,
+    /// Nothing but results.
+    pub quiet: bool,
+    /// The network.
+    pub model: &'a Model,
+    /// Where it ran.
+    pub place: &'a Place,
 }
 
-/// A folder's cases that were done, and how many were left as they were.
-pub fn folder(
-    args: &Args,
-    quiet: bool,
-    model: &Model,
-    done: &[(&Job, Stored)],
-    failed: &[(String, String)],
-    there: usize,
-    place: &Place,
-) -> Result<(), Failure> {
-    if args.json {
-        let cases: Vec<Value> = done
+/// What became of a folder's cases.
+pub struct Outcome<'a> {
+    /// Those that were done.
+    pub done: Vec<(&'a Job, Stored)>,
+    /// Those that failed, and why.
+    pub failed: Refused,
+    /// How many were left as they were.
+    pub there: usize,
+}
+
+impl Report<'_> {
+    /// One case.
+    pub fn single(self, job: &Job, stored: &Stored) -> Result<(), Failure> {
+        let Self { args, quiet, model, place } = self;
+        if args.json {
+            let mut report = case_json(model, job, stored);
+            report["device"] = json!(place.device);
+            report["isa"] = json!(place.target);
+            report["threads"] = json!(place.threads);
+            report["devices"] = json!(place.machines);
+            return text::print(&format!("{report:#}\n"));
+        }
+        if quiet {
+            return Ok(());
+        }
+        let millilitres = stored.voxel_mm3 / 1000.0;
+        let rows: Vec<Vec<String>> = values(model)
             .iter()
-            .map(|(job, stored)| {
-                let mut case = case_json(model, job, stored);
-                case["case"] = json!(job.name);
-                case
+            .map(|&v| {
+                let n = stored.counts[usize::from(v)];
+                vec![format!("{v} {}", model.names[usize::from(v)]), n.to_string(), format!("{:.1}", n as f64 * millilitres)]
             })
             .collect();
-        let failures: Vec<Value> = failed.iter().map(|(case, error)| json!({"case": case, "error": error})).collect();
-        let report = json!({
-            "cases": cases, "failed": failures, "there_already": there,
-            "device": place.device, "isa": place.target, "threads": place.threads, "devices": place.machines,
-        });
-        return text::print(&format!("{report:#}\n"));
+        let mut report = text::table(&["label", "voxels", "ml"], &rows);
+        // What takes less than a millisecond says nothing.
+        let told = stored.times.0.iter().filter(|(_, s)| *s >= 1e-3);
+        let steps: Vec<String> = told.map(|(name, s)| format!("{name} {}", text::step(*s))).collect();
+        let patches = mnx_words::many(stored.tiles, "patch");
+        let line = format!("{patches}{} on {}: {}", runs(model), place.machines.join(" and "), steps.join(", "));
+        report.push_str(line.trim_end_matches(": "));
+        report.push('\n');
+        report.push_str(&format!("segmentation   {}\n", job.segmentation.display()));
+        for path in job.probabilities.iter().chain(job.saved.iter().map(|s| &s.npz)) {
+            report.push_str(&format!("probabilities  {}\n", path.display()));
+        }
+        if let Some(path) = &job.picture {
+            report.push_str(&format!("picture        {}\n", path.display()));
+        }
+        text::print(&report)
     }
-    if quiet {
-        return Ok(());
+
+    /// A folder's cases.
+    pub fn folder(self, outcome: &Outcome<'_>) -> Result<(), Failure> {
+        let Self { args, quiet, model, place } = self;
+        let Outcome { done, failed, there } = outcome;
+        if args.json {
+            let cases: Vec<Value> = done
+                .iter()
+                .map(|(job, stored)| {
+                    let mut case = case_json(model, job, stored);
+                    case["case"] = json!(job.name);
+                    case
+                })
+                .collect();
+            let failures: Vec<Value> = failed.iter().map(|(case, error)| json!({"case": case, "error": error})).collect();
+            let report = json!({
+                "cases": cases, "failed": failures, "there_already": there,
+                "device": place.device, "isa": place.target, "threads": place.threads, "devices": place.machines,
+            });
+            return text::print(&format!("{report:#}\n"));
+        }
+        if quiet {
+            return Ok(());
+        }
+        let steps = ["read", "prepare", "network", "restore", "postprocess", "write"];
+        let rows: Vec<Vec<String>> = done
+            .iter()
+            .map(|(job, stored)| {
+                let spent = |step: &str| stored.times.0.iter().filter(|(name, _)| *name == step).map(|(_, s)| s).sum::<f64>();
+                let mut row = vec![job.name.clone(), stored.tiles.to_string()];
+                row.extend(steps.iter().map(|step| text::step(spent(step))));
+                row
+            })
+            .collect();
+        let mut header = vec!["case", "patches"];
+        header.extend(steps);
+        let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
+        if !done.is_empty() {
+            let cases = mnx_words::many(done.len(), "case");
+            report.push_str(&format!("{cases}{} on {}", runs(model), place.machines.join(" and ")));
+        }
+        if *there > 0 {
+            let comma = if done.is_empty() { "" } else { ", " };
+            report.push_str(&format!("{comma}{there} there already"));
+        }
+        report.push_str(&format!("\nsegmentations  {}\n", args.output.display()));
+        text::print(&report)
     }
-    let steps = ["read", "prepare", "network", "restore", "postprocess", "write"];
-    let rows: Vec<Vec<String>> = done
-        .iter()
-        .map(|(job, stored)| {
-            let spent = |step: &str| stored.times.0.iter().filter(|(name, _)| *name == step).map(|(_, s)| s).sum::<f64>();
-            let mut row = vec![job.name.clone(), stored.tiles.to_string()];
-            row.extend(steps.iter().map(|step| text::step(spent(step))));
-            row
-        })
-        .collect();
-    let mut header = vec!["case", "patches"];
-    header.extend(steps);
-    let mut report = if rows.is_empty() { String::new() } else { text::table(&header, &rows) };
-    if !done.is_empty() {
-        let cases = mnx_words::many(done.len(), "case");
-        report.push_str(&format!("{cases}{} on {}", runs(model), place.machines.join(" and ")));
-    }
-    if there > 0 {
-        let comma = if done.is_empty() { "" } else { ", " };
-        report.push_str(&format!("{comma}{there} there already"));
-    }
-    report.push_str(&format!("\nsegmentations  {}\n", args.output.display()));
-    text::print(&report)
 }

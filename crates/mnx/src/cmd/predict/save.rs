@@ -4,19 +4,23 @@ use mnx_artifact::{ProbabilityFile, Reader};
 use mnx_volume::npz::{Element, Item, write_npz, write_pickle};
 use mnx_volume::{Geometry, Probabilities, Volume};
 
-use crate::cmd::predict::case::{Job, Saved};
+use crate::cmd::predict::job::{Job, Saved};
 use crate::cmd::predict::model::Model;
 use crate::failure::Failure;
 
+/// The probabilities of a case, and where they lie.
+pub struct Scores<'a> {
+    /// Of every class, on the model's grid.
+    pub probabilities: &'a Probabilities,
+    /// The file's volume.
+    pub volume: &'a Volume,
+    /// The way between the two.
+    pub geometry: &'a Geometry,
+}
+
 /// Writes the array and the properties.
-pub fn probabilities(
-    model: &Model,
-    job: &Job,
-    saved: &Saved,
-    probabilities: &Probabilities,
-    volume: &Volume,
-    geometry: &Geometry,
-) -> Result<(), Failure> {
+pub fn probabilities(model: &Model, job: &Job, saved: &Saved, scores: &Scores<'_>) -> Result<(), Failure> {
+    let Scores { probabilities, volume, geometry } = *scores;
     let classes = probabilities.classes();
     let with_classes = |[z, y, x]: [usize; 3]| [classes, z, y, x];
     match model.file {

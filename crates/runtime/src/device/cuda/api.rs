@@ -52,6 +52,7 @@ macro_rules! driver_functions {
             $($name: unsafe extern "C" fn($($ty),*) -> u32,)*
         }
 
+        #[expect(clippy::too_many_arguments, reason = "the functions have the parameters of NVIDIA's cuda.h")]
         impl Api {
             /// Finds every function.
             ///
@@ -71,7 +72,6 @@ macro_rules! driver_functions {
             $(
                 /// # Safety
                 /// As the driver's documentation of the function says: live handles, and pointers to as much memory as it reads or writes.
-                #[allow(clippy::too_many_arguments)]
                 pub(super) unsafe fn $name(&self, $($arg: $ty),*) -> Result<(), Fault> {
                     // SAFETY: the caller's promise.
                     let code = unsafe { (self.$name)($($arg),*) };
