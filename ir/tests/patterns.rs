@@ -122,43 +122,43 @@ fn parts_are_found() {
 #[test]
 fn every_departure_from_a_pattern_is_named() {
     let cases: &[(&str, &str, &str, &str)] = &[
-        ("ir-0119", "@conv : conv {", "@conv : mlp {", "dispatch @conv : mlp: the part `expand` is missing"),
-        ("ir-0119", "@conv : conv {", "@conv : alone {", "conv.depthwise stands as `conv`, which this pattern does not have"),
+        ("ir-0131", "@conv : conv {", "@conv : mlp {", "dispatch @conv : mlp: the part `expand` is missing"),
+        ("ir-0131", "@conv : conv {", "@conv : alone {", "conv.depthwise stands as `conv`, which this pattern does not have"),
         (
-            "ir-0119",
+            "ir-0131",
             "%25 = add.bias %24, %3 : f32[1,4,2,2] as bias",
             "%25 = gelu %24 : f32[1,4,2,2] as bias",
             "gelu cannot stand as `bias`",
         ),
-        ("ir-0119", "%25 = add.bias %24, %3 : f32[1,4,2,2] as bias", "%25 = gelu %24 : f32[1,4,2,2] as gelu", "gelu is a second `gelu`"),
-        ("ir-0119", "norm.layer %6 {eps=1e-5} : f32[1,4,4,4] as norm", "gelu %6 : f32[1,4,4,4] as norm", "gelu cannot stand as `norm`"),
-        ("ir-0119", "%15 = norm.apply %12, %13 {groups=4}", "%15 = norm.layer %12 {eps=1e-5}", "the part `conv` is missing"),
+        ("ir-0131", "%25 = add.bias %24, %3 : f32[1,4,2,2] as bias", "%25 = gelu %24 : f32[1,4,2,2] as gelu", "gelu is a second `gelu`"),
+        ("ir-0131", "norm.layer %6 {eps=1e-5} : f32[1,4,4,4] as norm", "gelu %6 : f32[1,4,4,4] as norm", "gelu cannot stand as `norm`"),
+        ("ir-0131", "%15 = norm.apply %12, %13 {groups=4}", "%15 = norm.layer %12 {eps=1e-5}", "the part `conv` is missing"),
         (
-            "ir-0119",
+            "ir-0131",
             "%27 = pad.front %26 : f32[1,4,3,3] as pad",
             "%27 = pad.front %26 : f32[1,4,3,3] as skip",
             "pad.front cannot stand as `skip`, expected add",
         ),
-        ("ir-0120", "conv.depthwise %11,", "conv.depthwise %5,", "`conv` reads a stored tensor, expected `stem`"),
-        ("ir-0120", "norm.stats %12", "norm.stats %11", "`stats` reads `stem`, expected `conv`"),
-        ("ir-0120", "%17 = gelu %16", "%17 = gelu %15", "`gelu` reads `norm`, expected `expand`"),
-        ("ir-0120", "conv.pointwise %18,", "conv.pointwise %17,", "`compress` reads `gelu`, expected `grn`"),
-        ("ir-0120", "%26 = add %23, %25", "%26 = add %23, %24", "`sum` reads `compress` and `residual`, expected `compress` and `bias`"),
-        ("ir-0120", "%26 = add %23, %25", "%26 = add %25, %25", "`sum` reads `bias` and `bias`"),
+        ("ir-0132", "conv.depthwise %11,", "conv.depthwise %5,", "`conv` reads a stored tensor, expected `stem`"),
+        ("ir-0132", "norm.stats %12", "norm.stats %11", "`stats` reads `stem`, expected `conv`"),
+        ("ir-0132", "%17 = gelu %16", "%17 = gelu %15", "`gelu` reads `norm`, expected `expand`"),
+        ("ir-0132", "conv.pointwise %18,", "conv.pointwise %17,", "`compress` reads `gelu`, expected `grn`"),
+        ("ir-0132", "%26 = add %23, %25", "%26 = add %23, %24", "`sum` reads `compress` and `residual`, expected `compress` and `bias`"),
+        ("ir-0132", "%26 = add %23, %25", "%26 = add %25, %25", "`sum` reads `bias` and `bias`"),
         (
-            "ir-0120",
+            "ir-0132",
             "%26 = add %23, %25",
             "%26 = add %14, %23",
             "`sum` reads a stored tensor and `compress`, expected `compress` and `bias`",
         ),
-        ("ir-0120", "%27 = pad.front %26", "%27 = pad.front %23", "`sum` is read by no part of the box"),
+        ("ir-0132", "%27 = pad.front %26", "%27 = pad.front %23", "`sum` is read by no part of the box"),
         (
-            "ir-0120",
+            "ir-0132",
             "%32 = add %27, %31",
             "%32 = add %31, %31",
             "`sum` reads `compress` and `compress`, expected `compress` and a stored tensor",
         ),
-        ("ir-0120", "%40 = add %28, %38", "%40 = add %28, %37", "`pad` is read outside the box"),
+        ("ir-0132", "%40 = add %28, %38", "%40 = add %28, %37", "`pad` is read outside the box"),
     ];
     for (code, from, to, want) in cases {
         let text = BOXES.replacen(from, to, 1);
@@ -200,10 +200,10 @@ fn weights_come_from_outside_and_products_step_by_one() {
 }
 "#;
     let errors = verify(&parse(text, "g.mnx").unwrap()).unwrap_err();
-    assert!(errors.iter().any(|e| e.code == "ir-0120" && e.message.contains("reads `gelu` where a weight or stored")), "{errors:#?}");
+    assert!(errors.iter().any(|e| e.code == "ir-0132" && e.message.contains("reads `gelu` where a weight or stored")), "{errors:#?}");
     let strided = text.replacen("stride=1", "stride=2", 1).replace("%2, %2", "%2, %0");
     let errors = verify(&parse(&strided, "g.mnx").unwrap()).unwrap_err();
-    assert!(errors.iter().any(|e| e.code == "ir-0119" && e.message.contains("`expand` has stride 2, expected stride 1")), "{errors:#?}");
+    assert!(errors.iter().any(|e| e.code == "ir-0131" && e.message.contains("`expand` has stride 2, expected stride 1")), "{errors:#?}");
 }
 
 #[test]

@@ -87,20 +87,20 @@ impl Reader<'_> {
         let row = self.pattern.info();
         for &need in row.needs {
             if self.find(need).is_none() {
-                errors.push(self.error("ir-0119", None, &format!("the part `{need}` is missing")));
+                errors.push(self.error("ir-0131", None, &format!("the part `{need}` is missing")));
             }
         }
         for (i, &(part, op)) in self.parts.iter().enumerate() {
             let mnemonic = self.graph.op(op).info().mnemonic;
             if !row.needs.contains(&part) && !row.may.contains(&part) && !row.many.contains(&part) {
-                errors.push(self.error("ir-0119", Some(op), &format!("{mnemonic} stands as `{part}`, which this pattern does not have")));
+                errors.push(self.error("ir-0131", Some(op), &format!("{mnemonic} stands as `{part}`, which this pattern does not have")));
             } else if !row.many.contains(&part) && self.parts[..i].iter().any(|(p, _)| *p == part) {
-                errors.push(self.error("ir-0119", Some(op), &format!("{mnemonic} is a second `{part}`, one is expected")));
+                errors.push(self.error("ir-0131", Some(op), &format!("{mnemonic} is a second `{part}`, one is expected")));
             }
             if !part.takes(self.graph.op(op)) {
                 let want: Vec<&str> = part.info().ops.iter().map(|o| o.info().mnemonic).collect();
                 let message = format!("{mnemonic} cannot stand as `{part}`, expected {}", want.join(" or "));
-                errors.push(self.error("ir-0119", Some(op), &message));
+                errors.push(self.error("ir-0131", Some(op), &message));
             }
         }
         errors
@@ -108,7 +108,7 @@ impl Reader<'_> {
 
     /// Restrictions that ops and parts alone do not express.
     fn form(&self, part: Part, op: OpId, errors: &mut Vec<Diagnostic>) {
-        let mut refuse = |message: &str| errors.push(self.error("ir-0119", Some(op), message));
+        let mut refuse = |message: &str| errors.push(self.error("ir-0131", Some(op), message));
         let at = self.graph.op(op);
         if part == Part::Head && self.find(Part::Pad).is_some() {
             refuse("`head` cannot stand behind `pad`");
@@ -171,13 +171,13 @@ impl Reader<'_> {
                 parts.iter().map(name).collect::<Vec<_>>().join(" and ")
             };
             let message = format!("`{part}` reads {}, expected {}", names(&found), names(&parts));
-            errors.push(self.error("ir-0120", Some(op), &message));
+            errors.push(self.error("ir-0132", Some(op), &message));
         }
         // Weights, statistics and ratios come from outside.
         for &v in operands.iter().skip(tensors) {
             if let Some((other, _)) = self.inside(v) {
                 let message = format!("`{part}` reads `{other}` where a weight or stored statistics are expected");
-                errors.push(self.error("ir-0120", Some(op), &message));
+                errors.push(self.error("ir-0132", Some(op), &message));
             }
         }
     }
@@ -203,10 +203,10 @@ impl Reader<'_> {
                 continue;
             }
             if outside.contains(&result) {
-                errors.push(self.error("ir-0120", Some(op), &format!("`{part}` is read outside the box")));
+                errors.push(self.error("ir-0132", Some(op), &format!("`{part}` is read outside the box")));
             }
             if !self.parts.iter().any(|(_, other)| self.graph.operands(*other).contains(&result)) {
-                errors.push(self.error("ir-0120", Some(op), &format!("`{part}` is read by no part of the box")));
+                errors.push(self.error("ir-0132", Some(op), &format!("`{part}` is read by no part of the box")));
             }
         }
     }

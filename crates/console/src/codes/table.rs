@@ -159,14 +159,14 @@ pub const CODES: &[Code] = &[
         "At stage `dispatch` every op that computes an activation belongs to a dispatch. `form-dispatches` draws them.",
     ),
     code(
-        "ir-0119",
+        "ir-0131",
         "a dispatch does not hold the parts of its pattern",
         "A dispatch says what it is for (`dispatch @name : mlp {`), and each of its ops which part it plays (`as expand` behind the \
          type). A part is missing, stands twice, is unknown to the pattern or is played by the wrong op. `mnxc list patterns` shows \
          what each pattern needs; a dispatch that is to fit none is a `fragment`.",
     ),
     code(
-        "ir-0120",
+        "ir-0132",
         "a part of a dispatch reads something else than its pattern says",
         "The parts of a dispatch are there, but one reads another value than it should, or a value that belongs inside is read \
          outside. Correct the operands, or make the dispatch a `fragment`.",
