@@ -5,6 +5,7 @@ use crate::entity::{DispatchId, OpId, ValueId};
 use crate::infer::infer;
 use crate::ops::Op;
 use crate::patch::Patch;
+use crate::pattern::{Part, Pattern};
 use crate::stage::Stage;
 use crate::types::TensorType;
 use smallvec::SmallVec;
@@ -22,6 +23,8 @@ pub struct OpNode {
     pub loc: Loc,
     /// The box it stands in.
     pub dispatch: Option<DispatchId>,
+    /// The part it plays there; every op of a box has one, no other op has.
+    pub part: Option<Part>,
 }
 
 /// A value.
@@ -40,6 +43,8 @@ pub struct ValueNode {
 pub struct Dispatch {
     /// Name, unique in the graph: `enc_block_0.0.norm_mlp`.
     pub name: String,
+    /// What the box is for, and so which parts its ops play.
+    pub pattern: Pattern,
 }
 
 /// A typed tensor graph.
@@ -132,7 +137,7 @@ impl Graph {
         let id = OpId::from_index(self.ops.len());
         let weight = op.key().is_some() || !operands.is_empty() && operands.iter().all(|&v| self.is_weight(v));
         let result = self.new_value(ty, Some(id), weight);
-        self.ops.push(OpNode { op, operands: SmallVec::from_slice(operands), result, loc, dispatch: None });
+        self.ops.push(OpNode { op, operands: SmallVec::from_slice(operands), result, loc, dispatch: None, part: None });
         self.order.push(id);
         result
     }
@@ -148,14 +153,20 @@ impl Graph {
     }
 
     /// Opens a box; ops join it through [`Graph::set_dispatch`].
-    pub fn add_dispatch(&mut self, name: &str) -> DispatchId {
-        self.dispatches.push(Dispatch { name: name.to_string() });
+    pub fn add_dispatch(&mut self, name: &str, pattern: Pattern) -> DispatchId {
+        self.dispatches.push(Dispatch { name: name.to_string(), pattern });
         DispatchId::from_index(self.dispatches.len() - 1)
     }
 
-    /// Puts an op into a box, or takes it out.
-    pub fn set_dispatch(&mut self, op: OpId, dispatch: Option<DispatchId>) {
-        self.ops[op.index()].dispatch = dispatch;
+    /// Says what a box is for.
+    pub fn set_pattern(&mut self, dispatch: DispatchId, pattern: Pattern) {
+        self.dispatches[dispatch.index()].pattern = pattern;
+    }
+
+    /// Puts an op into a box as one of its parts, or takes it out.
+    pub fn set_dispatch(&mut self, op: OpId, place: Option<(DispatchId, Part)>) {
+        let node = &mut self.ops[op.index()];
+        (node.dispatch, node.part) = place.map_or((None, None), |(dispatch, part)| (Some(dispatch), Some(part)));
     }
 
     /// Sets the memory layout of a value.

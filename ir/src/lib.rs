@@ -1,6 +1,6 @@
 //! The typed tensor graph: what a MedNeXt computes, as a closed set of ops over dense tensors.
 //!
-//! Room: op table, types, inference, graph, patches, verifier, text form, petgraph view.
+//! Room: op table, types, inference, graph, patterns of boxes, patches, verifier, text form, petgraph view.
 //! May import: petgraph; nothing of ours.
 //! Never: weights' values, tile sizes, targets, files, a device.
 //! Invariants: printing and parsing are exact inverses; the one serial form is the text; only `Patch` application rewrites ops.
@@ -17,6 +17,7 @@ pub mod module;
 pub mod ops;
 pub mod parse;
 pub mod patch;
+pub mod pattern;
 pub mod print;
 pub mod stage;
 pub mod types;
@@ -29,5 +30,6 @@ pub use graph::{Dispatch, Graph, OpNode, ValueNode};
 pub use module::Module;
 pub use ops::{Op, OpCode, OpInfo, Operands};
 pub use patch::Patch;
+pub use pattern::{Part, Pattern};
 pub use stage::Stage;
 pub use types::{DType, Layout, Shape, TensorType};

@@ -54,7 +54,7 @@ impl Module {
                             "@{} declares {} \"{key}\" : {}, @{} declares {} \"{key}\" : {}: expected one type in all graphs",
                             first.0, first.1, first.2, here.0, here.1, here.2
                         );
-                        errors.push(Diagnostic::new("ir-0121", format!("@{}", g.name), message));
+                        errors.push(Diagnostic::new("ir-0123", format!("@{}", g.name), message));
                     }
                 }
             }

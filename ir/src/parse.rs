@@ -12,6 +12,7 @@ use crate::ops::{Op, OpCode};
 use crate::stage::Stage;
 use crate::types::{DType, Layout, Shape, TensorType};
 
+mod boxes;
 mod lex;
 use lex::{Cursor, Token, lex_line};
 
@@ -145,8 +146,9 @@ impl<'a> Parser<'a> {
                 if self.graph.dispatches().iter().any(|d| d.name == name) {
                     return Err((c.col(), format!("dispatch @{name} is drawn twice")));
                 }
+                let pattern = boxes::pattern(&mut c, &name)?;
                 c.punct('{')?;
-                self.open = Some(self.graph.add_dispatch(&name));
+                self.open = Some(self.graph.add_dispatch(&name, pattern));
                 c.end()
             }
             Some(Token::Word(w)) if w == "update" => self.update(&mut c),
@@ -265,6 +267,7 @@ impl<'a> Parser<'a> {
         let op = Op::from_fields(code, &given).map_err(|e| (col, format!("{mnemonic}: {e}")))?;
         c.punct(':')?;
         let ty = self.ty(c)?;
+        let part = self.part(c, line)?;
         let mut loc = op.key().map_or_else(Loc::default, Loc::layer);
         if !c.done() {
             c.word("loc")?;
@@ -294,7 +297,7 @@ impl<'a> Parser<'a> {
         }
         let v = self.graph.push_typed(op, &operands, ty, loc);
         let id = OpId::from_index(self.graph.op_count() - 1);
-        self.graph.set_dispatch(id, self.open);
+        self.graph.set_dispatch(id, self.open.zip(part));
         if self.names.insert(name.clone(), v).is_some() {
             return Err((start, format!("%{name} is defined twice")));
         }

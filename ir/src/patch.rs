@@ -7,6 +7,7 @@ use crate::entity::{OpId, ValueId};
 use crate::graph::{Graph, OpNode};
 use crate::infer::infer;
 use crate::ops::Op;
+use crate::pattern::Part;
 use crate::types::TensorType;
 
 /// New ops to stand before `root`, and shunts of old values to new ones.
@@ -21,12 +22,19 @@ pub struct Patch {
     pub(crate) ops: Vec<(OpNode, TensorType, bool)>,
     pub(crate) shunts: Vec<(ValueId, ValueId)>,
     loc: Loc,
+    part: Option<Part>,
 }
 
 impl Patch {
     /// An empty patch. New ops inherit the root's location.
     pub fn new(rule: &'static str, graph: &Graph, root: OpId) -> Self {
-        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc: graph.node(root).loc.clone() }
+        let loc = graph.node(root).loc.clone();
+        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc, part: None }
+    }
+
+    /// The ops added from here on join the root's box as this part. Without a part they stand in no box.
+    pub fn stand_as(&mut self, part: Part) {
+        self.part = Some(part);
     }
 
     /// The ops added from here on come from where `op` came from, not from the root's place.
@@ -44,13 +52,15 @@ impl Patch {
             .map_err(|why| Diagnostic::new("ir-0108", &self.loc, format!("{}: {}: {why}", self.rule, op.info().mnemonic)))?;
         let result = ValueId::from_index(self.base_values + self.ops.len());
         let weight = op.key().is_some() || !operands.is_empty() && operands.iter().all(|&v| self.is_weight(graph, v));
+        // Derived weights are computed once, outside every box.
+        let place = graph.node(self.root).dispatch.zip(self.part).filter(|_| !weight);
         let node = OpNode {
             op,
             operands: SmallVec::from_slice(operands),
             result,
             loc: self.loc.clone(),
-            // Derived weights are computed once, outside every box.
-            dispatch: graph.node(self.root).dispatch.filter(|_| !weight),
+            dispatch: place.map(|(dispatch, _)| dispatch),
+            part: place.map(|(_, part)| part),
         };
         self.ops.push((node, ty, weight));
         Ok(result)

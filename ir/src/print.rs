@@ -45,7 +45,7 @@ fn write_graph(out: &mut String, g: &Graph, names: &[String]) -> fmt::Result {
                 close_box(out, g, d, names)?;
             }
             if let Some(d) = d {
-                writeln!(out, "  dispatch @{} {{", g.dispatch(d).name)?;
+                writeln!(out, "  dispatch @{} : {} {{", g.dispatch(d).name, g.dispatch(d).pattern)?;
             }
             open = d;
         }
@@ -114,6 +114,9 @@ fn op_line(g: &Graph, id: OpId, names: &[String]) -> String {
         }
     }
     let _ = write!(s, " : {}", g.ty(node.result));
+    if let Some(part) = node.part {
+        let _ = write!(s, " as {part}");
+    }
     if let Some(name) = loc.0 {
         let _ = write!(s, " loc({})", mnx_words::quoted(&name));
     }

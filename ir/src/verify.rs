@@ -3,8 +3,9 @@
 //! Checked: operands are defined above their use; arity, shapes, element types; ops legal at the stage; names of inputs, outputs and
 //! boxes are unique; outputs exist; params and states are declared once; updates name one of them, once each, with a value of its type; boxes are
 //! contiguous; at stage `dispatch` every op that depends on an activation stands in exactly one box, params, states and `weight.*` ops on these
-//! alone stand outside; before stage `train` there are no states and no updates, and no `weight.*` op reads an activation. Whether a value is a
-//! weight goes by what it depends on ([`Graph::is_weight`]). Not checked: whether a box has a strategy (that is the plan's).
+//! alone stand outside; every box holds the parts of its pattern, each reading what it should (`pattern.rs`); before stage `train` there are no
+//! states and no updates, and no `weight.*` op reads an activation. Whether a value is a weight goes by what it depends on
+//! ([`Graph::is_weight`]). Not checked: whether a box has a strategy (that is the plan's).
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,6 +13,7 @@ use crate::diag::Diagnostic;
 use crate::graph::Graph;
 use crate::infer::infer;
 use crate::ops::Kind;
+use crate::pattern;
 use crate::stage::Stage;
 use crate::types::TensorType;
 
@@ -74,7 +76,7 @@ fn ops(g: &Graph, errors: &mut Vec<Diagnostic>) {
         }
         if info.kind == Kind::State && !g.stage.trains() {
             let message = format!("{} at stage {}, expected stage train or dispatch", info.mnemonic, g.stage);
-            errors.push(Diagnostic::new("ir-0119", &node.loc, message));
+            errors.push(Diagnostic::new("ir-0121", &node.loc, message));
         } else if !g.stage.allows(info.kind) {
             errors.push(Diagnostic::new("ir-0113", &node.loc, format!("{} is not legal at stage {}", info.mnemonic, g.stage)));
         }
@@ -119,17 +121,17 @@ fn updates(g: &Graph, errors: &mut Vec<Diagnostic>) {
     for (key, v) in g.updates() {
         let mut wrong = |code, message: String| errors.push(Diagnostic::new(code, format!("@{}", g.name), message));
         if !g.stage.trains() {
-            wrong("ir-0119", format!("update \"{key}\" at stage {}, expected stage train or dispatch", g.stage));
+            wrong("ir-0121", format!("update \"{key}\" at stage {}, expected stage train or dispatch", g.stage));
         }
         if !seen.insert(key) {
-            wrong("ir-0120", format!("update \"{key}\" stands twice, expected once"));
+            wrong("ir-0122", format!("update \"{key}\" stands twice, expected once"));
         }
         if !made.contains(v) {
             wrong("ir-0112", format!("update \"{key}\" = {v}, which is never defined"));
         }
         match leaves.get(key.as_str()) {
-            None => wrong("ir-0120", format!("update \"{key}\": the graph declares no param and no state of this key")),
-            Some(want) if *want != g.ty(*v) => wrong("ir-0120", format!("update \"{key}\" has type {}, expected {want}", g.ty(*v))),
+            None => wrong("ir-0122", format!("update \"{key}\": the graph declares no param and no state of this key")),
+            Some(want) if *want != g.ty(*v) => wrong("ir-0122", format!("update \"{key}\" has type {}, expected {want}", g.ty(*v))),
             Some(_) => {}
         }
     }
@@ -176,5 +178,8 @@ fn boxes(g: &Graph, errors: &mut Vec<Diagnostic>) {
             None => {}
         }
         open = node.dispatch;
+    }
+    for (d, _) in g.boxes() {
+        errors.extend(pattern::check(g, d));
     }
 }

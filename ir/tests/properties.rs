@@ -83,8 +83,8 @@ impl Builder {
                 open = None;
                 continue;
             }
-            let d = *open.get_or_insert_with(|| self.g.add_dispatch(&format!("box.{i}")));
-            self.g.set_dispatch(id, Some(d));
+            let d = *open.get_or_insert_with(|| self.g.add_dispatch(&format!("box.{i}"), Pattern::Fragment));
+            self.g.set_dispatch(id, Some((d, Part::Alone)));
             if i % 3 == 0 {
                 open = None;
             }

@@ -29,9 +29,10 @@ fn boxed() -> String {
     let mut g = parse(BLOCK, "block.mnx").unwrap();
     g.stage = Stage::Dispatch;
     let core: Vec<OpId> = g.order().iter().copied().filter(|&id| g.op(id).info().kind == ops::Kind::Core).collect();
-    let (a, b) = (g.add_dispatch("block.dwconv_stats"), g.add_dispatch("block.norm_mlp"));
-    for (i, id) in core.iter().enumerate() {
-        g.set_dispatch(*id, Some(if i < 2 { a } else { b }));
+    let (a, b) = (g.add_dispatch("block.dwconv_stats", Pattern::Conv), g.add_dispatch("block.norm_mlp", Pattern::Mlp));
+    let parts = [Part::Conv, Part::Stats, Part::Norm, Part::Expand, Part::Gelu, Part::Compress, Part::Sum];
+    for (i, (id, part)) in core.iter().zip(parts).enumerate() {
+        g.set_dispatch(*id, Some((if i < 2 { a } else { b }, part)));
     }
     verify(&g).unwrap();
     print(&g)
@@ -104,9 +105,9 @@ fn verifier_finds_what_the_parser_cannot() {
     let mut torn = g.clone();
     torn.stage = Stage::Dispatch;
     let core: Vec<OpId> = torn.order().iter().copied().skip(5).collect();
-    let (a, b) = (torn.add_dispatch("a"), torn.add_dispatch("b"));
+    let (a, b) = (torn.add_dispatch("a", Pattern::Fragment), torn.add_dispatch("b", Pattern::Fragment));
     for (i, id) in core.iter().enumerate() {
-        torn.set_dispatch(*id, Some(if i % 2 == 0 { a } else { b }));
+        torn.set_dispatch(*id, Some((if i % 2 == 0 { a } else { b }, Part::Alone)));
     }
     assert!(message(&torn).contains("is not contiguous"));
 

@@ -34,11 +34,12 @@ fn both() -> String {
     format!("{STEP}\n{INFER}")
 }
 
-/// `STEP` with a gradient of a weight, in a box.
+/// `STEP` with the ops on activations in a box.
 fn boxed() -> String {
     STEP.replace("stage=train", "stage=dispatch")
-        .replace("  %4", "  dispatch @step.0 {\n  %4")
+        .replace("  %4", "  dispatch @step.0 : fragment {\n  %4")
         .replace("  %6 = weight.transpose_io %0", "  } yield %5\n  %6 = weight.transpose_io %0")
+        .replace("f32[2,4,4,4,4]\n", "f32[2,4,4,4,4] as alone\n")
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn states_updates_and_modules_round_trip() {
 fn an_update_inside_a_box_is_yielded() {
     let text = boxed()
         .replace("update \"conv.weight\" = %6", "update \"conv.weight\" = %8")
-        .replace("  } yield %5", "  %8 = weight.scale_in %9, %1 : f32[4,4,1,1,1]\n  } yield %5, %8");
+        .replace("  } yield %5", "  %8 = weight.scale_in %9, %1 : f32[4,4,1,1,1] as alone\n  } yield %5, %8");
     // A gradient: a value of a weight's shape that depends on an input.
     let text = text.replace("%target", "%g: f32[4,4,1,1,1], %target").replace("%9", "%g");
     let g = parse(&text, "t.mnx").unwrap();
@@ -75,7 +76,7 @@ fn an_update_inside_a_box_is_yielded() {
     assert!(not_yielded[0].code == "ir-0105", "{not_yielded:?}");
     // Outside of a box the same op has no place, and at stage graph it has none at all.
     let outside = text.replace(
-        "  %8 = weight.scale_in %g, %1 : f32[4,4,1,1,1]\n  } yield %5, %8",
+        "  %8 = weight.scale_in %g, %1 : f32[4,4,1,1,1] as alone\n  } yield %5, %8",
         "  } yield %5\n  %8 = weight.scale_in %g, %1 : f32[4,4,1,1,1]",
     );
     assert_eq!(codes(&outside), ["ir-0118"]);
@@ -97,30 +98,34 @@ fn every_mistake_has_its_code() {
     let cases: &[(&str, String, &[&str])] = &[
         ("nothing", STEP.into(), &[]),
         ("no updates", with("  update \"adam.m/conv.weight\" = %7\n").replacen("  update \"adam.m/conv.weight\" = %7\n", "", 1), &[]),
-        ("twice", with("  update \"adam.m/conv.weight\" = %6\n"), &["ir-0120"]),
-        ("unknown key", with("  update \"conv.weigth\" = %6\n"), &["ir-0120"]),
-        ("other type", with("  update \"conv.weight\" = %5\n"), &["ir-0120"]),
+        ("twice", with("  update \"adam.m/conv.weight\" = %6\n"), &["ir-0122"]),
+        ("unknown key", with("  update \"conv.weigth\" = %6\n"), &["ir-0122"]),
+        ("other type", with("  update \"conv.weight\" = %5\n"), &["ir-0122"]),
         ("undefined", with("  update \"conv.weight\" = %99\n"), &["ir-0101"]),
         ("no key", with("  update conv.weight = %6\n"), &["ir-0101"]),
         ("no value", with("  update \"conv.weight\" =\n"), &["ir-0101"]),
         ("two values", with("  update \"conv.weight\" = %6, %6\n"), &["ir-0101"]),
         ("a state twice", STEP.replacen("  %3 =", "  %z = state \"adam.m/conv.weight\" : f32[4,4,1,1,1]\n  %3 =", 1), &["ir-0103"]),
-        ("a param and a state", STEP.replacen("state \"adam.m/conv.weight\"", "state \"norm.weight\"", 1), &["ir-0103", "ir-0120"]),
+        ("a param and a state", STEP.replacen("state \"adam.m/conv.weight\"", "state \"norm.weight\"", 1), &["ir-0103", "ir-0122"]),
         ("a state without key", STEP.replacen("state \"adam.m/conv.weight\"", "state", 1), &["ir-0101", "ir-0101", "ir-0101"]),
-        ("stage graph", STEP.replacen("train", "graph", 1), &["ir-0119", "ir-0119", "ir-0119"]),
-        ("stage model", STEP.replacen("train", "model", 1), &["ir-0119", "ir-0119", "ir-0119"]),
+        ("stage graph", STEP.replacen("train", "graph", 1), &["ir-0121", "ir-0121", "ir-0121"]),
+        ("stage model", STEP.replacen("train", "model", 1), &["ir-0121", "ir-0121", "ir-0121"]),
         ("sugar", STEP.replacen("  %5 =", "  %s = norm.group %4, %1, %1 {groups=4, eps=1e-5} : f32[2,4,4,4,4]\n  %5 =", 1), &["ir-0113"]),
         ("nothing to sum", STEP.replacen("sum.values %4, %x, %4", "sum.values", 1), &["ir-0107"]),
         ("other shapes", STEP.replacen("sum.values %4, %x, %4", "sum.values %4, %x, %1", 1), &["ir-0107"]),
         ("labels are no numbers", STEP.replacen("sum.values %4, %x, %4", "sum.values %target", 1), &["ir-0107"]),
         ("a name twice", format!("{STEP}{}", INFER.replacen("@infer", "@step", 1)), &["ir-0111"]),
-        ("another shape", format!("{STEP}{}", INFER.replacen("\"conv.weight\"", "\"norm.weight\"", 1)), &["ir-0121"]),
-        ("a param here, a state there", format!("{STEP}{}", INFER.replacen("\"conv.weight\"", "\"adam.m/conv.weight\"", 1)), &["ir-0121"]),
+        ("another shape", format!("{STEP}{}", INFER.replacen("\"conv.weight\"", "\"norm.weight\"", 1)), &["ir-0123"]),
+        ("a param here, a state there", format!("{STEP}{}", INFER.replacen("\"conv.weight\"", "\"adam.m/conv.weight\"", 1)), &["ir-0123"]),
         ("not closed", both().replacen("}\n", "", 1), &["ir-0102"]),
         ("text between", format!("{STEP}gelu\n{INFER}"), &["ir-0101"]),
         ("update in a box", boxed().replacen("  } yield", "  update \"norm.weight\" = %1\n  } yield", 1), &["ir-0101"]),
-        ("a state in a box", boxed().replacen("  %5 =", "  %z = state \"z\" : f32[4]\n  %5 =", 1), &["ir-0116"]),
-        ("a weight in a box", boxed().replacen("  %5 =", "  %z = weight.transpose_io %0 : f32[4,4,1,1,1]\n  %5 =", 1), &["ir-0116"]),
+        ("a state in a box", boxed().replacen("  %5 =", "  %z = state \"z\" : f32[4] as alone\n  %5 =", 1), &["ir-0116"]),
+        (
+            "a weight in a box",
+            boxed().replacen("  %5 =", "  %z = weight.transpose_io %0 : f32[4,4,1,1,1] as alone\n  %5 =", 1),
+            &["ir-0116"],
+        ),
         ("empty", "// nothing\n".into(), &["ir-0102"]),
     ];
     for (what, text, want) in cases {

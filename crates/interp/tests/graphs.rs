@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mnx_interp::{Array, InterpError, Interpreter, Results};
-use mnx_ir::{ConvAttrs, Graph, Loc, NoAttrs, Op, Stage, StrideAttrs, TensorType};
+use mnx_ir::{ConvAttrs, Graph, Loc, NoAttrs, Op, Part, Pattern, Stage, StrideAttrs, TensorType};
 use mnx_weights::{Checkpoint, Tensor, WeightsError};
 
 /// `gelu(W x) + W x`, and `W x` itself.
@@ -48,9 +48,9 @@ fn boxes_make_no_difference() {
     let mut g = graph();
     let before = Interpreter::<f64>::new().run(&g, &weights(), &[("input", &input())]).unwrap();
     let order = g.order().to_vec();
-    let d = g.add_dispatch("conv.mlp");
+    let d = g.add_dispatch("conv.mlp", Pattern::Fragment);
     for id in &order[1..] {
-        g.set_dispatch(*id, Some(d));
+        g.set_dispatch(*id, Some((d, Part::Alone)));
     }
     g.stage = Stage::Dispatch;
     assert_eq!(Interpreter::<f64>::new().run(&g, &weights(), &[("input", &input())]).unwrap(), before);

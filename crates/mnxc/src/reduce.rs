@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use mnx_ir::ops::Kind;
-use mnx_ir::{Graph, ValueId};
+use mnx_ir::{Graph, Pattern, ValueId, pattern};
 
 /// Whether a candidate still has the property. An error stops the search.
 pub type Test<'a, E> = dyn FnMut(&Graph) -> Result<bool, E> + 'a;
@@ -41,13 +41,20 @@ pub fn part(g: &Graph, outputs: &[(String, ValueId)], cuts: &HashSet<ValueId>) -
         let made = out.push_typed(node.op.clone(), &operands, g.ty(v).clone(), node.loc.clone());
         map[v.index()] = Some(made);
         if let (Some(d), Some(new)) = (node.dispatch, out.def(made)) {
-            let d = *boxes[d.index()].get_or_insert_with(|| out.add_dispatch(&g.dispatch(d).name));
-            out.set_dispatch(new, Some(d));
+            let old = g.dispatch(d);
+            let d = *boxes[d.index()].get_or_insert_with(|| out.add_dispatch(&old.name, old.pattern));
+            out.set_dispatch(new, node.part.map(|part| (d, part)));
         }
     }
     for (name, v) in outputs {
         if let Some(new) = map[v.index()] {
             out.output(name, new);
+        }
+    }
+    // A box that lost a part it needs is a fragment.
+    for d in boxes.into_iter().flatten() {
+        if !pattern::check(&out, d).is_empty() {
+            out.set_pattern(d, Pattern::Fragment);
         }
     }
     out

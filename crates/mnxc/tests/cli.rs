@@ -142,7 +142,8 @@ fn lists_are_complete() {
     assert!(["infer", "upkern"].iter().all(|n| passes.iter().any(|p| p == n)), "{passes:?}");
     assert_eq!(first("strategies"), mnx_plan::strategy::STRATEGIES.iter().map(|x| x.name).collect::<Vec<_>>());
     assert_eq!(first("targets"), ["x86-64-v4", "x86-64-v3", "host", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"]);
-    for table in ["ops", "passes", "strategies", "targets"] {
+    assert_eq!(first("patterns"), mnx_ir::pattern::PATTERNS.iter().map(|p| p.name).collect::<Vec<_>>());
+    for table in ["ops", "passes", "patterns", "strategies", "targets"] {
         let text = s.good(&format!("list {table}")).out;
         assert!(first(table).iter().all(|n| text.contains(n.as_str())), "{text}");
     }

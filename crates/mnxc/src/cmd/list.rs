@@ -1,7 +1,9 @@
 //! `mnxc list`: the tables of the compiler.
 
 use clap::ValueEnum;
+use mnx_ir::Part;
 use mnx_ir::ops::{Kind, OPS};
+use mnx_ir::pattern::{PATTERNS, PatternInfo};
 use mnx_passes::PASSES;
 use mnx_passes::pipelines::NAMES;
 use mnx_passes::registry::WEIGHT_PASSES;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Outcome, emit};
 
-/// Print a table: ops, passes, strategies or targets
+/// Print a table: ops, passes, patterns, strategies or targets
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mnxc list passes
@@ -31,6 +33,8 @@ enum Table {
     Ops,
     /// Passes and named pipelines
     Passes,
+    /// What dispatches are for, with the parts of each
+    Patterns,
     /// How dispatches become kernels, with their knobs
     Strategies,
     /// What code can be made for
@@ -45,6 +49,7 @@ pub fn run(args: &Args) -> Outcome {
     let rows = match args.table {
         Table::Ops => ops(),
         Table::Passes => passes(),
+        Table::Patterns => patterns(),
         Table::Strategies => strategies(),
         Table::Targets => targets(),
     };
@@ -118,6 +123,21 @@ fn passes() -> Vec<Row> {
         });
     }
     rows
+}
+
+fn patterns() -> Vec<Row> {
+    let names = |parts: &[Part]| parts.iter().map(|p| p.info().name).collect::<Vec<_>>();
+    let row = |p: &PatternInfo| {
+        let (needs, may, many) = (names(p.needs), names(p.may), names(p.many));
+        let lines = [("needs", &needs), ("may have", &may), ("may have any number of", &many)];
+        Row {
+            name: p.name.to_string(),
+            about: p.about.trim().to_string(),
+            details: lines.iter().filter(|(_, n)| !n.is_empty()).map(|(what, n)| format!("{what} {}", n.join(", "))).collect(),
+            json: json!({"name": p.name, "about": p.about.trim(), "needs": needs, "may": may, "many": many}),
+        }
+    };
+    PATTERNS.iter().map(row).collect()
 }
 
 fn strategies() -> Vec<Row> {

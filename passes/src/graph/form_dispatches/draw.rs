@@ -1,7 +1,7 @@
 //! Which op joins which box.
 
 use mnx_ir::ops::Kind;
-use mnx_ir::{Graph, Op, OpId, ValueId};
+use mnx_ir::{Graph, Op, OpId, Part, Pattern, ValueId};
 
 use super::FormDispatches;
 use super::clone::stem;
@@ -12,10 +12,18 @@ use crate::uses::Uses;
 pub(super) struct Drawn {
     /// What it does: the last part of its name.
     pub what: &'static str,
+    /// What it is for.
+    pub pattern: Pattern,
     /// The op whose location names it.
     pub anchor: OpId,
-    /// Its ops, in no order.
-    pub ops: Vec<OpId>,
+    /// Its ops with their parts, in no order.
+    pub ops: Vec<(OpId, Part)>,
+}
+
+impl Drawn {
+    fn has(&self, part: Part) -> bool {
+        self.ops.iter().any(|(_, p)| *p == part)
+    }
 }
 
 struct Pen<'a> {
@@ -32,7 +40,8 @@ pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
     let core = || g.order().iter().copied().filter(|&id| g.op(id).info().kind == Kind::Core);
     // The MLPs first: a layer norm takes its depthwise convolution along.
     for id in core().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
-        pen.mlp(id);
+        let b = pen.mlp(id);
+        pen.name_pattern(b);
     }
     for id in core().filter(|&id| matches!(g.op(id), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_))) {
         pen.depthwise(id);
@@ -44,28 +53,28 @@ pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
 }
 
 impl Pen<'_> {
-    fn open(&mut self, what: &'static str, op: OpId) -> usize {
+    fn open(&mut self, what: &'static str, pattern: Pattern, op: OpId, part: Part) -> usize {
         let b = self.boxes.len();
-        self.boxes.push(Drawn { what, anchor: op, ops: vec![op] });
+        self.boxes.push(Drawn { what, pattern, anchor: op, ops: vec![(op, part)] });
         self.owner[op.index()] = Some(b);
         b
     }
 
     /// Lets ops join a box together, unless one stands in a box already, the box is full or a cycle between boxes would close.
-    fn join(&mut self, b: usize, ops: &[OpId]) -> bool {
+    fn join(&mut self, b: usize, ops: &[(OpId, Part)]) -> bool {
         let full = self.options.max_ops.is_some_and(|n| self.boxes[b].ops.len() + ops.len() > n);
-        if full || ops.iter().any(|o| self.owner[o.index()].is_some()) {
+        if full || ops.iter().any(|(o, _)| self.owner[o.index()].is_some()) {
             return false;
         }
-        for &o in ops {
+        for &(o, part) in ops {
             self.owner[o.index()] = Some(b);
-            self.boxes[b].ops.push(o);
+            self.boxes[b].ops.push((o, part));
         }
         let ok = !self.returns(b);
         if !ok {
             let kept = self.boxes[b].ops.len() - ops.len();
             self.boxes[b].ops.truncate(kept);
-            ops.iter().for_each(|o| self.owner[o.index()] = None);
+            ops.iter().for_each(|(o, _)| self.owner[o.index()] = None);
         }
         ok
     }
@@ -75,7 +84,7 @@ impl Pen<'_> {
         let mut seen = vec![false; self.g.op_count()];
         let mut todo: Vec<OpId> = Vec::new();
         let inputs = |id: OpId, todo: &mut Vec<OpId>| todo.extend(self.g.operands(id).iter().filter_map(|&v| self.g.def(v)));
-        for &id in &self.boxes[b].ops {
+        for &(id, _) in &self.boxes[b].ops {
             inputs(id, &mut todo);
         }
         todo.retain(|id| self.owner[id.index()] != Some(b));
@@ -87,7 +96,7 @@ impl Pen<'_> {
                 continue;
             }
             match self.owner[id.index()] {
-                Some(other) => self.boxes[other].ops.iter().for_each(|&o| {
+                Some(other) => self.boxes[other].ops.iter().for_each(|&(o, _)| {
                     seen[o.index()] = true;
                     inputs(o, &mut todo);
                 }),
@@ -112,40 +121,55 @@ impl Pen<'_> {
         if self.owner[conv.index()].is_some() {
             return;
         }
-        let b = self.open("dwconv", conv);
+        let b = self.open("dwconv", Pattern::Conv, conv, Part::Conv);
         if let Some(stem) = self.own_stem(self.g.operands(conv)[0], conv) {
-            self.join(b, &[stem]);
+            self.join(b, &[(stem, Part::Stem)]);
         }
         let stats = self.uses.readers(self.g.result(conv)).iter().copied().find(|&r| matches!(self.g.op(r), Op::NormStats(_)));
-        if stats.is_some_and(|s| self.join(b, &[s])) {
+        if stats.is_some_and(|s| self.join(b, &[(s, Part::Stats)])) {
             self.boxes[b].what = "dwconv_stats";
         }
     }
 
+    /// Says what a box around a GELU came to be.
+    fn name_pattern(&mut self, b: usize) {
+        let drawn = &mut self.boxes[b];
+        drawn.pattern = if drawn.has(Part::Compress) {
+            Pattern::Mlp
+        } else if drawn.ops.iter().any(|(op, _)| matches!(self.g.op(*op), Op::GrnStats(_))) {
+            Pattern::GrnStats
+        } else if let [(_, part)] = &mut drawn.ops[..] {
+            *part = Part::Alone;
+            Pattern::Alone
+        } else {
+            Pattern::Fragment
+        };
+    }
+
     /// The box around a GELU.
-    fn mlp(&mut self, gelu: OpId) {
+    fn mlp(&mut self, gelu: OpId) -> usize {
         let g = self.g;
-        let b = self.open("gelu", gelu);
+        let b = self.open("gelu", Pattern::Fragment, gelu, Part::Gelu);
         // Backwards: expansion, norm, and in front of a layer norm the convolution.
-        let Some(expand) = self.sole_def(g.operands(gelu)[0], gelu).filter(|&d| is_unit_pointwise(g, d)) else { return };
-        if !self.join(b, &[expand]) {
-            return;
+        let Some(expand) = self.sole_def(g.operands(gelu)[0], gelu).filter(|&d| is_unit_pointwise(g, d)) else { return b };
+        if !self.join(b, &[(expand, Part::Expand)]) {
+            return b;
         }
         let (mut what, mut hidden_what) = ("mlp", "grn_stats");
         if let Some(norm) = self.sole_def(g.operands(expand)[0], expand) {
             match g.op(norm) {
-                Op::NormApply(_) if self.join(b, &[norm]) => (what, hidden_what) = ("norm_mlp", "norm_grn_stats"),
+                Op::NormApply(_) if self.join(b, &[(norm, Part::Norm)]) => (what, hidden_what) = ("norm_mlp", "norm_grn_stats"),
                 Op::NormLayer(_) => {
                     let conv = self
                         .sole_def(g.operands(norm)[0], norm)
                         .filter(|&c| matches!(g.op(c), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_)));
                     // A layer norm without its convolution has no kernel; alone it says so more clearly.
                     if let Some(conv) = conv
-                        && self.join(b, &[norm, conv])
+                        && self.join(b, &[(norm, Part::Norm), (conv, Part::Conv)])
                     {
                         (what, hidden_what) = ("dwconv_norm_mlp", "dwconv_norm_grn_stats");
                         if let Some(stem) = self.own_stem(g.operands(conv)[0], conv) {
-                            self.join(b, &[stem]);
+                            self.join(b, &[(stem, Part::Stem)]);
                         }
                     }
                 }
@@ -157,43 +181,39 @@ impl Pen<'_> {
         let mut last = gelu;
         if let Some(r) = self.uses.sole_reader(g.result(last)) {
             if matches!(g.op(r), Op::GrnStats(_)) {
-                if self.join(b, &[r]) {
+                if self.join(b, &[(r, Part::Grn)]) {
                     self.boxes[b].what = hidden_what;
                 }
-                return;
+                return b;
             }
-            if matches!(g.op(r), Op::GrnApply(_)) && g.operands(r)[0] == g.result(last) && self.join(b, &[r]) {
+            if matches!(g.op(r), Op::GrnApply(_)) && g.operands(r)[0] == g.result(last) && self.join(b, &[(r, Part::Grn)]) {
                 last = r;
             }
         }
         if let Some(r) = self.uses.sole_reader(g.result(last))
             && is_unit_pointwise(g, r)
-            && self.join(b, &[r])
+            && g.operands(r)[0] == g.result(last)
+            && self.join(b, &[(r, Part::Compress)])
         {
             self.tail(b, r);
         }
+        b
     }
 
     /// What follows the compression: one residual sum, a pad, one skip sum behind it; or the head.
     fn tail(&mut self, b: usize, compress: OpId) {
         let g = self.g;
-        let (mut last, mut padded, mut sums) = (compress, false, [0; 2]);
+        let mut last = compress;
         while let Some(r) = self.uses.sole_reader(g.result(last)) {
+            let padded = self.boxes[b].has(Part::Pad);
             let joined = match g.op(r) {
-                Op::Add(_) if sums[usize::from(padded)] == 0 => {
-                    sums[usize::from(padded)] += 1;
-                    let &[x, y] = g.operands(r) else { break };
-                    let other = if x == g.result(last) { y } else { x };
-                    let side = self.sole_def(other, r).filter(|&d| !padded && self.is_residual(d, other));
-                    // A residual branch that cannot join is read as a stored tensor.
-                    side.is_some_and(|side| self.join(b, &[side, r])) || self.join(b, &[r])
+                Op::Add(_) if !padded && !self.boxes[b].has(Part::Sum) => self.sum(b, r, g.result(last)),
+                Op::Add(_) if padded && !self.boxes[b].has(Part::Skip) => {
+                    self.other(r, g.result(last)).is_some() && self.join(b, &[(r, Part::Skip)])
                 }
-                Op::PadFront(_) if !padded => {
-                    padded = true;
-                    self.join(b, &[r])
-                }
-                Op::ConvPointwise(_) if !padded && self.options.fuse_head && self.is_head(r) => {
-                    self.join(b, &[r]);
+                Op::PadFront(_) if !padded => self.join(b, &[(r, Part::Pad)]),
+                Op::ConvPointwise(_) if !padded && self.options.fuse_head && self.is_head(r) && g.operands(r)[0] == g.result(last) => {
+                    self.join(b, &[(r, Part::Head)]);
                     false
                 }
                 _ => false,
@@ -203,6 +223,31 @@ impl Pen<'_> {
             }
             last = r;
         }
+    }
+
+    /// What a sum adds to a block's own value; none if that is the value once more.
+    fn other(&self, add: OpId, own: ValueId) -> Option<ValueId> {
+        self.g.other_operand(add, own).filter(|&v| v != own)
+    }
+
+    /// Lets the sum with the residual join, with the residual branch if the box can compute it.
+    fn sum(&mut self, b: usize, add: OpId, own: ValueId) -> bool {
+        let Some(other) = self.other(add, own) else { return false };
+        let branch = self.residual(other, add);
+        let with_branch: Vec<(OpId, Part)> = branch.into_iter().chain([(add, Part::Sum)]).collect();
+        // A residual branch that cannot join is read as a stored tensor.
+        with_branch.len() > 1 && self.join(b, &with_branch) || self.join(b, &[(add, Part::Sum)])
+    }
+
+    /// The ops of a residual branch that a block's box computes itself, `v` its result; none if it is a stored tensor.
+    fn residual(&self, v: ValueId, reader: OpId) -> Vec<(OpId, Part)> {
+        let Some(op) = self.sole_def(v, reader) else { return Vec::new() };
+        if let Op::AddBias(_) = self.g.op(op) {
+            let spread = self.g.operands(op)[0];
+            let scatter = self.sole_def(spread, op).filter(|&d| matches!(self.g.op(d), Op::Scatter(_)));
+            return scatter.map_or_else(Vec::new, |d| vec![(d, Part::Residual), (op, Part::Bias)]);
+        }
+        if self.is_residual(op, v) { vec![(op, Part::Residual)] } else { Vec::new() }
     }
 
     /// Whether the op is a residual branch that a block's box computes itself.
@@ -227,6 +272,11 @@ impl Pen<'_> {
         }
         let g = self.g;
         let result = g.result(op);
+        let (pattern, part) = match g.op(op) {
+            Op::ConvPointwise(_) => (Pattern::Pointwise, Part::Pointwise),
+            Op::Softmax(_) | Op::Argmax(_) => (Pattern::Classify, Part::Classify),
+            _ => (Pattern::Alone, Part::Alone),
+        };
         let what = match g.op(op) {
             Op::ConvPointwise(_) if stem(g, result).is_some() && !self.is_head(op) => "stem",
             Op::ConvPointwise(_) if self.is_head(op) => "head",
@@ -238,7 +288,7 @@ impl Pen<'_> {
             }
             other => other.info().mnemonic,
         };
-        self.open(what, op);
+        self.open(what, pattern, op, part);
     }
 }
 

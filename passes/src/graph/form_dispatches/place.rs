@@ -21,20 +21,20 @@ pub(super) fn place(graph: &mut Graph, cx: &mut PassCx, boxes: &[Drawn]) {
     let mut drawn = Vec::new();
     for b in sorted(graph, &position, boxes) {
         let mut ops = boxes[b].ops.clone();
-        ops.sort_by_key(|id| position[id.index()]);
-        order.extend(&ops);
+        ops.sort_by_key(|(id, _)| position[id.index()]);
+        order.extend(ops.iter().map(|(id, _)| *id));
         drawn.push((b, ops));
     }
     debug_assert!(weights <= order.len());
     graph.set_order(order);
     let mut names = HashSet::new();
     for (b, ops) in drawn {
-        let Drawn { what, anchor, .. } = &boxes[b];
+        let Drawn { what, pattern, anchor, .. } = &boxes[b];
         if !cx.admit("draw-box", &graph.node(*anchor).loc) {
             return;
         }
-        let d = graph.add_dispatch(&name(&graph.node(*anchor).loc, what, &mut names));
-        ops.into_iter().for_each(|id| graph.set_dispatch(id, Some(d)));
+        let d = graph.add_dispatch(&name(&graph.node(*anchor).loc, what, &mut names), *pattern);
+        ops.into_iter().for_each(|(id, part)| graph.set_dispatch(id, Some((d, part))));
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn place(graph: &mut Graph, cx: &mut PassCx, boxes: &[Drawn]) {
 fn sorted(graph: &Graph, position: &[usize], boxes: &[Drawn]) -> Vec<usize> {
     let mut owner = vec![usize::MAX; graph.op_count()];
     for (b, drawn) in boxes.iter().enumerate() {
-        drawn.ops.iter().for_each(|id| owner[id.index()] = b);
+        drawn.ops.iter().for_each(|(id, _)| owner[id.index()] = b);
     }
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); boxes.len()];
     let mut waits = vec![0usize; boxes.len()];
@@ -50,7 +50,7 @@ fn sorted(graph: &Graph, position: &[usize], boxes: &[Drawn]) -> Vec<usize> {
         let mut before: Vec<usize> = drawn
             .ops
             .iter()
-            .flat_map(|&id| graph.operands(id))
+            .flat_map(|&(id, _)| graph.operands(id))
             .filter_map(|&v| graph.def(v))
             .map(|id| owner[id.index()])
             .filter(|&o| o != usize::MAX && o != b)
@@ -60,7 +60,7 @@ fn sorted(graph: &Graph, position: &[usize], boxes: &[Drawn]) -> Vec<usize> {
         waits[b] = before.len();
         before.into_iter().for_each(|o| after[o].push(b));
     }
-    let first = |b: usize| boxes[b].ops.iter().map(|id| position[id.index()]).min().unwrap_or(usize::MAX);
+    let first = |b: usize| boxes[b].ops.iter().map(|(id, _)| position[id.index()]).min().unwrap_or(usize::MAX);
     let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
         (0..boxes.len()).filter(|&b| waits[b] == 0).map(|b| Reverse((first(b), b))).collect();
     let mut out = Vec::with_capacity(boxes.len());
