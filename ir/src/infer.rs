@@ -3,18 +3,20 @@
 use crate::ops::Op;
 use crate::types::{DType, Shape, TensorType};
 
-/// Type of the result of `op` on operands of these types. `param` has none: its type is declared.
+/// Type of the result of `op` on operands of these types. `param` and `state` have none: their types are declared.
 ///
 /// # Errors
 /// What does not fit, with both shapes; lower case, no final dot.
 pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     let o = op.info().operands;
-    if x.len() < o.min() || x.len() > o.max() {
-        let want = if o.min() == o.max() { o.min().to_string() } else { format!("{} to {}", o.min(), o.max()) };
-        return Err(format!("takes {want} {} ({}), got {}", if want == "1" { "operand" } else { "operands" }, o.names.join(", "), x.len()));
+    if !o.admits(x.len()) {
+        return Err(format!("takes {} ({}), got {}", o.arity(), o.names.join(", "), x.len()));
+    }
+    if let Some(labels) = x.iter().find(|t| !t.dtype.is_float()) {
+        return Err(format!("reads {labels}, which holds labels, expected a float type"));
     }
     match op {
-        Op::Param(_) => Err("a param's type is declared, not inferred".into()),
+        Op::Param(_) | Op::State(_) => Err("the type of a param or state is declared, not inferred".into()),
         Op::ConvDepthwise(a) => {
             let c = depthwise_weight(x[0], x[1], x.get(2).copied())?;
             let space = x[0].space().iter().zip(&x[1].shape[2..]).map(|(&n, &k)| {
@@ -102,6 +104,12 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
         Op::Add(_) | Op::WeightAdd(_) => {
             if x[0].shape != x[1].shape || x[0].dtype != x[1].dtype {
                 return Err(format!("cannot add {} and {}", x[0], x[1]));
+            }
+            Ok(x[0].clone())
+        }
+        Op::SumValues(_) => {
+            if let Some(other) = x.iter().find(|t| t.shape != x[0].shape || t.dtype != x[0].dtype) {
+                return Err(format!("cannot add {} and {other}", x[0]));
             }
             Ok(x[0].clone())
         }

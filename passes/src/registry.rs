@@ -116,3 +116,44 @@ impl PassInfo {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use mnx_ir::Stage;
+
+    use super::*;
+
+    /// Ranges of stages are open to a new stage in between: this table says which each pass takes, one by one.
+    #[test]
+    fn every_pass_takes_the_stages_it_was_written_for() {
+        const M: Stage = Stage::Model;
+        const G: Stage = Stage::Graph;
+        const T: Stage = Stage::Train;
+        const D: Stage = Stage::Dispatch;
+        let written: &[(&str, &[Stage])] = &[
+            ("assign-layouts", &[G, T, D]),
+            ("canonicalize", &[M, G]),
+            ("cse", &[M, G, T]),
+            ("dce", &[M, G, T, D]),
+            ("decompose-norm", &[M, G]),
+            ("decompose-transposed", &[M, G]),
+            // Moves or drops weights of the checkpoint, which training must see as they are.
+            ("drop-dead-bias", &[M, G]),
+            ("drop-training-heads", &[M, G, T, D]),
+            ("fold-norm-affine", &[M, G]),
+            ("form-dispatches", &[G]),
+            ("merge-bias", &[M, G]),
+        ];
+        let found: Vec<(&str, Vec<Stage>)> = PASSES
+            .iter()
+            .map(|info| {
+                let pass = (info.make)(&Options::new(info.name, Vec::new(), info.options).unwrap()).unwrap();
+                let (takes, _) = pass.stages();
+                (info.name, Stage::ALL.into_iter().filter(|s| takes.contains(s)).collect())
+            })
+            .collect();
+        let written: Vec<(&str, Vec<Stage>)> = written.iter().map(|(name, stages)| (*name, stages.to_vec())).collect();
+        assert_eq!(found, written);
+    }
+}

@@ -24,4 +24,4 @@ pub use array::Array;
 pub use erf::erf;
 pub use eval::eval;
 pub use real::Real;
-pub use run::{InterpError, Interpreter, WeightSource};
+pub use run::{InterpError, Interpreter, Results, WeightSource};

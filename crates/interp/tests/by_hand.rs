@@ -159,6 +159,13 @@ fn sums() {
     let b = array(&[1, 2, 1, 2], &[10., 20., 30., 40.]);
     is(&Op::Add(NONE), &[&a, &b], &[1, 2, 1, 2], &[11., 22., 33., 44.]);
     is(&Op::WeightAdd(NONE), &[&a, &b], &[1, 2, 1, 2], &[11., 22., 33., 44.]);
+    let c = array(&[1, 2, 1, 2], &[100., 200., 300., 400.]);
+    is(&Op::SumValues(NONE), &[&a], &[1, 2, 1, 2], &a.data);
+    is(&Op::SumValues(NONE), &[&a, &b, &c, &a], &[1, 2, 1, 2], &[112., 224., 336., 448.]);
+    // From the first to the last: 1e16 + 1 loses the 1, 1e16 - 1e16 + 1 does not.
+    let [one, big, small] = [1.0, 1e16, -1e16].map(|v| array(&[1], &[v]));
+    assert_eq!(apply(&Op::SumValues(NONE), &[&big, &one, &small]).data, [0.0]);
+    assert_eq!(apply(&Op::SumValues(NONE), &[&big, &small, &one]).data, [1.0]);
     is(&Op::AddBias(NONE), &[&a, &array(&[2], &[5., 7.])], &[1, 2, 1, 2], &[6., 7., 10., 11.]);
 }
 
@@ -205,7 +212,7 @@ fn every_op_of_the_table_stands_above() {
     let text = include_str!("by_hand.rs");
     for row in OPS {
         let name = format!("{:?}", row.code);
-        assert!(row.code == OpCode::Param || text.contains(&format!("Op::{name}(")), "{name} has no example");
+        assert!(matches!(row.code, OpCode::Param | OpCode::State) || text.contains(&format!("Op::{name}(")), "{name} has no example");
     }
 }
 

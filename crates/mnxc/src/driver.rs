@@ -76,6 +76,9 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
     if req.to == Phase::Dispatch {
         return write_or_emit(output.as_deref(), &text(&graph));
     }
+    if !graph.updates().is_empty() || !graph.states().is_empty() {
+        return Err(trains(&source));
+    }
 
     let mut notes = Vec::new();
     let mut plans = match &tuned {
@@ -230,12 +233,19 @@ struct Lowered {
     last: Graph,
 }
 
+/// The refusal of a graph that changes named memory.
+fn trains(source: &Source) -> Failure {
+    let message = format!("@{} is a training graph; mnxc compiles graphs without states and updates", source.graph.name);
+    Failure::user("mnxc-0302", &source.file, message)
+}
+
 fn lower(req: &Request, source: &Source, dump: &mut Dump, times: &mut Times) -> Outcome<Lowered> {
     let mut graph = source.graph.clone();
     let mut text = match (&req.pipeline, graph.stage) {
         (Some(text), _) => text.clone(),
         (None, Stage::Dispatch) => String::new(),
         (None, Stage::Model | Stage::Graph) => "infer".to_string(),
+        (None, Stage::Train) => return Err(trains(source)),
     };
     if req.heads == Heads::Main {
         if graph.stage == Stage::Dispatch {
