@@ -4,7 +4,7 @@ use crate::diag::{Diagnostic, Loc};
 use crate::entity::{DispatchId, OpId, ValueId};
 use crate::infer::infer;
 use crate::ops::Op;
-use crate::patch::Patch;
+use crate::patch::{Patch, Shunt};
 use crate::pattern::{Part, Pattern};
 use crate::stage::Stage;
 use crate::types::TensorType;
@@ -340,7 +340,7 @@ impl Graph {
     }
 
     /// Applies a patch: its ops go in just before the root, its shunts replace uses everywhere.
-    /// Replaced ops stay until dead code is removed, except the root if its result was shunted.
+    /// Replaced ops stay until dead code is removed, except the root if all uses of its result were shunted.
     ///
     /// # Panics
     /// If the patch was made for another state of this graph.
@@ -355,11 +355,13 @@ impl Graph {
             self.ops.push(node);
             new_ids.push(id);
         }
-        let root_gone = patch.shunts.iter().any(|(old, _)| *old == self.ops[patch.root.index()].result);
+        let root = self.ops[patch.root.index()].result;
+        let root_gone = !patch.behind && patch.shunts.iter().any(|s| s.old == root && s.readers.is_none());
+        let at = at + usize::from(patch.behind);
         self.order.splice(at..at + usize::from(root_gone), new_ids);
-        let reclassified = patch.shunts.iter().any(|(old, new)| self.is_weight(*old) != self.is_weight(*new));
-        for (old, new) in patch.shunts {
-            for &id in &self.order {
+        let reclassified = patch.shunts.iter().any(|s| self.is_weight(s.old) != self.is_weight(s.new));
+        for Shunt { old, new, readers } in patch.shunts {
+            for &id in readers.as_ref().unwrap_or(&self.order) {
                 for v in &mut self.ops[id.index()].operands {
                     if *v == old {
                         *v = new;
@@ -367,7 +369,7 @@ impl Graph {
                 }
             }
             for (_, v) in self.outputs.iter_mut().chain(&mut self.updates) {
-                if *v == old {
+                if *v == old && readers.is_none() {
                     *v = new;
                 }
             }

@@ -15,6 +15,15 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     if let Some(labels) = x.iter().find(|t| !t.dtype.is_float()) {
         return Err(format!("reads {labels}, which holds labels, expected a float type"));
     }
+    if x.iter().all(|t| t.dtype == t.dtype.computed()) {
+        return computed(op, x);
+    }
+    let wide: Vec<TensorType> = x.iter().map(|t| TensorType { dtype: t.dtype.computed(), ..(*t).clone() }).collect();
+    computed(op, &wide.iter().collect::<Vec<_>>())
+}
+
+/// The result on operands of as many as admitted, whose element types are those that ops compute in.
+fn computed(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     match op {
         Op::Param(_) | Op::State(_) => Err("the type of a param or state is declared, not inferred".into()),
         Op::ConvDepthwise(a) => {
@@ -113,6 +122,8 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             }
             Ok(x[0].clone())
         }
+        Op::Cast(a) if a.to.is_float() => Ok(TensorType { dtype: a.to, ..x[0].clone() }),
+        Op::Cast(a) => Err(format!("cannot round to {}, expected a float type", a.to)),
         Op::AddBias(_) => {
             per_channel(x[0], x[1], "bias")?;
             Ok(x[0].clone())

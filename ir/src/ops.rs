@@ -1,7 +1,7 @@
 //! THE OP TABLE: one row per op. Everything else about an op is an exhaustive `match`, so rustc leads round:
 //! `infer` (here) -> `eval` (interp) -> strategy (plan) -> emit (codegen) -> golden file.
 
-use crate::attrs::{ApplyAttrs, AttrValue, Attrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
+use crate::attrs::{ApplyAttrs, AttrValue, Attrs, CastAttrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
 
 /// How many operands an op takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,16 @@ ops! {
     ///
     /// On weights alone it is a derived weight.
     SumValues(NoAttrs) = "sum.values" ["values..."] Core;
+    /// Rounding to the element type `to`: to the nearest value, of two equally near the even one, as IEEE 754 and PyTorch's `x.to(dtype)`.
+    ///
+    /// Beyond the largest finite value by half a step or more it gives infinity; below the smallest normal one, subnormals and zero of the same sign;
+    /// NaN stays NaN. Shape and layout are kept. Element types: only `cast` makes 16-bit values. Every other op reads any float type, computes
+    /// in the interpreter's number type (float32 in kernels) and gives float32 where it reads 16-bit values; float64 stays float64, and the
+    /// operands of a sum agree in type once 16-bit values count as float32. The same holds for ops on weights. Labels (i32) are not cast.
+    /// To float32 and float64 nothing is rounded that the number type of the computation holds; where the operand is of type `to` already,
+    /// `canonicalize` drops the cast. On weights alone it is a derived weight and stands outside boxes.
+    /// Text: `%y = cast %x {to=bf16} : bf16[1,32,16,16,16]`.
+    Cast(CastAttrs) = "cast" ["input"] Core;
     /// Adds `bias[c]` to every voxel.
     AddBias(NoAttrs) = "add.bias" ["input", "bias"] Core;
     /// One plane of zeros in front (index 0) of every spatial axis. PyTorch: `F.pad(x, (1,0,1,0,1,0))`.

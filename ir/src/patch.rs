@@ -20,16 +20,27 @@ pub struct Patch {
     pub(crate) base_values: usize,
     /// New ops with the types of their results and whether these are weights.
     pub(crate) ops: Vec<(OpNode, TensorType, bool)>,
-    pub(crate) shunts: Vec<(ValueId, ValueId)>,
+    pub(crate) shunts: Vec<Shunt>,
+    /// Whether the new ops stand behind the root, which then stays.
+    pub(crate) behind: bool,
     loc: Loc,
     part: Option<Part>,
+}
+
+/// Uses of one value that another takes over.
+#[derive(Debug, Clone)]
+pub(crate) struct Shunt {
+    pub(crate) old: ValueId,
+    pub(crate) new: ValueId,
+    /// The ops whose operands change; none for every use, outputs and updates included.
+    pub(crate) readers: Option<Vec<OpId>>,
 }
 
 impl Patch {
     /// An empty patch. New ops inherit the root's location.
     pub fn new(rule: &'static str, graph: &Graph, root: OpId) -> Self {
         let loc = graph.node(root).loc.clone();
-        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc, part: None }
+        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), behind: false, loc, part: None }
     }
 
     /// The ops added from here on join the root's box as this part. Without a part they stand in no box.
@@ -68,7 +79,17 @@ impl Patch {
 
     /// Replaces every use of `old` by `new`.
     pub fn shunt(&mut self, old: ValueId, new: ValueId) {
-        self.shunts.push((old, new));
+        self.shunts.push(Shunt { old, new, readers: None });
+    }
+
+    /// Replaces `old` by `new` where these ops read it; other readers, outputs and updates keep the old value.
+    pub fn shunt_for(&mut self, old: ValueId, new: ValueId, readers: &[OpId]) {
+        self.shunts.push(Shunt { old, new, readers: Some(readers.to_vec()) });
+    }
+
+    /// The new ops stand behind the root instead of before it, and may read its result.
+    pub fn stand_behind(&mut self) {
+        self.behind = true;
     }
 
     /// Whether an old or new value depends on params and states alone.

@@ -32,6 +32,14 @@ impl DType {
         }
     }
 
+    /// The type that an op gives when it reads this one: float32 for 16-bit floats, which `cast` alone makes; else the same.
+    pub fn computed(self) -> Self {
+        match self {
+            Self::F16 | Self::Bf16 => Self::F32,
+            Self::F64 | Self::F32 | Self::I32 => self,
+        }
+    }
+
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
         match self {

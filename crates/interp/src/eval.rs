@@ -4,7 +4,7 @@ use mnx_ir::{Op, TensorType};
 
 use crate::array::Array;
 use crate::real::Real;
-use crate::{conv, elementwise, grn, norm, pointwise, weight};
+use crate::{conv, elementwise, grn, norm, pointwise, round, weight};
 
 /// The value of `op` on operands of the shapes that inference admitted, or none for `param` and `state`, whose values are named memory's.
 ///
@@ -28,6 +28,7 @@ pub fn eval<T: Real>(op: &Op, x: &[&Array<T>], result: &TensorType) -> Option<Ar
         Op::Gelu(_) => elementwise::gelu(x[0]),
         Op::Add(_) | Op::WeightAdd(_) => elementwise::add(x[0], x[1]),
         Op::SumValues(_) => elementwise::sum_values(x),
+        Op::Cast(a) => round::cast(a.to, x[0]),
         Op::AddBias(_) => elementwise::add_bias(x[0], x[1]),
         Op::PadFront(_) => elementwise::pad_front(x[0], out),
         Op::Scatter(a) => elementwise::scatter(a, x[0], out),

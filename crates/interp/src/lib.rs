@@ -16,6 +16,7 @@ mod grn;
 mod norm;
 mod pointwise;
 pub mod real;
+mod round;
 pub mod run;
 mod shape;
 mod weight;

@@ -4,7 +4,8 @@
 use mnx_interp::{Array, eval};
 use mnx_ir::infer::infer;
 use mnx_ir::{
-    ApplyAttrs, ConvAttrs, DType, GrnAttrs, GrnReduce, LayerAttrs, NoAttrs, NormAttrs, Op, OpCode, StrideAttrs, TensorType, ops::OPS,
+    ApplyAttrs, CastAttrs, ConvAttrs, DType, GrnAttrs, GrnReduce, LayerAttrs, NoAttrs, NormAttrs, Op, OpCode, StrideAttrs, TensorType,
+    ops::OPS,
 };
 
 type A = Array<f64>;
@@ -25,7 +26,7 @@ fn is(op: &Op, x: &[&A], shape: &[usize], want: &[f64]) {
     let y = apply(op, x);
     assert_eq!(y.shape, shape, "{op:?}");
     for (got, want) in y.data.iter().zip(want) {
-        let same = (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-12 * want.abs().max(1.0);
+        let same = (got.is_nan() && want.is_nan()) || got == want || (got - want).abs() <= 1e-12 * want.abs().max(1.0);
         assert!(same, "{op:?}: {:?} is not {want:?}", y.data);
     }
     assert_eq!(y.data.len(), want.len());
@@ -167,6 +168,15 @@ fn sums() {
     assert_eq!(apply(&Op::SumValues(NONE), &[&big, &one, &small]).data, [0.0]);
     assert_eq!(apply(&Op::SumValues(NONE), &[&big, &small, &one]).data, [1.0]);
     is(&Op::AddBias(NONE), &[&a, &array(&[2], &[5., 7.])], &[1, 2, 1, 2], &[6., 7., 10., 11.]);
+}
+
+#[test]
+fn casts() {
+    // 8 bits: between 256 and 512 neighbours are 2 apart; 11 bits: above 2048 likewise.
+    let x = array(&[1, 1, 1, 5], &[257., 259., -2049., 65519., 65520.]);
+    is(&Op::Cast(CastAttrs { to: DType::Bf16 }), &[&x], &[1, 1, 1, 5], &[256., 260., -2048., 65536., 65536.]);
+    is(&Op::Cast(CastAttrs { to: DType::F16 }), &[&x], &[1, 1, 1, 5], &[257., 259., -2048., 65504., f64::INFINITY]);
+    is(&Op::Cast(CastAttrs { to: DType::F32 }), &[&x], &[1, 1, 1, 5], &x.data);
 }
 
 #[test]

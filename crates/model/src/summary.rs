@@ -83,6 +83,7 @@ fn macs(graph: &Graph, op: &Op, operands: &[ValueId], result: ValueId) -> u64 {
         | Op::Gelu(_)
         | Op::Add(_)
         | Op::SumValues(_)
+        | Op::Cast(_)
         | Op::AddBias(_)
         | Op::PadFront(_)
         | Op::Scatter(_)

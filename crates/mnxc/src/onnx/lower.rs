@@ -43,6 +43,8 @@ pub fn lower(w: &mut Writer, op: &Op, layer: &str, x: &[Operand<'_>], result: &T
         Op::Gelu(_) => gelu(w, layer, names[0]),
         Op::Add(_) | Op::WeightAdd(_) => w.node("Add", layer, &names, &[]),
         Op::SumValues(_) => w.node("Sum", layer, &names, &[]),
+        // Values of other types than float32 are refused before they come here.
+        Op::Cast(_) => w.node("Cast", layer, &names, &[("to", Value::Int(i64::from(data_type::FLOAT)))]),
         Op::AddBias(_) => {
             let bias = channels(w, layer, &x[1], result.shape.len());
             w.node("Add", layer, &[names[0], &bias], &[])
