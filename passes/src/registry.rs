@@ -3,6 +3,7 @@
 use crate::error::{PassError, nearest};
 use crate::graph::assign_layouts::AssignLayouts;
 use crate::graph::canonicalize::Canonicalize;
+use crate::graph::cast_precision::CastPrecision;
 use crate::graph::cse::Cse;
 use crate::graph::dce::Dce;
 use crate::graph::decompose_norm::DecomposeNorm;
@@ -41,6 +42,12 @@ pub const PASSES: &[PassInfo] = &[
         about: "write each thing in one way: operand order, unit strides, biases on convolutions",
         options: &[],
         make: |_| Ok(Box::new(Canonicalize)),
+    },
+    PassInfo {
+        name: "cast-precision",
+        about: "round where GPU kernels with 16-bit storage do: between boxes, within blocks, weights",
+        options: CastPrecision::OPTIONS,
+        make: |o| Ok(Box::new(CastPrecision::from_options(o)?)),
     },
     PassInfo {
         name: "cse",
@@ -134,6 +141,7 @@ mod tests {
         let written: &[(&str, &[Stage])] = &[
             ("assign-layouts", &[G, T, D]),
             ("canonicalize", &[M, G]),
+            ("cast-precision", &[D]),
             ("cse", &[M, G, T]),
             ("dce", &[M, G, T, D]),
             ("decompose-norm", &[M, G]),

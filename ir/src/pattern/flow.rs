@@ -11,7 +11,7 @@ use super::{Part, Pattern};
 ///
 /// Checked: each part the pattern needs is there, none is there too often or unknown to the pattern, each op can play its part, each
 /// part reads the parts it should and nothing else of the box, and only the pattern's results are read outside. A `fragment` promises
-/// no dataflow.
+/// no dataflow. A `cast` stands for the part that it rounds, of whatever type the value is then.
 pub fn check(graph: &Graph, dispatch: DispatchId) -> Vec<Diagnostic> {
     let b = Reader { graph, dispatch, pattern: graph.dispatch(dispatch).pattern, parts: graph.parts(dispatch) };
     let mut errors = b.presence();
@@ -59,6 +59,8 @@ fn rules(part: Part) -> (Reads, Option<Reads>) {
         Part::Bias => from(&[Part::Residual]),
         Part::Sum => (from(&[Part::Compress]).0, Some(Reads { parts: &[Part::Bias, Part::Residual], or_outside: true })),
         Part::Pad | Part::Head => from(&[Part::Sum, Part::Compress]),
+        // `Reader::reads` knows: a cast reads any part.
+        Part::Cast => (OUTSIDE, None),
         Part::Skip => (from(&[Part::Pad, Part::Sum, Part::Compress]).0, Some(OUTSIDE)),
     }
 }
@@ -77,9 +79,18 @@ impl Reader<'_> {
         self.parts.iter().find(|(p, _)| *p == part).map(|(_, op)| *op)
     }
 
+    /// The part that makes a value, or rather that which it is rounded from.
     fn inside(&self, v: ValueId) -> Option<(Part, OpId)> {
-        let def = self.graph.def(v)?;
-        self.parts.iter().copied().find(|(_, op)| *op == def)
+        let mut v = v;
+        // As often as there are parts: an unsound graph may go round.
+        for _ in 0..self.parts.len() {
+            let def = self.graph.def(v)?;
+            match self.parts.iter().copied().find(|(_, op)| *op == def)? {
+                (Part::Cast, op) => v = *self.graph.operands(op).first()?,
+                found => return Some(found),
+            }
+        }
+        None
     }
 
     fn presence(&self) -> Vec<Diagnostic> {
@@ -146,6 +157,7 @@ impl Reader<'_> {
             | Part::Skip
             | Part::Pointwise
             | Part::Classify
+            | Part::Cast
             | Part::Alone => {}
         }
     }
@@ -157,6 +169,12 @@ impl Reader<'_> {
 
     fn reads(&self, part: Part, op: OpId, errors: &mut Vec<Diagnostic>) {
         let operands = self.graph.operands(op);
+        if part == Part::Cast {
+            if !operands.iter().any(|&v| self.inside(v).is_some()) {
+                errors.push(self.error("ir-0132", Some(op), "`cast` reads a stored tensor, expected another part"));
+            }
+            return;
+        }
         let (first, second) = rules(part);
         let tensors = if second.is_some() { 2 } else { 1 };
         let found: Vec<Option<Part>> = operands.iter().take(tensors).map(|&v| self.inside(v).map(|(p, _)| p)).collect();
@@ -199,7 +217,8 @@ impl Reader<'_> {
         let outside = crate::print::yields(self.graph, self.dispatch);
         for &(part, op) in &self.parts {
             let result = self.graph.result(op);
-            if self.yields(part) {
+            let rounded = self.inside(result).map_or(part, |(part, _)| part);
+            if self.yields(rounded) {
                 continue;
             }
             if outside.contains(&result) {
