@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::DType;
+
 /// An attribute's value in the text form.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttrValue {
@@ -86,6 +88,18 @@ impl AttrField for GrnReduce {
     }
 }
 
+impl AttrField for DType {
+    fn to_attr(&self) -> AttrValue {
+        AttrValue::Word(self.to_string())
+    }
+    fn from_attr(v: &AttrValue) -> Result<Self, String> {
+        match v {
+            AttrValue::Word(w) => w.parse(),
+            AttrValue::Number(_) | AttrValue::Text(_) => Err(format!("expected an element type such as bf16, got `{v}`")),
+        }
+    }
+}
+
 /// Attributes that print as `{name=value, ...}`.
 pub trait Attrs: Sized {
     /// Name and value of each, in the order of declaration.
@@ -161,6 +175,11 @@ attrs! {
     LayerAttrs {
         /// Added to the variance.
         eps: f64,
+    }
+    /// Rounding to another element type.
+    CastAttrs {
+        /// Element type of the result, a float type.
+        to: DType,
     }
     /// Global response normalisation.
     GrnAttrs {

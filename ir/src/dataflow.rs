@@ -7,7 +7,6 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::entity::{DispatchId, OpId};
 use crate::graph::Graph;
-use crate::ops::Kind;
 
 /// Ops as nodes, uses as edges.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ pub fn dot(g: &Graph) -> String {
         let node = g.node(id);
         format!("  \"{}\" [label=\"{}\\n{}\\n{}\"];", node.result, node.op.info().mnemonic, node.loc, g.ty(node.result))
     };
-    let core = |id: &OpId| matches!(g.op(*id).info().kind, Kind::Core | Kind::Sugar);
+    let activation = |id: &OpId| !g.is_weight(g.result(*id));
     let mut clusters: Vec<(DispatchId, Vec<OpId>)> = g.boxes();
     clusters.sort_by_key(|(d, _)| *d);
     for (d, ops) in &clusters {
@@ -99,7 +98,7 @@ pub fn dot(g: &Graph) -> String {
         }
         out.push_str("  }\n");
     }
-    for &id in g.order().iter().filter(|id| core(id)) {
+    for &id in g.order().iter().filter(|id| activation(id)) {
         if g.node(id).dispatch.is_none() {
             let _ = writeln!(out, "{}", label(id));
         }
@@ -109,9 +108,11 @@ pub fn dot(g: &Graph) -> String {
             }
         }
     }
-    for (name, v) in g.outputs() {
-        let label = mnx_words::quoted(name);
-        let _ = writeln!(out, "  \"out {name}\" [label={label}, shape=oval];\n  \"{v}\" -> \"out {name}\";");
+    for (what, list) in [("out", g.outputs()), ("update", g.updates())] {
+        for (name, v) in list {
+            let (node, label) = (mnx_words::quoted(&format!("{what} {name}")), mnx_words::quoted(name));
+            let _ = writeln!(out, "  {node} [label={label}, shape=oval];\n  \"{v}\" -> {node};");
+        }
     }
     out.push_str("}\n");
     out

@@ -3,8 +3,8 @@
 use crate::diag::{Diagnostic, Loc};
 use crate::entity::{DispatchId, OpId, ValueId};
 use crate::infer::infer;
-use crate::ops::{Kind, Op};
-use crate::patch::Patch;
+use crate::ops::Op;
+use crate::patch::{Patch, Shunt};
 use crate::pattern::{Part, Pattern};
 use crate::stage::Stage;
 use crate::types::TensorType;
@@ -34,6 +34,8 @@ pub struct ValueNode {
     pub ty: TensorType,
     /// The op that defines it; none for a graph input.
     pub def: Option<OpId>,
+    /// Whether it depends on params and states alone.
+    weight: bool,
 }
 
 /// A dispatch box: ops that become one launch sequence.
@@ -57,6 +59,7 @@ pub struct Graph {
     order: Vec<OpId>,
     inputs: Vec<(String, ValueId)>,
     outputs: Vec<(String, ValueId)>,
+    updates: Vec<(String, ValueId)>,
     dispatches: Vec<Dispatch>,
 }
 
@@ -71,13 +74,14 @@ impl Graph {
             order: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            updates: Vec::new(),
             dispatches: Vec::new(),
         }
     }
 
     /// Declares an input.
     pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
-        let v = self.new_value(ty, None);
+        let v = self.new_value(ty, None, false);
         self.inputs.push((name.to_string(), v));
         v
     }
@@ -87,20 +91,27 @@ impl Graph {
     /// # Errors
     /// If the key is already declared with another type.
     pub fn param(&mut self, key: &str, ty: TensorType) -> Result<ValueId, Diagnostic> {
-        for &id in &self.order {
-            if let Op::Param(p) = &self.ops[id.index()].op
-                && p.key == key
-            {
-                let v = self.ops[id.index()].result;
-                let old = &self.values[v.index()].ty;
-                return if *old == ty {
-                    Ok(v)
-                } else {
-                    Err(Diagnostic::new("ir-0103", key, format!("param \"{key}\" is declared as {old} and as {ty}")))
-                };
-            }
+        self.declare(Op::param(key), key, ty)
+    }
+
+    /// Declares a state, or finds the one already declared under this key.
+    ///
+    /// # Errors
+    /// If the key is already declared with another type, or is a param's.
+    pub fn state(&mut self, key: &str, ty: TensorType) -> Result<ValueId, Diagnostic> {
+        self.declare(Op::state(key), key, ty)
+    }
+
+    fn declare(&mut self, op: Op, key: &str, ty: TensorType) -> Result<ValueId, Diagnostic> {
+        let Some(id) = self.leaf(key) else {
+            return Ok(self.push_typed(op, &[], ty, Loc::layer(key)));
+        };
+        let (old, v) = (self.op(id), self.result(id));
+        if *old == op && *self.ty(v) == ty {
+            return Ok(v);
         }
-        Ok(self.push_typed(Op::param(key), &[], ty, Loc::layer(key)))
+        let (old, new) = (old.info().mnemonic, op.info().mnemonic);
+        Err(Diagnostic::new("ir-0103", key, format!("{new} \"{key}\" is declared as {old} {} and as {new} {ty}", self.ty(v))))
     }
 
     /// Appends an op; its result type is inferred.
@@ -124,7 +135,8 @@ impl Graph {
     /// Appends an op with a declared result type; the verifier checks it later.
     pub fn push_typed(&mut self, op: Op, operands: &[ValueId], ty: TensorType, loc: Loc) -> ValueId {
         let id = OpId::from_index(self.ops.len());
-        let result = self.new_value(ty, Some(id));
+        let weight = op.key().is_some() || !operands.is_empty() && operands.iter().all(|&v| self.is_weight(v));
+        let result = self.new_value(ty, Some(id), weight);
         self.ops.push(OpNode { op, operands: SmallVec::from_slice(operands), result, loc, dispatch: None, part: None });
         self.order.push(id);
         result
@@ -133,6 +145,11 @@ impl Graph {
     /// Declares an output.
     pub fn output(&mut self, name: &str, v: ValueId) {
         self.outputs.push((name.to_string(), v));
+    }
+
+    /// Declares that a run leaves `v` in the param or state `key`. Reads of the key in this graph still see the old value.
+    pub fn update(&mut self, key: &str, v: ValueId) {
+        self.updates.push((key.to_string(), v));
     }
 
     /// Opens a box; ops join it through [`Graph::set_dispatch`].
@@ -179,8 +196,13 @@ impl Graph {
         self.outputs = outputs;
     }
 
-    fn new_value(&mut self, ty: TensorType, def: Option<OpId>) -> ValueId {
-        self.values.push(ValueNode { ty, def });
+    /// Replaces the updates.
+    pub fn set_updates(&mut self, updates: Vec<(String, ValueId)>) {
+        self.updates = updates;
+    }
+
+    fn new_value(&mut self, ty: TensorType, def: Option<OpId>, weight: bool) -> ValueId {
+        self.values.push(ValueNode { ty, def, weight });
         ValueId::from_index(self.values.len() - 1)
     }
 
@@ -239,6 +261,11 @@ impl Graph {
         &self.outputs
     }
 
+    /// Updates with the keys of the params and states that they change, in the order of declaration.
+    pub fn updates(&self) -> &[(String, ValueId)] {
+        &self.updates
+    }
+
     /// The boxes; a box may have lost all its ops.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
@@ -282,24 +309,38 @@ impl Graph {
         self.outputs.iter().any(|(_, o)| *o == v)
     }
 
-    /// Whether a value depends on params alone (a weight or a derived weight).
+    /// Whether a value outlives the run: an output, or the new value of a param or state.
+    pub fn is_kept(&self, v: ValueId) -> bool {
+        self.is_output(v) || self.updates.iter().any(|(_, u)| *u == v)
+    }
+
+    /// Whether a value depends on params and states alone: a weight or a derived weight, whatever the op.
     pub fn is_weight(&self, v: ValueId) -> bool {
-        self.def(v).is_some_and(|id| matches!(self.op(id).info().kind, Kind::Param | Kind::Weight))
+        self.values[v.index()].weight
+    }
+
+    /// The op that declares the param or state of a key.
+    pub fn leaf(&self, key: &str) -> Option<OpId> {
+        self.order.iter().copied().find(|&id| self.op(id).key() == Some(key))
     }
 
     /// Params with their keys, in program order.
     pub fn params(&self) -> Vec<(&str, ValueId)> {
-        self.order
-            .iter()
-            .filter_map(|&id| match self.op(id) {
-                Op::Param(p) => Some((p.key.as_str(), self.result(id))),
-                _ => None,
-            })
-            .collect()
+        self.leaves(|op| matches!(op, Op::Param(_)))
+    }
+
+    /// States with their keys, in program order.
+    pub fn states(&self) -> Vec<(&str, ValueId)> {
+        self.leaves(|op| matches!(op, Op::State(_)))
+    }
+
+    fn leaves(&self, wanted: impl Fn(&Op) -> bool) -> Vec<(&str, ValueId)> {
+        let leaf = |&id: &OpId| self.op(id).key().filter(|_| wanted(self.op(id))).map(|key| (key, self.result(id)));
+        self.order.iter().filter_map(leaf).collect()
     }
 
     /// Applies a patch: its ops go in just before the root, its shunts replace uses everywhere.
-    /// Replaced ops stay until dead code is removed, except the root if its result was shunted.
+    /// Replaced ops stay until dead code is removed, except the root if all uses of its result were shunted.
     ///
     /// # Panics
     /// If the patch was made for another state of this graph.
@@ -307,28 +348,44 @@ impl Graph {
         assert_eq!(patch.base_values, self.values.len(), "patch `{}` is stale", patch.rule);
         let at = self.order.iter().position(|&id| id == patch.root).expect("a patch's root is live");
         let mut new_ids = Vec::with_capacity(patch.ops.len());
-        for (node, ty) in patch.ops {
+        for (node, ty, weight) in patch.ops {
             let id = OpId::from_index(self.ops.len());
-            let v = self.new_value(ty, Some(id));
+            let v = self.new_value(ty, Some(id), weight);
             debug_assert_eq!(v, node.result);
             self.ops.push(node);
             new_ids.push(id);
         }
-        let root_gone = patch.shunts.iter().any(|(old, _)| *old == self.ops[patch.root.index()].result);
+        let root = self.ops[patch.root.index()].result;
+        let root_gone = !patch.behind && patch.shunts.iter().any(|s| s.old == root && s.readers.is_none());
+        let at = at + usize::from(patch.behind);
         self.order.splice(at..at + usize::from(root_gone), new_ids);
-        for (old, new) in patch.shunts {
-            for &id in &self.order {
+        let reclassified = patch.shunts.iter().any(|s| self.is_weight(s.old) != self.is_weight(s.new));
+        for Shunt { old, new, readers } in patch.shunts {
+            for &id in readers.as_ref().unwrap_or(&self.order) {
                 for v in &mut self.ops[id.index()].operands {
                     if *v == old {
                         *v = new;
                     }
                 }
             }
-            for (_, v) in &mut self.outputs {
-                if *v == old {
+            for (_, v) in self.outputs.iter_mut().chain(&mut self.updates) {
+                if *v == old && readers.is_none() {
                     *v = new;
                 }
             }
+        }
+        if reclassified {
+            self.classify();
+        }
+    }
+
+    /// Works out anew which values are weights, in one walk over the program.
+    fn classify(&mut self) {
+        for i in 0..self.order.len() {
+            let node = &self.ops[self.order[i].index()];
+            let weight = node.op.key().is_some() || !node.operands.is_empty() && node.operands.iter().all(|&v| self.is_weight(v));
+            let result = node.result;
+            self.values[result.index()].weight = weight;
         }
     }
 }

@@ -3,18 +3,29 @@
 use crate::ops::Op;
 use crate::types::{DType, Shape, TensorType};
 
-/// Type of the result of `op` on operands of these types. `param` has none: its type is declared.
+/// Type of the result of `op` on operands of these types. `param` and `state` have none: their types are declared.
 ///
 /// # Errors
 /// What does not fit, with both shapes; lower case, no final dot.
 pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     let o = op.info().operands;
-    if x.len() < o.min() || x.len() > o.max() {
-        let want = if o.min() == o.max() { o.min().to_string() } else { format!("{} to {}", o.min(), o.max()) };
-        return Err(format!("takes {want} {} ({}), got {}", if want == "1" { "operand" } else { "operands" }, o.names.join(", "), x.len()));
+    if !o.admits(x.len()) {
+        return Err(format!("takes {} ({}), got {}", o.arity(), o.names.join(", "), x.len()));
     }
+    if let Some(labels) = x.iter().find(|t| !t.dtype.is_float()) {
+        return Err(format!("reads {labels}, which holds labels, expected a float type"));
+    }
+    if x.iter().all(|t| t.dtype == t.dtype.computed()) {
+        return computed(op, x);
+    }
+    let wide: Vec<TensorType> = x.iter().map(|t| TensorType { dtype: t.dtype.computed(), ..(*t).clone() }).collect();
+    computed(op, &wide.iter().collect::<Vec<_>>())
+}
+
+/// The result on operands of as many as admitted, whose element types are those that ops compute in.
+fn computed(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     match op {
-        Op::Param(_) => Err("a param's type is declared, not inferred".into()),
+        Op::Param(_) | Op::State(_) => Err("the type of a param or state is declared, not inferred".into()),
         Op::ConvDepthwise(a) => {
             let c = depthwise_weight(x[0], x[1], x.get(2).copied())?;
             let space = x[0].space().iter().zip(&x[1].shape[2..]).map(|(&n, &k)| {
@@ -105,6 +116,14 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
             }
             Ok(x[0].clone())
         }
+        Op::SumValues(_) => {
+            if let Some(other) = x.iter().find(|t| t.shape != x[0].shape || t.dtype != x[0].dtype) {
+                return Err(format!("cannot add {} and {other}", x[0]));
+            }
+            Ok(x[0].clone())
+        }
+        Op::Cast(a) if a.to.is_float() => Ok(TensorType { dtype: a.to, ..x[0].clone() }),
+        Op::Cast(a) => Err(format!("cannot round to {}, expected a float type", a.to)),
         Op::AddBias(_) => {
             per_channel(x[0], x[1], "bias")?;
             Ok(x[0].clone())

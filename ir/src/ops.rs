@@ -1,12 +1,12 @@
 //! THE OP TABLE: one row per op. Everything else about an op is an exhaustive `match`, so rustc leads round:
 //! `infer` (here) -> `eval` (interp) -> strategy (plan) -> emit (codegen) -> golden file.
 
-use crate::attrs::{ApplyAttrs, AttrValue, Attrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
+use crate::attrs::{ApplyAttrs, AttrValue, Attrs, CastAttrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
 
 /// How many operands an op takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operands {
-    /// Names, in order; a trailing `?` marks those that may be absent.
+    /// Names, in order; a trailing `?` marks those that may be absent, a trailing `...` on the last one or more of its kind.
     pub names: &'static [&'static str],
 }
 
@@ -15,9 +15,25 @@ impl Operands {
     pub fn min(self) -> usize {
         self.names.iter().filter(|n| !n.ends_with('?')).count()
     }
-    /// Most operands.
-    pub fn max(self) -> usize {
-        self.names.len()
+    /// Most operands; none if the last name stands for any number.
+    pub fn max(self) -> Option<usize> {
+        (!self.is_variadic()).then_some(self.names.len())
+    }
+    /// Whether the last name stands for one or more operands.
+    pub fn is_variadic(self) -> bool {
+        self.names.last().is_some_and(|n| n.ends_with("..."))
+    }
+    /// Whether an op may have this many operands.
+    pub fn admits(self, count: usize) -> bool {
+        count >= self.min() && self.max().is_none_or(|most| count <= most)
+    }
+    /// The number of operands in words: `2 operands`, `2 to 3 operands`, `1 or more operands`.
+    pub fn arity(self) -> String {
+        match (self.min(), self.max()) {
+            (min, None) => format!("{min} or more operands"),
+            (min, Some(max)) if min == max => mnx_words::many(min, "operand"),
+            (min, Some(max)) => format!("{min} to {max} operands"),
+        }
     }
 }
 
@@ -32,6 +48,8 @@ pub enum Kind {
     Weight,
     /// A named weight of the checkpoint.
     Param,
+    /// Named memory beside the checkpoint that a run may change.
+    State,
 }
 
 /// One row of the table.
@@ -85,6 +103,10 @@ macro_rules! ops {
 ops! {
     /// A tensor of the checkpoint, by its key. Text: `%w = param "stem.weight" : f32[32,1,1,1,1]`.
     Param(ParamAttrs) = "param" [] Param;
+    /// Named memory that a run may change, by its key: moments, counters. Text: `%m = state "adam.m/stem.weight" : f32[32,1,1,1,1]`.
+    ///
+    /// A read gives the value before the run; `update "adam.m/stem.weight" = %v` gives the value after it. Stages train and dispatch alone.
+    State(ParamAttrs) = "state" [] State;
     /// Depthwise convolution: output channel c reads input channel c only.
     ///
     /// `y[n,c,o] = b[c] + sum_q x[n,c,o*stride - pad + q] w[c,0,q]`, zeros outside. PyTorch: `ConvNd(C, C, k, stride, pad, groups=C)`.
@@ -122,6 +144,20 @@ ops! {
     Gelu(NoAttrs) = "gelu" ["input"] Core;
     /// Elementwise sum of two tensors of one shape.
     Add(NoAttrs) = "add" ["a", "b"] Core;
+    /// Elementwise sum of one or more tensors of one shape, summed from the first to the last. PyTorch: `a + b + c`.
+    ///
+    /// On weights alone it is a derived weight.
+    SumValues(NoAttrs) = "sum.values" ["values..."] Core;
+    /// Rounding to the element type `to`: to the nearest value, of two equally near the even one, as IEEE 754 and PyTorch's `x.to(dtype)`.
+    ///
+    /// Beyond the largest finite value by half a step or more it gives infinity; below the smallest normal one, subnormals and zero of the same sign;
+    /// NaN stays NaN. Shape and layout are kept. Element types: only `cast` makes 16-bit values. Every other op reads any float type, computes
+    /// in the interpreter's number type (float32 in kernels) and gives float32 where it reads 16-bit values; float64 stays float64, and the
+    /// operands of a sum agree in type once 16-bit values count as float32. The same holds for ops on weights. Labels (i32) are not cast.
+    /// To float32 and float64 nothing is rounded that the number type of the computation holds; where the operand is of type `to` already,
+    /// `canonicalize` drops the cast. On weights alone it is a derived weight and stands outside boxes.
+    /// Text: `%y = cast %x {to=bf16} : bf16[1,32,16,16,16]`.
+    Cast(CastAttrs) = "cast" ["input"] Core;
     /// Adds `bias[c]` to every voxel.
     AddBias(NoAttrs) = "add.bias" ["input", "bias"] Core;
     /// One plane of zeros in front (index 0) of every spatial axis. PyTorch: `F.pad(x, (1,0,1,0,1,0))`.
@@ -142,10 +178,10 @@ ops! {
     WeightAdd(NoAttrs) = "weight.add" ["a", "b"] Weight;
 }
 
-/// Attributes of `param`: its key in the checkpoint, printed before the type.
+/// Attributes of `param` and `state`: the key of the tensor, printed before the type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamAttrs {
-    /// Key in the checkpoint.
+    /// Key in the checkpoint, or of the state.
     pub key: String,
 }
 
@@ -156,7 +192,7 @@ impl Attrs for ParamAttrs {
     fn from_fields(given: &[(String, AttrValue)]) -> Result<Self, String> {
         match given {
             [(name, AttrValue::Text(key))] if name == "key" => Ok(Self { key: key.clone() }),
-            _ => Err("param takes one quoted key".into()),
+            _ => Err("expected one quoted key and nothing else".into()),
         }
     }
 }
@@ -165,6 +201,19 @@ impl Op {
     /// A param by its key.
     pub fn param(key: &str) -> Self {
         Self::Param(ParamAttrs { key: key.to_string() })
+    }
+
+    /// A state by its key.
+    pub fn state(key: &str) -> Self {
+        Self::State(ParamAttrs { key: key.to_string() })
+    }
+
+    /// The key of a leaf (a param or a state); none for every other op.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Param(p) | Self::State(p) => Some(&p.key),
+            _ => None,
+        }
     }
 
     /// The op's row.

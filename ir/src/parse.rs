@@ -7,6 +7,7 @@ use crate::diag::{Diagnostic, Loc};
 use crate::entity::{DispatchId, OpId, ValueId};
 use crate::graph::Graph;
 use crate::infer::infer;
+use crate::module::Module;
 use crate::ops::{Op, OpCode};
 use crate::stage::Stage;
 use crate::types::{DType, Layout, Shape, TensorType};
@@ -18,32 +19,73 @@ use lex::{Cursor, Token, lex_line};
 /// Largest extent or integer attribute that is read: products of two stay within 64 bits.
 const MAX_NUMBER: usize = 1 << 31;
 
-/// Reads a graph. `file` names the text in diagnostics.
+/// Most errors that are collected before reading stops.
+const MAX_ERRORS: usize = 100;
+
+/// Reads a text that holds one graph. `file` names the text in diagnostics.
 ///
 /// # Errors
-/// Every problem found: syntax, unknown ops, undefined values, types that do not follow from the operands.
+/// Every problem found: syntax, unknown ops, undefined values, types that do not follow from the operands; a second graph.
 pub fn parse(text: &str, file: &str) -> Result<Graph, Vec<Diagnostic>> {
-    let mut p = Parser {
-        file,
-        graph: Graph::new("", Stage::Model),
-        names: HashMap::new(),
-        open: None,
-        yields: Vec::new(),
-        returns: None,
-        output_header: Vec::new(),
-        started: false,
-        ended: false,
-        errors: Vec::new(),
-    };
-    for (i, line) in text.lines().enumerate() {
-        if let Err((col, message)) = p.line(i + 1, line) {
-            p.error(i + 1, col, message);
+    let mut module = parse_module(text, file)?;
+    match (module.graphs.pop(), module.graphs.is_empty()) {
+        (Some(graph), true) => Ok(graph),
+        (None, _) => Err(vec![no_graph(file)]),
+        (Some(last), false) => {
+            module.graphs.push(last);
+            let names: Vec<String> = module.graphs.iter().map(|g| format!("@{}", g.name)).collect();
+            let message = format!("the text holds {} graphs ({}), expected one", names.len(), names.join(", "));
+            Err(vec![Diagnostic::new("ir-0106", file, message)])
         }
-        if p.errors.len() >= 100 {
+    }
+}
+
+/// Reads a text that holds one graph or several, one behind the other. `file` names the text in diagnostics.
+///
+/// # Errors
+/// Every problem found, as of [`parse`]. Whether the graphs agree is [`Module::verify`]'s to say.
+pub fn parse_module(text: &str, file: &str) -> Result<Module, Vec<Diagnostic>> {
+    let (mut graphs, mut errors) = (Vec::new(), Vec::new());
+    let mut p = Parser::new(file);
+    for (i, line) in text.lines().enumerate() {
+        let read = lex_line(line).and_then(|tokens| {
+            if p.started && matches!(tokens.first(), Some((_, Token::Word(w))) if w == "graph") {
+                let (graph, found) = std::mem::replace(&mut p, Parser::new(file)).finish();
+                graphs.push(graph);
+                errors.extend(found);
+            }
+            p.line(i + 1, line, &tokens)
+        });
+        if let Err((col, message)) = read {
+            p.error(i + 1, col, message, line);
+        }
+        if errors.len() + p.errors.len() >= MAX_ERRORS {
             break;
         }
     }
-    p.finish()
+    if !p.started {
+        p.errors.push(no_graph(file));
+        errors.extend(p.errors);
+        return Err(errors);
+    }
+    let (graph, found) = p.finish();
+    graphs.push(graph);
+    errors.extend(found);
+    if errors.is_empty() { Ok(Module { graphs }) } else { Err(errors) }
+}
+
+fn no_graph(file: &str) -> Diagnostic {
+    Diagnostic::new("ir-0102", file, "no graph: expected `graph @name(...) -> (...) stage=... {`")
+}
+
+/// The line at fault as a note, cut where it grows long.
+fn quote(line: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = line.trim();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("in `{}...`", &line[..end]),
+        None => format!("in `{line}`"),
+    }
 }
 
 type LineError = (usize, String);
@@ -61,14 +103,28 @@ struct Parser<'a> {
     errors: Vec<Diagnostic>,
 }
 
-impl Parser<'_> {
-    fn error(&mut self, line: usize, col: usize, message: String) {
-        self.errors.push(Diagnostic::new("ir-0101", format!("{}:{line}:{col}", self.file), message));
+impl<'a> Parser<'a> {
+    fn new(file: &'a str) -> Self {
+        Self {
+            file,
+            graph: Graph::new("", Stage::Model),
+            names: HashMap::new(),
+            open: None,
+            yields: Vec::new(),
+            returns: None,
+            output_header: Vec::new(),
+            started: false,
+            ended: false,
+            errors: Vec::new(),
+        }
     }
 
-    fn line(&mut self, number: usize, line: &str) -> Result<(), LineError> {
-        let tokens = lex_line(line)?;
-        let mut c = Cursor::new(&tokens, line.len() + 1);
+    fn error(&mut self, line: usize, col: usize, message: String, source: &str) {
+        self.errors.push(Diagnostic::new("ir-0101", format!("{}:{line}:{col}", self.file), message).note(quote(source)));
+    }
+
+    fn line(&mut self, number: usize, line: &str, tokens: &[(usize, Token)]) -> Result<(), LineError> {
+        let mut c = Cursor::new(tokens, line.len() + 1);
         if c.done() {
             return Ok(());
         }
@@ -80,7 +136,7 @@ impl Parser<'_> {
             return self.header(&mut c);
         }
         match c.peek() {
-            Some(Token::Value(_)) => self.op(&mut c, number),
+            Some(Token::Value(_)) => self.op(&mut c, number, line),
             Some(Token::Word(w)) if w == "dispatch" => {
                 c.next();
                 if self.open.is_some() {
@@ -95,6 +151,7 @@ impl Parser<'_> {
                 self.open = Some(self.graph.add_dispatch(&name, pattern));
                 c.end()
             }
+            Some(Token::Word(w)) if w == "update" => self.update(&mut c),
             Some(Token::Word(w)) if w == "return" => {
                 c.next();
                 if self.open.is_some() {
@@ -115,7 +172,7 @@ impl Parser<'_> {
                 }
                 c.end()
             }
-            _ => Err((c.col(), "expected an op, dispatch, return or }".into())),
+            _ => Err((c.col(), "expected an op, dispatch, update, return or }".into())),
         }
     }
 
@@ -162,7 +219,20 @@ impl Parser<'_> {
         c.end()
     }
 
-    fn op(&mut self, c: &mut Cursor<'_>, line: usize) -> Result<(), LineError> {
+    /// `update "key" = %v`.
+    fn update(&mut self, c: &mut Cursor<'_>) -> Result<(), LineError> {
+        c.next();
+        if self.open.is_some() {
+            return Err((c.col(), "update inside a dispatch".into()));
+        }
+        let key = c.text()?;
+        c.punct('=')?;
+        let v = self.known(c)?;
+        self.graph.update(&key, v);
+        c.end()
+    }
+
+    fn op(&mut self, c: &mut Cursor<'_>, line: usize, source: &str) -> Result<(), LineError> {
         let start = c.col();
         let name = c.value()?;
         c.punct('=')?;
@@ -171,7 +241,8 @@ impl Parser<'_> {
         let code = OpCode::from_mnemonic(&mnemonic).ok_or_else(|| (col, format!("unknown op `{mnemonic}`{}", nearest(&mnemonic))))?;
         let mut given = Vec::new();
         let mut operands = Vec::new();
-        if code == OpCode::Param {
+        let leaf = matches!(code, OpCode::Param | OpCode::State);
+        if leaf {
             given.push(("key".to_string(), AttrValue::Text(c.text()?)));
         } else {
             operands = self.values(c)?;
@@ -197,10 +268,7 @@ impl Parser<'_> {
         c.punct(':')?;
         let ty = self.ty(c)?;
         let part = self.part(c, line)?;
-        let mut loc = match &op {
-            Op::Param(p) => Loc::layer(&p.key),
-            _ => Loc::default(),
-        };
+        let mut loc = op.key().map_or_else(Loc::default, Loc::layer);
         if !c.done() {
             c.word("loc")?;
             c.punct('(')?;
@@ -209,7 +277,7 @@ impl Parser<'_> {
         }
         c.end()?;
         // A wrong type is reported and the declared one believed, so that one mistake makes one error.
-        if !matches!(op, Op::Param(_)) {
+        if !leaf {
             let types: Vec<&TensorType> = operands.iter().map(|&v| self.graph.ty(v)).collect();
             let problem = match infer(&op, &types) {
                 Err(why) => Some(format!("{mnemonic}: {why}")),
@@ -219,8 +287,12 @@ impl Parser<'_> {
                 Ok(_) => None,
             };
             if let Some(message) = problem {
-                let notes = operands.iter().zip(&types).map(|(v, t)| format!("{v} : {t}")).collect();
-                self.errors.push(Diagnostic { code: "ir-0107", place: format!("{}:{line}:{start}", self.file), message, notes });
+                let mut d = Diagnostic::new("ir-0107", format!("{}:{line}:{start}", self.file), message).note(quote(source));
+                for (v, t) in operands.iter().zip(&types) {
+                    let name = self.names.iter().find(|(_, known)| *known == v).map_or("?", |(name, _)| name);
+                    d = d.note(format!("%{name} : {t}"));
+                }
+                self.errors.push(d);
             }
         }
         let v = self.graph.push_typed(op, &operands, ty, loc);
@@ -238,13 +310,17 @@ impl Parser<'_> {
             return Ok(out);
         }
         loop {
-            let col = c.col();
-            let name = c.value()?;
-            out.push(*self.names.get(&name).ok_or_else(|| (col, format!("%{name} is not defined above")))?);
+            out.push(self.known(c)?);
             if !c.eat(',') {
                 return Ok(out);
             }
         }
+    }
+
+    fn known(&self, c: &mut Cursor<'_>) -> Result<ValueId, LineError> {
+        let col = c.col();
+        let name = c.value()?;
+        self.names.get(&name).copied().ok_or_else(|| (col, format!("%{name} is not defined above")))
     }
 
     fn ty(&self, c: &mut Cursor<'_>) -> Result<TensorType, LineError> {
@@ -275,12 +351,9 @@ impl Parser<'_> {
         Ok(TensorType { dtype, shape, layout })
     }
 
-    fn finish(mut self) -> Result<Graph, Vec<Diagnostic>> {
+    /// The graph, which is whole if there are no errors.
+    fn finish(mut self) -> (Graph, Vec<Diagnostic>) {
         let file = self.file;
-        if !self.started {
-            self.errors.push(Diagnostic::new("ir-0102", file, "no graph: expected `graph @name(...) -> (...) stage=... {`"));
-            return Err(self.errors);
-        }
         if !self.ended && self.errors.is_empty() {
             self.errors.push(Diagnostic::new("ir-0102", file, "the graph is not closed by }"));
         }
@@ -324,7 +397,7 @@ impl Parser<'_> {
                 ));
             }
         }
-        if self.errors.is_empty() { Ok(self.graph) } else { Err(self.errors) }
+        (self.graph, self.errors)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::diag::{Diagnostic, Loc};
 use crate::entity::{OpId, ValueId};
 use crate::graph::{Graph, OpNode};
 use crate::infer::infer;
-use crate::ops::{Kind, Op};
+use crate::ops::Op;
 use crate::pattern::Part;
 use crate::types::TensorType;
 
@@ -18,17 +18,29 @@ pub struct Patch {
     /// The op it was made for.
     pub root: OpId,
     pub(crate) base_values: usize,
-    pub(crate) ops: Vec<(OpNode, TensorType)>,
-    pub(crate) shunts: Vec<(ValueId, ValueId)>,
+    /// New ops with the types of their results and whether these are weights.
+    pub(crate) ops: Vec<(OpNode, TensorType, bool)>,
+    pub(crate) shunts: Vec<Shunt>,
+    /// Whether the new ops stand behind the root, which then stays.
+    pub(crate) behind: bool,
     loc: Loc,
     part: Option<Part>,
+}
+
+/// Uses of one value that another takes over.
+#[derive(Debug, Clone)]
+pub(crate) struct Shunt {
+    pub(crate) old: ValueId,
+    pub(crate) new: ValueId,
+    /// The ops whose operands change; none for every use, outputs and updates included.
+    pub(crate) readers: Option<Vec<OpId>>,
 }
 
 impl Patch {
     /// An empty patch. New ops inherit the root's location.
     pub fn new(rule: &'static str, graph: &Graph, root: OpId) -> Self {
         let loc = graph.node(root).loc.clone();
-        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), loc, part: None }
+        Self { rule, root, base_values: graph.value_count(), ops: Vec::new(), shunts: Vec::new(), behind: false, loc, part: None }
     }
 
     /// The ops added from here on join the root's box as this part. Without a part they stand in no box.
@@ -50,9 +62,9 @@ impl Patch {
         let ty = infer(&op, &types)
             .map_err(|why| Diagnostic::new("ir-0108", &self.loc, format!("{}: {}: {why}", self.rule, op.info().mnemonic)))?;
         let result = ValueId::from_index(self.base_values + self.ops.len());
-        let node_kind = op.info().kind;
+        let weight = op.key().is_some() || !operands.is_empty() && operands.iter().all(|&v| self.is_weight(graph, v));
         // Derived weights are computed once, outside every box.
-        let place = graph.node(self.root).dispatch.zip(self.part).filter(|_| node_kind == Kind::Core);
+        let place = graph.node(self.root).dispatch.zip(self.part).filter(|_| !weight);
         let node = OpNode {
             op,
             operands: SmallVec::from_slice(operands),
@@ -61,13 +73,31 @@ impl Patch {
             dispatch: place.map(|(dispatch, _)| dispatch),
             part: place.map(|(_, part)| part),
         };
-        self.ops.push((node, ty));
+        self.ops.push((node, ty, weight));
         Ok(result)
     }
 
     /// Replaces every use of `old` by `new`.
     pub fn shunt(&mut self, old: ValueId, new: ValueId) {
-        self.shunts.push((old, new));
+        self.shunts.push(Shunt { old, new, readers: None });
+    }
+
+    /// Replaces `old` by `new` where these ops read it; other readers, outputs and updates keep the old value.
+    pub fn shunt_for(&mut self, old: ValueId, new: ValueId, readers: &[OpId]) {
+        self.shunts.push(Shunt { old, new, readers: Some(readers.to_vec()) });
+    }
+
+    /// The new ops stand behind the root instead of before it, and may read its result.
+    pub fn stand_behind(&mut self) {
+        self.behind = true;
+    }
+
+    /// Whether an old or new value depends on params and states alone.
+    pub fn is_weight(&self, graph: &Graph, v: ValueId) -> bool {
+        match v.index().checked_sub(self.base_values) {
+            Some(i) => self.ops[i].2,
+            None => graph.is_weight(v),
+        }
     }
 
     /// Type of an old or new value.

@@ -74,6 +74,8 @@ parts! {
     Pointwise = "pointwise" [ConvPointwise];
     /// Soft-max or arg-max that has a box to itself.
     Classify = "classify" [Softmax, Argmax];
+    /// Rounding of what another part gives: to the type in which it is stored, or in which the next product reads it.
+    Cast = "cast" [Cast];
     /// Any other op that has a box to itself.
     Alone = "alone" [];
 }
@@ -115,13 +117,13 @@ macro_rules! patterns {
 
 patterns! {
     /// Depthwise convolution with its statistics; the stem is recomputed in front of it.
-    Conv = "conv" needs [Conv] may [Stem, Stats] many [];
+    Conv = "conv" needs [Conv] may [Stem, Stats] many [Cast];
     /// From the norm to the end of a block: expansion, GELU, compression, residual, pad, skip and head; a layer norm brings its convolution along.
-    Mlp = "mlp" needs [Expand, Gelu, Compress] may [Stem, Conv, Norm, Grn, Residual, Bias, Sum, Pad, Skip, Head] many [];
+    Mlp = "mlp" needs [Expand, Gelu, Compress] may [Stem, Conv, Norm, Grn, Residual, Bias, Sum, Pad, Skip, Head] many [Cast];
     /// Hidden values that are summed up for global response normalisation and not stored.
-    GrnStats = "grn_stats" needs [Expand, Gelu, Grn] may [Stem, Conv, Norm] many [];
+    GrnStats = "grn_stats" needs [Expand, Gelu, Grn] may [Stem, Conv, Norm] many [Cast];
     /// One pointwise convolution: stem, head or residual.
-    Pointwise = "pointwise" needs [Pointwise] may [] many [];
+    Pointwise = "pointwise" needs [Pointwise] may [] many [Cast];
     /// Soft-max or arg-max over the classes.
     Classify = "classify" needs [Classify] may [] many [];
     /// Any other op by itself, which no kernel does.

@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use crate::diag::Loc;
 use crate::entity::{OpId, ValueId};
 use crate::graph::Graph;
-use crate::ops::Op;
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +55,9 @@ fn write_graph(out: &mut String, g: &Graph, names: &[String]) -> fmt::Result {
     if let Some(d) = open {
         close_box(out, g, d, names)?;
     }
+    for (key, v) in g.updates() {
+        writeln!(out, "  update {} = {}", mnx_words::quoted(key), names[v.index()])?;
+    }
     out.write_str("  return")?;
     for (i, (_, v)) in g.outputs().iter().enumerate() {
         write!(out, "{}{}", if i == 0 { " " } else { ", " }, names[v.index()])?;
@@ -71,7 +73,7 @@ fn close_box(out: &mut String, g: &Graph, d: crate::DispatchId, names: &[String]
     out.write_char('\n')
 }
 
-/// The values of a box that are read outside it or are outputs, in program order.
+/// The values of a box that are read outside it, are outputs or go into updates, in program order.
 pub fn yields(g: &Graph, d: crate::DispatchId) -> Vec<ValueId> {
     let inside: Vec<OpId> = g.order().iter().copied().filter(|&id| g.node(id).dispatch == Some(d)).collect();
     let mut read = vec![false; g.value_count()];
@@ -82,7 +84,7 @@ pub fn yields(g: &Graph, d: crate::DispatchId) -> Vec<ValueId> {
             }
         }
     }
-    for (_, v) in g.outputs() {
+    for (_, v) in g.outputs().iter().chain(g.updates()) {
         read[v.index()] = true;
     }
     inside.into_iter().map(|id| g.result(id)).filter(|v| read[v.index()]).collect()
@@ -93,9 +95,9 @@ fn op_line(g: &Graph, id: OpId, names: &[String]) -> String {
     let node = g.node(id);
     let mut s = format!("{} = {}", names[node.result.index()], node.op.info().mnemonic);
     let mut loc = node.loc.clone();
-    if let Op::Param(p) = &node.op {
-        let _ = write!(s, " {}", mnx_words::quoted(&p.key));
-        if loc.0.as_deref() == Some(p.key.as_str()) {
+    if let Some(key) = node.op.key() {
+        let _ = write!(s, " {}", mnx_words::quoted(key));
+        if loc.0.as_deref() == Some(key) {
             loc = Loc::default();
         }
     } else {

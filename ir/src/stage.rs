@@ -12,19 +12,30 @@ pub enum Stage {
     Model,
     /// Core ops only.
     Graph,
-    /// Core ops, each inside exactly one dispatch box; params and derived weights outside.
+    /// Core ops, states and updates: what a training step computes, without boxes.
+    Train,
+    /// Core ops, each inside exactly one dispatch box; params, states and derived weights outside.
     Dispatch,
 }
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Graph, Self::Dispatch];
+    pub const ALL: [Self; 4] = [Self::Model, Self::Graph, Self::Train, Self::Dispatch];
 
     /// Whether an op of this kind may stand in a graph of this stage.
     pub fn allows(self, kind: Kind) -> bool {
         match kind {
             Kind::Sugar => self == Self::Model,
+            Kind::State => self.trains(),
             Kind::Core | Kind::Weight | Kind::Param => true,
+        }
+    }
+
+    /// Whether a graph of this stage may have states and updates, and derived weights of activations (gradients).
+    pub fn trains(self) -> bool {
+        match self {
+            Self::Model | Self::Graph => false,
+            Self::Train | Self::Dispatch => true,
         }
     }
 }
@@ -34,6 +45,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Model => "model",
             Self::Graph => "graph",
+            Self::Train => "train",
             Self::Dispatch => "dispatch",
         })
     }
@@ -42,6 +54,9 @@ impl fmt::Display for Stage {
 impl FromStr for Stage {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|x| x.to_string() == s).ok_or_else(|| format!("unknown stage `{s}`, expected model, graph or dispatch"))
+        Self::ALL
+            .into_iter()
+            .find(|x| x.to_string() == s)
+            .ok_or_else(|| format!("unknown stage `{s}`, expected model, graph, train or dispatch"))
     }
 }

@@ -24,6 +24,22 @@ impl DType {
     /// All element types.
     pub const ALL: [Self; 5] = [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::I32];
 
+    /// Whether it holds numbers to compute with, and not class labels.
+    pub fn is_float(self) -> bool {
+        match self {
+            Self::F64 | Self::F32 | Self::F16 | Self::Bf16 => true,
+            Self::I32 => false,
+        }
+    }
+
+    /// The type that an op gives when it reads this one: float32 for 16-bit floats, which `cast` alone makes; else the same.
+    pub fn computed(self) -> Self {
+        match self {
+            Self::F16 | Self::Bf16 => Self::F32,
+            Self::F64 | Self::F32 | Self::I32 => self,
+        }
+    }
+
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
         match self {
@@ -104,6 +120,12 @@ impl TensorType {
     /// The spatial extents of an activation (everything after N and C).
     pub fn space(&self) -> &[usize] {
         self.shape.get(2..).unwrap_or(&[])
+    }
+
+    /// Whether it is an activation `[n, c, (d,) h, w]`, which has a memory layout: four or five axes of a float type. Labels `[n, (d,) h, w]`
+    /// have as many axes and are none; weights are told apart by [`crate::Graph::is_weight`].
+    pub fn is_activation(&self) -> bool {
+        self.dtype.is_float() && matches!(self.shape.len(), 4 | 5)
     }
 
     /// The same type with other extents.

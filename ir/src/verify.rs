@@ -1,16 +1,18 @@
 //! The verifier. It reports every problem, not the first.
 //!
 //! Checked: operands are defined above their use; arity, shapes, element types; ops legal at the stage; names of inputs, outputs and
-//! boxes are unique; outputs exist; params are declared once; boxes are contiguous and hold activations' ops only; at stage `dispatch` every core
-//! op stands in exactly one box; every box holds the parts of its pattern, each reading what it should (`pattern.rs`); derived weights depend
-//! on weights alone. Not checked: whether a box has a strategy (that is the plan's).
+//! boxes are unique; outputs exist; params and states are declared once; updates name one of them, once each, with a value of its type; boxes are
+//! contiguous; at stage `dispatch` every op that depends on an activation stands in exactly one box, params, states and `weight.*` ops on these
+//! alone stand outside; every box holds the parts of its pattern, each reading what it should (`pattern.rs`); before stage `train` there are no
+//! states and no updates, and no `weight.*` op reads an activation. Whether a value is a weight goes by what it depends on
+//! ([`Graph::is_weight`]). Not checked: whether a box has a strategy (that is the plan's).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::diag::Diagnostic;
 use crate::graph::Graph;
 use crate::infer::infer;
-use crate::ops::{Kind, Op};
+use crate::ops::Kind;
 use crate::pattern;
 use crate::stage::Stage;
 use crate::types::TensorType;
@@ -23,6 +25,7 @@ pub fn verify(g: &Graph) -> Result<(), Vec<Diagnostic>> {
     let mut errors = Vec::new();
     names(g, &mut errors);
     ops(g, &mut errors);
+    updates(g, &mut errors);
     boxes(g, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
@@ -71,16 +74,19 @@ fn ops(g: &Graph, errors: &mut Vec<Diagnostic>) {
         if std::mem::replace(&mut defined[node.result.index()], true) {
             errors.push(Diagnostic::new("ir-0112", &node.loc, format!("{} is defined twice", node.result)));
         }
-        if !g.stage.allows(info.kind) {
+        if info.kind == Kind::State && !g.stage.trains() {
+            let message = format!("{} at stage {}, expected stage train or dispatch", info.mnemonic, g.stage);
+            errors.push(Diagnostic::new("ir-0121", &node.loc, message));
+        } else if !g.stage.allows(info.kind) {
             errors.push(Diagnostic::new("ir-0113", &node.loc, format!("{} is not legal at stage {}", info.mnemonic, g.stage)));
         }
         let ty = g.ty(node.result);
         if ty.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n > 1 << 44) {
             errors.push(Diagnostic::new("ir-0114", &node.loc, format!("{ty} is absurdly large")));
         }
-        if let Op::Param(p) = &node.op {
-            if !keys.insert(p.key.as_str()) {
-                errors.push(Diagnostic::new("ir-0103", &node.loc, format!("param \"{}\" is declared twice", p.key)));
+        if let Some(key) = node.op.key() {
+            if !keys.insert(key) {
+                errors.push(Diagnostic::new("ir-0103", &node.loc, format!("{} \"{key}\" is declared twice", info.mnemonic)));
             }
             continue;
         }
@@ -96,13 +102,37 @@ fn ops(g: &Graph, errors: &mut Vec<Diagnostic>) {
             )),
             Ok(_) => {}
         }
-        if info.kind == Kind::Weight && !node.operands.iter().all(|&v| g.is_weight(v)) {
-            errors.push(Diagnostic::new("ir-0115", &node.loc, format!("{}: a derived weight reads an activation", info.mnemonic)));
+        if info.kind == Kind::Weight && !g.stage.trains() && !g.is_weight(node.result) {
+            let message = format!("{}: a derived weight reads an activation at stage {}", info.mnemonic, g.stage);
+            errors.push(Diagnostic::new("ir-0115", &node.loc, message));
         }
     }
     for (name, v) in g.outputs() {
         if !defined[v.index()] {
             errors.push(Diagnostic::new("ir-0112", &g.name, format!("output {name} is never defined")));
+        }
+    }
+}
+
+fn updates(g: &Graph, errors: &mut Vec<Diagnostic>) {
+    let leaves: HashMap<&str, &TensorType> = g.params().into_iter().chain(g.states()).map(|(key, v)| (key, g.ty(v))).collect();
+    let made: HashSet<_> = g.order().iter().map(|&id| g.result(id)).chain(g.inputs().iter().map(|(_, v)| *v)).collect();
+    let mut seen = HashSet::new();
+    for (key, v) in g.updates() {
+        let mut wrong = |code, message: String| errors.push(Diagnostic::new(code, format!("@{}", g.name), message));
+        if !g.stage.trains() {
+            wrong("ir-0121", format!("update \"{key}\" at stage {}, expected stage train or dispatch", g.stage));
+        }
+        if !seen.insert(key) {
+            wrong("ir-0122", format!("update \"{key}\" stands twice, expected once"));
+        }
+        if !made.contains(v) {
+            wrong("ir-0112", format!("update \"{key}\" = {v}, which is never defined"));
+        }
+        match leaves.get(key.as_str()) {
+            None => wrong("ir-0122", format!("update \"{key}\": the graph declares no param and no state of this key")),
+            Some(want) if *want != g.ty(*v) => wrong("ir-0122", format!("update \"{key}\" has type {}, expected {want}", g.ty(*v))),
+            Some(_) => {}
         }
     }
 }
@@ -120,12 +150,18 @@ fn boxes(g: &Graph, errors: &mut Vec<Diagnostic>) {
     for &id in g.order() {
         let node = g.node(id);
         let kind = node.op.info().kind;
+        // Ops on weights alone stand outside; of ordinary ones (a sum, a cast) a box may have its own.
+        let (outside, inside) = match kind {
+            Kind::Param | Kind::State => (true, false),
+            Kind::Weight => (g.is_weight(node.result), !g.is_weight(node.result)),
+            Kind::Core | Kind::Sugar => (false, !g.is_weight(node.result)),
+        };
         match node.dispatch {
             Some(d) => {
                 if g.stage != Stage::Dispatch {
                     errors.push(Diagnostic::new("ir-0116", &node.loc, format!("a dispatch at stage {}", g.stage)));
                 }
-                if matches!(kind, Kind::Param | Kind::Weight) {
+                if outside {
                     errors.push(Diagnostic::new(
                         "ir-0116",
                         &node.loc,
@@ -136,7 +172,7 @@ fn boxes(g: &Graph, errors: &mut Vec<Diagnostic>) {
                     errors.push(Diagnostic::new("ir-0117", &node.loc, format!("dispatch @{} is not contiguous", g.dispatch(d).name)));
                 }
             }
-            None if g.stage == Stage::Dispatch && matches!(kind, Kind::Core | Kind::Sugar) => {
+            None if g.stage == Stage::Dispatch && inside => {
                 errors.push(Diagnostic::new("ir-0118", &node.loc, format!("{} stands in no dispatch", node.op.info().mnemonic)));
             }
             None => {}

@@ -43,7 +43,8 @@ pub enum Promise {
 pub trait Pass: std::fmt::Debug {
     /// Kebab-case; the stem of its file, its dump and its golden file.
     fn name(&self) -> &'static str;
-    /// Stages it takes, and what it promises.
+    /// Stages it takes, and what it promises. A stage that comes in between widens a range: the test in `registry.rs` lists the
+    /// stages of every pass one by one.
     fn stages(&self) -> (RangeInclusive<Stage>, Promise);
     /// Transforms the graph.
     ///

@@ -3,6 +3,7 @@
 use crate::error::{PassError, nearest};
 use crate::graph::assign_layouts::AssignLayouts;
 use crate::graph::canonicalize::Canonicalize;
+use crate::graph::cast_precision::CastPrecision;
 use crate::graph::cse::Cse;
 use crate::graph::dce::Dce;
 use crate::graph::decompose_norm::DecomposeNorm;
@@ -41,6 +42,12 @@ pub const PASSES: &[PassInfo] = &[
         about: "write each thing in one way: operand order, unit strides, biases on convolutions",
         options: &[],
         make: |_| Ok(Box::new(Canonicalize)),
+    },
+    PassInfo {
+        name: "cast-precision",
+        about: "round where GPU kernels with 16-bit storage do: between boxes, within blocks, weights",
+        options: CastPrecision::OPTIONS,
+        make: |o| Ok(Box::new(CastPrecision::from_options(o)?)),
     },
     PassInfo {
         name: "cse",
@@ -114,5 +121,47 @@ impl PassInfo {
                 nearest(name, PASSES.iter().map(|p| p.name).chain(crate::pipelines::NAMES.iter().map(|(n, _)| *n)))
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use mnx_ir::Stage;
+
+    use super::*;
+
+    /// Ranges of stages are open to a new stage in between: this table says which each pass takes, one by one.
+    #[test]
+    fn every_pass_takes_the_stages_it_was_written_for() {
+        const M: Stage = Stage::Model;
+        const G: Stage = Stage::Graph;
+        const T: Stage = Stage::Train;
+        const D: Stage = Stage::Dispatch;
+        let written: &[(&str, &[Stage])] = &[
+            ("assign-layouts", &[G, T, D]),
+            ("canonicalize", &[M, G]),
+            ("cast-precision", &[D]),
+            ("cse", &[M, G, T]),
+            ("dce", &[M, G, T, D]),
+            ("decompose-norm", &[M, G]),
+            ("decompose-transposed", &[M, G]),
+            // Moves or drops weights of the checkpoint, which training must see as they are.
+            ("drop-dead-bias", &[M, G]),
+            ("drop-training-heads", &[M, G, T, D]),
+            ("fold-norm-affine", &[M, G]),
+            ("form-dispatches", &[G]),
+            ("merge-bias", &[M, G]),
+        ];
+        let found: Vec<(&str, Vec<Stage>)> = PASSES
+            .iter()
+            .map(|info| {
+                let pass = (info.make)(&Options::new(info.name, Vec::new(), info.options).unwrap()).unwrap();
+                let (takes, _) = pass.stages();
+                (info.name, Stage::ALL.into_iter().filter(|s| takes.contains(s)).collect())
+            })
+            .collect();
+        let written: Vec<(&str, Vec<Stage>)> = written.iter().map(|(name, stages)| (*name, stages.to_vec())).collect();
+        assert_eq!(found, written);
     }
 }

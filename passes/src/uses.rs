@@ -1,6 +1,8 @@
-//! Who reads what, counting only ops that an output depends on.
+//! Who reads what, counting only ops that an output or an update depends on.
 //!
 //! Replaced ops stay in a graph until `dce` runs; a rule that asks "is this the only reader?" must not see them.
+
+use std::collections::HashSet;
 
 use mnx_ir::{Graph, OpId, ValueId};
 
@@ -9,17 +11,23 @@ use mnx_ir::{Graph, OpId, ValueId};
 pub struct Uses {
     live: Vec<bool>,
     readers: Vec<Vec<OpId>>,
-    output: Vec<bool>,
+    kept: Vec<bool>,
 }
 
 impl Uses {
     /// Reads a graph.
     pub fn of(graph: &Graph) -> Self {
         let mut live = vec![false; graph.op_count()];
-        let mut output = vec![false; graph.value_count()];
-        let mut todo: Vec<ValueId> = graph.outputs().iter().map(|(_, v)| *v).collect();
+        let mut kept = vec![false; graph.value_count()];
+        let mut todo: Vec<ValueId> = graph.outputs().iter().chain(graph.updates()).map(|(_, v)| *v).collect();
         for v in &todo {
-            output[v.index()] = true;
+            kept[v.index()] = true;
+        }
+        // What an update changes is declared, even if nothing reads its old value.
+        if !graph.updates().is_empty() {
+            let changed: HashSet<&str> = graph.updates().iter().map(|(key, _)| key.as_str()).collect();
+            let declared = graph.order().iter().filter(|&&id| graph.op(id).key().is_some_and(|key| changed.contains(key)));
+            todo.extend(declared.map(|&id| graph.result(id)));
         }
         while let Some(v) = todo.pop() {
             if let Some(id) = graph.def(v)
@@ -39,10 +47,10 @@ impl Uses {
                 }
             }
         }
-        Self { live, readers, output }
+        Self { live, readers, kept }
     }
 
-    /// Whether an output depends on the op.
+    /// Whether an output or an update depends on the op.
     pub fn is_live(&self, op: OpId) -> bool {
         self.live[op.index()]
     }
@@ -52,12 +60,12 @@ impl Uses {
         &self.readers[v.index()]
     }
 
-    /// Whether the value is an output of the graph.
+    /// Whether the value outlives the run: an output of the graph, or what an update leaves in a param or state.
     pub fn is_output(&self, v: ValueId) -> bool {
-        self.output[v.index()]
+        self.kept[v.index()]
     }
 
-    /// The one reader of a value that is no output.
+    /// The one reader of a value that no output and no update takes.
     pub fn sole_reader(&self, v: ValueId) -> Option<OpId> {
         match self.readers(v) {
             [one] if !self.is_output(v) => Some(*one),

@@ -53,7 +53,7 @@ fn check(toml: &str, input: &[usize], rows: &[Row]) {
 fn check_with(config: &Config, weights: &BTreeMap<String, Array<f64>>, input: &[usize], rows: &[Row], tolerance: f64) {
     let graph = mnx_model::build(config, input[0], &input[2..]).unwrap();
     let image = fill(999, input, |g| g);
-    let outputs = Interpreter::<f64>::new().run(&graph, weights, &[("input", &image)]).unwrap();
+    let outputs = Interpreter::<f64>::new().run(&graph, weights, &[("input", &image)]).unwrap().outputs;
     for (index, want) in rows {
         let (name, y) = &outputs[*index];
         assert_eq!(*name, format!("out_{index}"));

@@ -13,7 +13,7 @@ fn check<T: Real>(name: &str, tolerance: f64) {
     let shape = case.input_shape();
     let graph = mnx_model::build(&config, shape[0], &shape[2..]).unwrap();
     let input = Array::from_tensor(&case.input());
-    let outputs = Interpreter::<T>::new().run(&graph, &case.weights(), &[("input", &input)]).unwrap();
+    let outputs = Interpreter::<T>::new().run(&graph, &case.weights(), &[("input", &input)]).unwrap().outputs;
     assert_eq!(outputs.len(), config.outputs());
     for (output, value) in &outputs {
         let error = case.error(output, &value.shape, &|i| value.data[i].to_f64());
@@ -85,7 +85,9 @@ fn monai_names_give_the_official_outputs() {
     let config = Config { flavour: Flavour::Monai, ..case.config() };
     let shape = case.input_shape();
     let graph = mnx_model::build(&config, shape[0], &shape[2..]).unwrap();
-    for (output, value) in Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&case.input()))]).unwrap() {
+    for (output, value) in
+        Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&case.input()))]).unwrap().outputs
+    {
         assert!(case.error(&output, &value.shape, &|i| value.data[i]) <= 1e-6, "{output}");
     }
 }

@@ -24,8 +24,8 @@ fn check(net: &Network, seed: u64, more: &[&str]) {
     shape.extend(&net.patch);
     let input = det_input(&format!("random{seed}/input"), &shape);
     let graph = net.graph();
-    let wanted = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&input))]).unwrap();
-    let single = Interpreter::<f32>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&input))]).unwrap();
+    let wanted = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&input))]).unwrap().outputs;
+    let single = Interpreter::<f32>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&input))]).unwrap().outputs;
     let compiled = Compiled::new(&net.toml, &weights, net.batch, &net.patch, &[&["--vectors", "none"], more].concat());
     let ports = compiled.bundle.manifest().outputs.clone();
     assert_eq!(ports.len(), wanted.len());
@@ -75,7 +75,7 @@ fn softmax_and_argmax_are_the_interpreters() {
     };
     let weights = formula("classify", &net.config());
     let input = det_input("classify/input", &[2, 1, 16, 32, 16]);
-    let wanted = Interpreter::<f64>::new().run(&net.graph(), &weights, &[("input", &Array::from_tensor(&input))]).unwrap();
+    let wanted = Interpreter::<f64>::new().run(&net.graph(), &weights, &[("input", &Array::from_tensor(&input))]).unwrap().outputs;
     let logits = &wanted[0].1;
     let space = 16 * 32 * 16;
     for (kind, classes) in [("softmax", 4), ("argmax", 1)] {

@@ -48,7 +48,7 @@ fn check(name: &str) -> (Upkern, Checkpoint) {
     let mut g = build(&to, 1, &[32, 32, 32]).unwrap();
     manager::run(&Pipeline::parse("infer").unwrap(), &mut g).unwrap();
     let input = Array::<f64>::from_tensor(&det_input(&format!("{name}/input"), &[1, 1, 32, 32, 32]));
-    let out = Interpreter::<f64>::new().run(&g, &made.checkpoint, &[("input", &input)]).unwrap();
+    let out = Interpreter::<f64>::new().run(&g, &made.checkpoint, &[("input", &input)]).unwrap().outputs;
     let want = stored.get("out_0").unwrap();
     let largest = want.data.iter().fold(0f64, |m, v| m.max(f64::from(*v).abs()));
     assert!(largest > 0.1 && out[0].1.shape == want.shape);

@@ -22,6 +22,15 @@ pub(crate) fn add<T: Real>(a: &Array<T>, b: &Array<T>) -> Array<T> {
     Array::new(&a.shape, sums)
 }
 
+/// `sum.values`: from the first to the last.
+pub(crate) fn sum_values<T: Real>(x: &[&Array<T>]) -> Array<T> {
+    let mut y = x[0].clone();
+    for other in &x[1..] {
+        y = add(&y, other);
+    }
+    y
+}
+
 /// `add.bias`.
 pub(crate) fn add_bias<T: Real>(input: &Array<T>, bias: &Array<T>) -> Array<T> {
     let g = Grid::of(&input.shape);

@@ -4,16 +4,16 @@ use mnx_ir::{Op, TensorType};
 
 use crate::array::Array;
 use crate::real::Real;
-use crate::{conv, elementwise, grn, norm, pointwise, weight};
+use crate::{conv, elementwise, grn, norm, pointwise, round, weight};
 
-/// The value of `op` on operands of the shapes that inference admitted, or none for `param`, whose value is the checkpoint's.
+/// The value of `op` on operands of the shapes that inference admitted, or none for `param` and `state`, whose values are named memory's.
 ///
 /// # Panics
 /// If the operands do not fit `op` or `result`: check with [`mnx_ir::infer::infer`] first, as [`crate::Interpreter`] does.
 pub fn eval<T: Real>(op: &Op, x: &[&Array<T>], result: &TensorType) -> Option<Array<T>> {
     let out = &result.shape[..];
     Some(match op {
-        Op::Param(_) => return None,
+        Op::Param(_) | Op::State(_) => return None,
         Op::ConvDepthwise(a) => conv::depthwise(a, x, out),
         Op::ConvDepthwiseTransposed(a) => conv::depthwise_transposed(a, x, out),
         Op::ConvPointwise(a) => pointwise::pointwise(a, x, out),
@@ -27,6 +27,8 @@ pub fn eval<T: Real>(op: &Op, x: &[&Array<T>], result: &TensorType) -> Option<Ar
         Op::GrnApply(_) => grn::apply(x),
         Op::Gelu(_) => elementwise::gelu(x[0]),
         Op::Add(_) | Op::WeightAdd(_) => elementwise::add(x[0], x[1]),
+        Op::SumValues(_) => elementwise::sum_values(x),
+        Op::Cast(a) => round::cast(a.to, x[0]),
         Op::AddBias(_) => elementwise::add_bias(x[0], x[1]),
         Op::PadFront(_) => elementwise::pad_front(x[0], out),
         Op::Scatter(a) => elementwise::scatter(a, x[0], out),

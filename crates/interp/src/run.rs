@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use mnx_ir::infer::infer;
-use mnx_ir::{Diagnostic, Graph, Op, OpId, TensorType, ValueId};
+use mnx_ir::{Diagnostic, Graph, OpId, TensorType, ValueId};
 use mnx_weights::{Checkpoint, WeightsError};
 
 use crate::array::Array;
 use crate::eval::eval;
 use crate::real::Real;
 
-/// Where params come from.
+/// Where params and states come from.
 pub trait WeightSource<T: Real> {
     /// The tensor of a key, which must have this shape.
     ///
@@ -69,6 +69,15 @@ pub enum InterpError {
     Graph(#[from] Diagnostic),
 }
 
+/// What a run gives: the outputs, and what it leaves in named memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Results<T> {
+    /// The outputs by name, in the graph's order.
+    pub outputs: Vec<(String, Array<T>)>,
+    /// The new values of params and states by key, in the order of the updates; nothing else changes.
+    pub updates: Vec<(String, Array<T>)>,
+}
+
 /// Runs graphs in one number type. Dispatch boxes and layouts make no difference here.
 ///
 /// Every float type of the graph is computed in `T`.
@@ -81,16 +90,11 @@ impl<T: Real> Interpreter<T> {
         Self(PhantomData)
     }
 
-    /// The outputs of a graph, in its order.
+    /// The outputs and updates of a graph. `weights` holds its params and its states, as they are before the run.
     ///
     /// # Errors
-    /// Inputs or params that do not fit, or a graph that is not sound.
-    pub fn run(
-        &self,
-        graph: &Graph,
-        weights: &dyn WeightSource<T>,
-        inputs: &[(&str, &Array<T>)],
-    ) -> Result<Vec<(String, Array<T>)>, InterpError> {
+    /// Inputs, params or states that do not fit, or a graph that is not sound.
+    pub fn run(&self, graph: &Graph, weights: &dyn WeightSource<T>, inputs: &[(&str, &Array<T>)]) -> Result<Results<T>, InterpError> {
         self.run_observed(graph, weights, inputs, &mut |_, _| {})
     }
 
@@ -104,7 +108,7 @@ impl<T: Real> Interpreter<T> {
         weights: &dyn WeightSource<T>,
         inputs: &[(&str, &Array<T>)],
         observe: &mut dyn FnMut(OpId, &Array<T>),
-    ) -> Result<Vec<(String, Array<T>)>, InterpError> {
+    ) -> Result<Results<T>, InterpError> {
         let mut values: Vec<Option<Array<T>>> = vec![None; graph.value_count()];
         for (name, value) in bind(graph, inputs)? {
             values[value.index()] = Some(name.clone());
@@ -118,11 +122,11 @@ impl<T: Real> Interpreter<T> {
                 for v in &node.operands {
                     operands.push(values[v.index()].as_ref().ok_or_else(|| undefined(graph, id, *v))?);
                 }
-                match &node.op {
-                    Op::Param(p) => weights.weight(&p.key, &ty.shape)?,
-                    op => {
+                match node.op.key() {
+                    Some(key) => weights.weight(key, &ty.shape)?,
+                    None => {
                         check(graph, id)?;
-                        eval(op, &operands, ty).expect("only params have no value of their own")
+                        eval(&node.op, &operands, ty).expect("only params and states have no value of their own")
                     }
                 }
             };
@@ -137,20 +141,36 @@ impl<T: Real> Interpreter<T> {
                 values[node.result.index()] = Some(result);
             }
         }
-        graph
-            .outputs()
-            .iter()
-            .map(|(name, v)| {
-                let value = values[v.index()]
-                    .clone()
-                    .ok_or_else(|| Diagnostic::new("interp-0101", name, format!("output \"{name}\" is {v}, which no op defines")))?;
-                Ok((name.clone(), value))
-            })
-            .collect()
+        let kept = |what: &str, list: &[(String, ValueId)]| {
+            let value = |(name, v): &(String, ValueId)| {
+                let value = values[v.index()].clone();
+                let value =
+                    value.ok_or_else(|| Diagnostic::new("interp-0101", name, format!("{what} \"{name}\" is {v}, which no op defines")));
+                Ok((name.clone(), value?))
+            };
+            list.iter().map(value).collect::<Result<_, InterpError>>()
+        };
+        Ok(Results { outputs: kept("output", graph.outputs())?, updates: updates(graph, kept("update", graph.updates())?)? })
     }
 }
 
-/// Reads of each value: by ops, and one by each output.
+/// The updates, if each has the shape of the param or state that it changes.
+fn updates<T: Real>(graph: &Graph, made: Vec<(String, Array<T>)>) -> Result<Vec<(String, Array<T>)>, Diagnostic> {
+    for (key, value) in &made {
+        let want = graph.leaf(key).map(|id| &graph.ty(graph.result(id)).shape[..]);
+        if want != Some(&value.shape[..]) {
+            let message = format!(
+                "update \"{key}\" has shape {}, expected that of a param or state: {}",
+                mnx_words::list(&value.shape),
+                want.map_or_else(|| "there is none of this key".to_string(), mnx_words::list)
+            );
+            return Err(Diagnostic::new("interp-0102", key, message));
+        }
+    }
+    Ok(made)
+}
+
+/// Reads of each value: by ops, and one by each output and update.
 fn readers(graph: &Graph) -> Vec<usize> {
     let mut count = vec![0; graph.value_count()];
     for &id in graph.order() {
@@ -158,7 +178,7 @@ fn readers(graph: &Graph) -> Vec<usize> {
             count[v.index()] += 1;
         }
     }
-    for (_, v) in graph.outputs() {
+    for (_, v) in graph.outputs().iter().chain(graph.updates()) {
         count[v.index()] += 1;
     }
     count

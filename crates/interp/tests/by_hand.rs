@@ -4,7 +4,8 @@
 use mnx_interp::{Array, eval};
 use mnx_ir::infer::infer;
 use mnx_ir::{
-    ApplyAttrs, ConvAttrs, DType, GrnAttrs, GrnReduce, LayerAttrs, NoAttrs, NormAttrs, Op, OpCode, StrideAttrs, TensorType, ops::OPS,
+    ApplyAttrs, CastAttrs, ConvAttrs, DType, GrnAttrs, GrnReduce, LayerAttrs, NoAttrs, NormAttrs, Op, OpCode, StrideAttrs, TensorType,
+    ops::OPS,
 };
 
 type A = Array<f64>;
@@ -25,7 +26,7 @@ fn is(op: &Op, x: &[&A], shape: &[usize], want: &[f64]) {
     let y = apply(op, x);
     assert_eq!(y.shape, shape, "{op:?}");
     for (got, want) in y.data.iter().zip(want) {
-        let same = (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-12 * want.abs().max(1.0);
+        let same = (got.is_nan() && want.is_nan()) || got == want || (got - want).abs() <= 1e-12 * want.abs().max(1.0);
         assert!(same, "{op:?}: {:?} is not {want:?}", y.data);
     }
     assert_eq!(y.data.len(), want.len());
@@ -159,7 +160,23 @@ fn sums() {
     let b = array(&[1, 2, 1, 2], &[10., 20., 30., 40.]);
     is(&Op::Add(NONE), &[&a, &b], &[1, 2, 1, 2], &[11., 22., 33., 44.]);
     is(&Op::WeightAdd(NONE), &[&a, &b], &[1, 2, 1, 2], &[11., 22., 33., 44.]);
+    let c = array(&[1, 2, 1, 2], &[100., 200., 300., 400.]);
+    is(&Op::SumValues(NONE), &[&a], &[1, 2, 1, 2], &a.data);
+    is(&Op::SumValues(NONE), &[&a, &b, &c, &a], &[1, 2, 1, 2], &[112., 224., 336., 448.]);
+    // From the first to the last: 1e16 + 1 loses the 1, 1e16 - 1e16 + 1 does not.
+    let [one, big, small] = [1.0, 1e16, -1e16].map(|v| array(&[1], &[v]));
+    assert_eq!(apply(&Op::SumValues(NONE), &[&big, &one, &small]).data, [0.0]);
+    assert_eq!(apply(&Op::SumValues(NONE), &[&big, &small, &one]).data, [1.0]);
     is(&Op::AddBias(NONE), &[&a, &array(&[2], &[5., 7.])], &[1, 2, 1, 2], &[6., 7., 10., 11.]);
+}
+
+#[test]
+fn casts() {
+    // 8 bits: between 256 and 512 neighbours are 2 apart; 11 bits: above 2048 likewise.
+    let x = array(&[1, 1, 1, 5], &[257., 259., -2049., 65519., 65520.]);
+    is(&Op::Cast(CastAttrs { to: DType::Bf16 }), &[&x], &[1, 1, 1, 5], &[256., 260., -2048., 65536., 65536.]);
+    is(&Op::Cast(CastAttrs { to: DType::F16 }), &[&x], &[1, 1, 1, 5], &[257., 259., -2048., 65504., f64::INFINITY]);
+    is(&Op::Cast(CastAttrs { to: DType::F32 }), &[&x], &[1, 1, 1, 5], &x.data);
 }
 
 #[test]
@@ -205,7 +222,7 @@ fn every_op_of_the_table_stands_above() {
     let text = include_str!("by_hand.rs");
     for row in OPS {
         let name = format!("{:?}", row.code);
-        assert!(row.code == OpCode::Param || text.contains(&format!("Op::{name}(")), "{name} has no example");
+        assert!(matches!(row.code, OpCode::Param | OpCode::State) || text.contains(&format!("Op::{name}(")), "{name} has no example");
     }
 }
 

@@ -57,7 +57,7 @@ pub fn compute(graph: &Graph, checkpoint: &Checkpoint, place: &str, tolerance: f
     let argmax = |v| graph.def(v).filter(|id| matches!(graph.op(*id), Op::Argmax(_)));
     let wanted = graph.outputs().iter().map(|(n, v)| (n.clone(), argmax(*v).map_or(*v, |id| graph.operands(id)[0])));
     scored.set_outputs(wanted.collect());
-    let results = Interpreter::<f64>::new().run(&scored, checkpoint, &[(input_name, &array)]).map_err(|e| fail(e.to_string()))?;
+    let results = Interpreter::<f64>::new().run(&scored, checkpoint, &[(input_name, &array)]).map_err(|e| fail(e.to_string()))?.outputs;
 
     let mut vectors = TestVectors { input_name: INPUT_NAME.to_string(), outputs: Vec::new(), maxima: Vec::new(), tolerance };
     for ((name, v), (_, values)) in graph.outputs().iter().zip(&results) {

@@ -256,7 +256,7 @@ fn onnx_runtime_computes_what_the_interpreter_does() {
         dir.good(&format!("export-onnx net.toml --batch {batch} --patch {} {arguments}", list(patch)));
 
         let flat = more.contains("softmax");
-        let outputs = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&x))]).unwrap();
+        let outputs = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&x))]).unwrap().outputs;
         let kept = if more.contains("main") { 1 } else { outputs.len() };
         for (output, want) in &outputs[..kept] {
             let want = if flat { softmax(&want.data, want.shape[0], want.shape[1]) } else { want.data.clone() };
@@ -296,9 +296,13 @@ fn odd_ops(python: &str, dir: &Scratch) {
         x = push(Op::NormApply(apply), &[x, stats], "h");
         x = push(Op::PadFront(NoAttrs {}), &[x], "i");
         let y = push(Op::NormLayer(LayerAttrs { eps: 1e-5 }), &[x], "i");
+        let sum = push(Op::SumValues(NoAttrs {}), &[x, y, x], "j");
+        let alone = push(Op::SumValues(NoAttrs {}), &[y], "k");
         g.output("plain", x);
         g.output("layer", y);
         g.output("again", y);
+        g.output("sum", sum);
+        g.output("alone", alone);
         let weights: Checkpoint =
             g.params().iter().map(|&(key, v)| (key.to_string(), golden_weight("odd", &format!("{key}.weight"), &g.ty(v).shape))).collect();
         let bytes = export(&g, &weights).unwrap();
@@ -306,7 +310,7 @@ fn odd_ops(python: &str, dir: &Scratch) {
         std::fs::write(dir.path("odd.onnx"), bytes).unwrap();
         let x = det_input("onnx/odd", shape);
         std::fs::write(dir.path("x.f32"), x.data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
-        let outputs = Interpreter::<f64>::new().run(&g, &weights, &[("input", &Array::from_tensor(&x))]).unwrap();
+        let outputs = Interpreter::<f64>::new().run(&g, &weights, &[("input", &Array::from_tensor(&x))]).unwrap().outputs;
         for (output, want) in &outputs {
             close(&format!("odd ops, {output}"), &want.data, &runtime_output(python, dir, "odd.onnx", output));
         }
@@ -340,7 +344,7 @@ fn labels(python: &str, dir: &Scratch) {
     std::fs::write(dir.path("x.f32"), x.data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
     dir.good("export-onnx net.toml -q --patch 64,32 --weights w.safetensors --output argmax -o net.onnx");
     let got = runtime_output(python, dir, "net.onnx", "out_0");
-    let logits = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&x))]).unwrap().remove(0).1.data;
+    let logits = Interpreter::<f64>::new().run(&graph, &weights, &[("input", &Array::from_tensor(&x))]).unwrap().outputs.remove(0).1.data;
     let (first, second) = logits.split_at(got.len());
     for ((a, b), label) in first.iter().zip(second).zip(&got) {
         assert!(*label == f64::from(u8::from(b > a)) || (a - b).abs() < 1e-4, "{a} {b} gave {label}");

@@ -72,6 +72,7 @@ fn macs(graph: &Graph, op: &Op, operands: &[ValueId], result: ValueId) -> u64 {
         Op::ConvPointwise(_) => elements(result) * shape(operands[1])[1] as u64,
         Op::ConvPointwiseTransposed(_) => elements(operands[0]) * shape(operands[1])[1] as u64,
         Op::Param(_)
+        | Op::State(_)
         | Op::NormGroup(_)
         | Op::NormLayer(_)
         | Op::NormStats(_)
@@ -81,6 +82,8 @@ fn macs(graph: &Graph, op: &Op, operands: &[ValueId], result: ValueId) -> u64 {
         | Op::GrnApply(_)
         | Op::Gelu(_)
         | Op::Add(_)
+        | Op::SumValues(_)
+        | Op::Cast(_)
         | Op::AddBias(_)
         | Op::PadFront(_)
         | Op::Scatter(_)

@@ -32,7 +32,7 @@ impl Parser<'_> {
             (None, Some(part)) => format!("an op outside every dispatch has the part `{part}`, expected none"),
             (Some(_), Some(_)) | (None, None) => return Ok(part),
         };
-        self.errors.push(Diagnostic::new("ir-0119", format!("{}:{line}:{start}", self.file), problem));
+        self.errors.push(Diagnostic::new("ir-0131", format!("{}:{line}:{start}", self.file), problem));
         // The op stands in its box all the same, so that one mistake makes one error.
         Ok(Some(Part::Alone))
     }

@@ -11,7 +11,7 @@ use super::{Part, Pattern};
 ///
 /// Checked: each part the pattern needs is there, none is there too often or unknown to the pattern, each op can play its part, each
 /// part reads the parts it should and nothing else of the box, and only the pattern's results are read outside. A `fragment` promises
-/// no dataflow.
+/// no dataflow. A `cast` stands for the part that it rounds, of whatever type the value is then.
 pub fn check(graph: &Graph, dispatch: DispatchId) -> Vec<Diagnostic> {
     let b = Reader { graph, dispatch, pattern: graph.dispatch(dispatch).pattern, parts: graph.parts(dispatch) };
     let mut errors = b.presence();
@@ -59,6 +59,8 @@ fn rules(part: Part) -> (Reads, Option<Reads>) {
         Part::Bias => from(&[Part::Residual]),
         Part::Sum => (from(&[Part::Compress]).0, Some(Reads { parts: &[Part::Bias, Part::Residual], or_outside: true })),
         Part::Pad | Part::Head => from(&[Part::Sum, Part::Compress]),
+        // `Reader::reads` knows: a cast reads any part.
+        Part::Cast => (OUTSIDE, None),
         Part::Skip => (from(&[Part::Pad, Part::Sum, Part::Compress]).0, Some(OUTSIDE)),
     }
 }
@@ -77,9 +79,18 @@ impl Reader<'_> {
         self.parts.iter().find(|(p, _)| *p == part).map(|(_, op)| *op)
     }
 
+    /// The part that makes a value, or rather that which it is rounded from.
     fn inside(&self, v: ValueId) -> Option<(Part, OpId)> {
-        let def = self.graph.def(v)?;
-        self.parts.iter().copied().find(|(_, op)| *op == def)
+        let mut v = v;
+        // As often as there are parts: an unsound graph may go round.
+        for _ in 0..self.parts.len() {
+            let def = self.graph.def(v)?;
+            match self.parts.iter().copied().find(|(_, op)| *op == def)? {
+                (Part::Cast, op) => v = *self.graph.operands(op).first()?,
+                found => return Some(found),
+            }
+        }
+        None
     }
 
     fn presence(&self) -> Vec<Diagnostic> {
@@ -87,20 +98,20 @@ impl Reader<'_> {
         let row = self.pattern.info();
         for &need in row.needs {
             if self.find(need).is_none() {
-                errors.push(self.error("ir-0119", None, &format!("the part `{need}` is missing")));
+                errors.push(self.error("ir-0131", None, &format!("the part `{need}` is missing")));
             }
         }
         for (i, &(part, op)) in self.parts.iter().enumerate() {
             let mnemonic = self.graph.op(op).info().mnemonic;
             if !row.needs.contains(&part) && !row.may.contains(&part) && !row.many.contains(&part) {
-                errors.push(self.error("ir-0119", Some(op), &format!("{mnemonic} stands as `{part}`, which this pattern does not have")));
+                errors.push(self.error("ir-0131", Some(op), &format!("{mnemonic} stands as `{part}`, which this pattern does not have")));
             } else if !row.many.contains(&part) && self.parts[..i].iter().any(|(p, _)| *p == part) {
-                errors.push(self.error("ir-0119", Some(op), &format!("{mnemonic} is a second `{part}`, one is expected")));
+                errors.push(self.error("ir-0131", Some(op), &format!("{mnemonic} is a second `{part}`, one is expected")));
             }
             if !part.takes(self.graph.op(op)) {
                 let want: Vec<&str> = part.info().ops.iter().map(|o| o.info().mnemonic).collect();
                 let message = format!("{mnemonic} cannot stand as `{part}`, expected {}", want.join(" or "));
-                errors.push(self.error("ir-0119", Some(op), &message));
+                errors.push(self.error("ir-0131", Some(op), &message));
             }
         }
         errors
@@ -108,7 +119,7 @@ impl Reader<'_> {
 
     /// Restrictions that ops and parts alone do not express.
     fn form(&self, part: Part, op: OpId, errors: &mut Vec<Diagnostic>) {
-        let mut refuse = |message: &str| errors.push(self.error("ir-0119", Some(op), message));
+        let mut refuse = |message: &str| errors.push(self.error("ir-0131", Some(op), message));
         let at = self.graph.op(op);
         if part == Part::Head && self.find(Part::Pad).is_some() {
             refuse("`head` cannot stand behind `pad`");
@@ -146,6 +157,7 @@ impl Reader<'_> {
             | Part::Skip
             | Part::Pointwise
             | Part::Classify
+            | Part::Cast
             | Part::Alone => {}
         }
     }
@@ -157,6 +169,12 @@ impl Reader<'_> {
 
     fn reads(&self, part: Part, op: OpId, errors: &mut Vec<Diagnostic>) {
         let operands = self.graph.operands(op);
+        if part == Part::Cast {
+            if !operands.iter().any(|&v| self.inside(v).is_some()) {
+                errors.push(self.error("ir-0132", Some(op), "`cast` reads a stored tensor, expected another part"));
+            }
+            return;
+        }
         let (first, second) = rules(part);
         let tensors = if second.is_some() { 2 } else { 1 };
         let found: Vec<Option<Part>> = operands.iter().take(tensors).map(|&v| self.inside(v).map(|(p, _)| p)).collect();
@@ -171,13 +189,13 @@ impl Reader<'_> {
                 parts.iter().map(name).collect::<Vec<_>>().join(" and ")
             };
             let message = format!("`{part}` reads {}, expected {}", names(&found), names(&parts));
-            errors.push(self.error("ir-0120", Some(op), &message));
+            errors.push(self.error("ir-0132", Some(op), &message));
         }
         // Weights, statistics and ratios come from outside.
         for &v in operands.iter().skip(tensors) {
             if let Some((other, _)) = self.inside(v) {
                 let message = format!("`{part}` reads `{other}` where a weight or stored statistics are expected");
-                errors.push(self.error("ir-0120", Some(op), &message));
+                errors.push(self.error("ir-0132", Some(op), &message));
             }
         }
     }
@@ -199,14 +217,15 @@ impl Reader<'_> {
         let outside = crate::print::yields(self.graph, self.dispatch);
         for &(part, op) in &self.parts {
             let result = self.graph.result(op);
-            if self.yields(part) {
+            let rounded = self.inside(result).map_or(part, |(part, _)| part);
+            if self.yields(rounded) {
                 continue;
             }
             if outside.contains(&result) {
-                errors.push(self.error("ir-0120", Some(op), &format!("`{part}` is read outside the box")));
+                errors.push(self.error("ir-0132", Some(op), &format!("`{part}` is read outside the box")));
             }
             if !self.parts.iter().any(|(_, other)| self.graph.operands(*other).contains(&result)) {
-                errors.push(self.error("ir-0120", Some(op), &format!("`{part}` is read by no part of the box")));
+                errors.push(self.error("ir-0132", Some(op), &format!("`{part}` is read by no part of the box")));
             }
         }
     }

@@ -7,7 +7,7 @@ use mnx_ir::{Graph, Layout, Op, Stage, ValueId};
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
 
-/// Activations inside the network become channels-last; inputs, outputs and what class kernels read stay channels-first.
+/// Activations inside the network become channels-last; inputs, outputs, updates and what class kernels read stay channels-first.
 ///
 /// ```text
 /// graph @g(%x: f32[1,1,4,4,4]) -> ...
@@ -16,8 +16,8 @@ use crate::pass::{Changed, Pass, PassCx, Promise};
 /// %1 = conv.pointwise %x, ... : f32[1,32,4,4,4]:channels_last
 /// ```
 ///
-/// *Requires* stage graph or dispatch: best after boxes are drawn, so that clones get theirs too.
-/// *Ensures* every activation (not weights, statistics, labels) has its layout. *Declines when:* never.
+/// *Requires* stage graph, train or dispatch: best after boxes are drawn, so that clones get theirs too.
+/// *Ensures* every activation (not weights, statistics, labels of whatever rank) has its layout. *Declines when:* never.
 #[derive(Debug, Clone, Copy)]
 pub struct AssignLayouts;
 
@@ -32,7 +32,7 @@ impl Pass for AssignLayouts {
         let mut first = vec![false; graph.value_count()];
         let mut mark = |v: ValueId| first[v.index()] = true;
         graph.inputs().iter().for_each(|(_, v)| mark(*v));
-        graph.outputs().iter().for_each(|(_, v)| mark(*v));
+        graph.outputs().iter().chain(graph.updates()).for_each(|(_, v)| mark(*v));
         for &id in graph.order() {
             if matches!(graph.op(id), Op::Softmax(_) | Op::Argmax(_)) {
                 mark(graph.operands(id)[0]);
@@ -42,7 +42,7 @@ impl Pass for AssignLayouts {
         let mut changed = Changed::No;
         for id in graph.order().to_vec() {
             let v = graph.result(id);
-            if graph.is_weight(v) || graph.ty(v).shape.len() < 4 {
+            if graph.is_weight(v) || !graph.ty(v).is_activation() {
                 continue;
             }
             let layout = if first[v.index()] { Layout::ChannelsFirst } else { Layout::ChannelsLast };

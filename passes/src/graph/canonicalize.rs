@@ -17,6 +17,7 @@ use crate::rewrite::{Rewrite, Site, rewrite};
 /// conv.pointwise_transposed {stride=1}          -> conv.pointwise on weight.transpose_io
 /// weight.transpose_io (weight.transpose_io %w)  -> %w
 /// add.bias (conv %x, %w), %b                    -> conv %x, %w, %b          (if nobody else reads the convolution)
+/// cast %x {to=T}, where %x is of type T          -> %x
 /// ```
 ///
 /// *Requires* stage model or graph. *Ensures* none of the left sides is left. *Declines when* a convolution that would
@@ -32,7 +33,11 @@ impl Pass for Canonicalize {
         (Stage::Model..=Stage::Graph, Promise::Same)
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
-        rewrite(graph, cx, &[&OrderAdd, &DropUnitScatter, &SplitTransposed { any_stride: false }, &DropDoubleTranspose, &BiasIntoConv])
+        rewrite(
+            graph,
+            cx,
+            &[&OrderAdd, &DropUnitScatter, &SplitTransposed { any_stride: false }, &DropDoubleTranspose, &BiasIntoConv, &DropIdleCast],
+        )
     }
 }
 
@@ -110,6 +115,29 @@ impl Rewrite for DropDoubleTranspose {
         };
         let mut patch = Patch::new(self.name(), site.graph, site.root);
         patch.shunt(site.result(), w);
+        Ok(Some(patch))
+    }
+}
+
+#[derive(Debug)]
+struct DropIdleCast;
+
+impl Rewrite for DropIdleCast {
+    fn name(&self) -> &'static str {
+        "drop-idle-cast"
+    }
+    fn roots(&self) -> &'static [OpCode] {
+        &[OpCode::Cast]
+    }
+    fn matches(&self, site: &Site<'_>) -> Result<Option<Patch>, Diagnostic> {
+        let (Op::Cast(attrs), &[x]) = (site.op(), site.operands()) else {
+            return Ok(None);
+        };
+        if site.ty(x) != site.ty(site.result()) || site.ty(x).dtype != attrs.to {
+            return Ok(None);
+        }
+        let mut patch = Patch::new(self.name(), site.graph, site.root);
+        patch.shunt(site.result(), x);
         Ok(Some(patch))
     }
 }

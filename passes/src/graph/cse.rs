@@ -20,7 +20,7 @@ use crate::uses::Uses;
 /// %3 = add %1, %1
 /// ```
 ///
-/// *Requires* stage model or graph: boxes clone ops on purpose. *Ensures* no two live ops compute the same thing from the same values.
+/// *Requires* stage model, graph or train: boxes clone ops on purpose. *Ensures* no two live ops compute the same thing from the same values.
 /// *Declines when:* never.
 #[derive(Debug, Clone, Copy)]
 pub struct Cse;
@@ -30,7 +30,7 @@ impl Pass for Cse {
         "cse"
     }
     fn stages(&self) -> (RangeInclusive<Stage>, Promise) {
-        (Stage::Model..=Stage::Graph, Promise::Same)
+        (Stage::Model..=Stage::Train, Promise::Same)
     }
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
         // Program order is topological and shunts act at once, so one walk finds chains of equal ops too.

@@ -8,7 +8,7 @@ use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
 use crate::uses::Uses;
 
-/// Drops every op, param and derived weight that no output depends on.
+/// Drops every op, param, state and derived weight that no output and no update depends on. What an update changes stays declared.
 ///
 /// ```text
 /// %1 = gelu %x
@@ -19,7 +19,7 @@ use crate::uses::Uses;
 /// return %2
 /// ```
 ///
-/// *Requires* any stage. *Ensures* every op reaches an output. *Declines when:* never; inputs stay even if unread.
+/// *Requires* any stage. *Ensures* every op reaches an output or an update, or declares what an update changes. *Declines when:* never; inputs stay even if unread.
 #[derive(Debug, Clone, Copy)]
 pub struct Dce;
 

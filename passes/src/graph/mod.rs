@@ -2,6 +2,7 @@
 
 pub mod assign_layouts;
 pub mod canonicalize;
+pub mod cast_precision;
 pub mod cse;
 pub mod dce;
 pub mod decompose_norm;

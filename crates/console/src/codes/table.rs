@@ -95,8 +95,8 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "ir-0103",
-        "a parameter is declared twice",
-        "Two `param` ops have the same key. One key is one tensor of the checkpoint, so it is declared once.",
+        "a parameter or state is declared twice",
+        "Two `param` or `state` ops have the same key. One key is one named tensor, so it is declared once.",
     ),
     code(
         "ir-0104",
@@ -108,6 +108,12 @@ pub const CODES: &[Code] = &[
         "ir-0105",
         "a dispatch does not yield what is read outside of it",
         "The line `yield` of a dispatch lists exactly those of its values that later ops or the outputs read. Make the two agree.",
+    ),
+    code(
+        "ir-0106",
+        "a file holds several graphs where one is expected, or none of the name that is asked for",
+        "Passes, views and exports take one graph. The message lists the graphs of the file: put the one that is meant into a file of \
+         its own.",
     ),
     code(
         "ir-0107",
@@ -123,8 +129,9 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "ir-0111",
-        "inputs, outputs or dispatches are named wrongly",
-        "Names must begin with a letter and be unique, and a graph needs at least one output.",
+        "graphs, inputs, outputs or dispatches are named wrongly",
+        "Names must begin with a letter and be unique (graphs in their file, the others in their graph), and a graph needs at least \
+         one output.",
     ),
     code(
         "ir-0112",
@@ -134,19 +141,20 @@ pub const CODES: &[Code] = &[
     code(
         "ir-0113",
         "an op is not allowed at this stage",
-        "Each stage of a graph (model, graph, dispatch) knows certain ops, see `mnxc list ops`. Correct the stage in the header, or \
+        "Each stage of a graph (model, graph, train, dispatch) knows certain ops, see `mnxc list ops`. Correct the stage in the header, or \
          run the pass that takes the graph to the next stage.",
     ),
     code("ir-0114", "a tensor is too large", "A tensor of this shape has more bytes than can be counted. Take a smaller patch or batch."),
     code(
         "ir-0115",
         "a derived weight reads an activation",
-        "Weight ops are evaluated once, when a bundle is made, so all their operands must be parameters or other weights.",
+        "Before training, weight ops are evaluated once, when a bundle is made, so all their operands must be parameters or other \
+         weights. At stages train and dispatch a weight op may also work on gradients.",
     ),
     code(
         "ir-0116",
         "a dispatch holds what does not belong there",
-        "Dispatches exist at stage `dispatch` alone, and parameters and weight ops stand outside them.",
+        "Dispatches exist at stage `dispatch` alone. Parameters, states and weight ops that depend on these alone stand outside them.",
     ),
     code(
         "ir-0117",
@@ -156,20 +164,36 @@ pub const CODES: &[Code] = &[
     code(
         "ir-0118",
         "an op stands in no dispatch",
-        "At stage `dispatch` every op that computes an activation belongs to a dispatch. `form-dispatches` draws them.",
+        "At stage `dispatch` every op that depends on an activation belongs to a dispatch. `form-dispatches` draws them.",
     ),
     code(
-        "ir-0119",
+        "ir-0131",
         "a dispatch does not hold the parts of its pattern",
         "A dispatch says what it is for (`dispatch @name : mlp {`), and each of its ops which part it plays (`as expand` behind the \
          type). A part is missing, stands twice, is unknown to the pattern or is played by the wrong op. `mnxc list patterns` shows \
          what each pattern needs; a dispatch that is to fit none is a `fragment`.",
     ),
     code(
-        "ir-0120",
+        "ir-0132",
         "a part of a dispatch reads something else than its pattern says",
         "The parts of a dispatch are there, but one reads another value than it should, or a value that belongs inside is read \
          outside. Correct the operands, or make the dispatch a `fragment`.",
+    ),
+    code(
+        "ir-0121",
+        "a state or an update stands where nothing is trained",
+        "States are memory that a run changes, and updates change it. Graphs of stage model and graph compute outputs from parameters \
+         and inputs and leave everything as it was.",
+    ),
+    code(
+        "ir-0122",
+        "an update does not fit what it changes",
+        "An update names a parameter or state that the graph declares, at most once, with a value of the same type.",
+    ),
+    code(
+        "ir-0123",
+        "graphs of one file disagree about a tensor",
+        "The graphs of a file share parameters and states by key, so a key is a parameter or a state, and of one type, in all of them.",
     ),
     code(
         "mnx-0101",
@@ -449,7 +473,11 @@ pub const CODES: &[Code] = &[
         "the network has an op that ONNX cannot express",
         "Export the graph before the pass that made the op: give `export-onnx` the config, or a graph of stage model.",
     ),
-    code("mnxc-0602", "ONNX export is for float32 networks", "A value of the graph has another element type. Export the config itself."),
+    code(
+        "mnxc-0602",
+        "ONNX export is for float32 networks",
+        "A value of the graph has another element type, or a run changes named memory. Export the config itself.",
+    ),
     code(
         "model-0100",
         "the config is not valid TOML",

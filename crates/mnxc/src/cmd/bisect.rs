@@ -100,7 +100,9 @@ type Values = Vec<(String, Array<f64>)>;
 
 fn interpret(graph: &Graph, weights: &Checkpoint, inputs: &Values) -> Result<Values, String> {
     let inputs: Vec<(&str, &Array<f64>)> = inputs.iter().map(|(n, a)| (n.as_str(), a)).collect();
-    Interpreter::<f64>::new().run(graph, weights, &inputs).map_err(|e| e.to_string())
+    let results = Interpreter::<f64>::new().run(graph, weights, &inputs).map_err(|e| e.to_string())?;
+    let updates = results.updates.into_iter().map(|(key, value)| (format!("update \"{key}\""), value));
+    Ok(results.outputs.into_iter().chain(updates).collect())
 }
 
 /// Compares the outputs that both have: a pass may drop heads, never invent one.

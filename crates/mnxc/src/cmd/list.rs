@@ -82,6 +82,7 @@ fn ops() -> Vec<Row> {
             Kind::Core => "core",
             Kind::Weight => "weight",
             Kind::Param => "param",
+            Kind::State => "state",
         };
         let operands = o.operands.names.join(", ");
         Row {

@@ -75,6 +75,9 @@ impl Compilation<'_> {
             return write_or_emit(output.as_deref(), &text(&graph));
         }
 
+        if !graph.updates().is_empty() || !graph.states().is_empty() {
+            return Err(passes::trains(&source));
+        }
         let planned = self.plan(graph, &tiles)?;
         let plans = &planned.plans;
         memory::warn(plans, &planned.graph, self.voice);

@@ -43,12 +43,19 @@ impl Compilation<'_> {
     }
 }
 
+/// The refusal of a graph that changes named memory.
+pub fn trains(source: &Source) -> Failure {
+    let message = format!("@{} is a training graph; mnxc compiles graphs without states and updates", source.graph.name);
+    Failure::user("mnxc-0302", &source.file, message)
+}
+
 /// The passes to run on a source, as `--pipeline` writes them.
 fn pipeline(request: &Request, source: &Source) -> Outcome<String> {
     let text = match (&request.pipeline, source.graph.stage) {
         (Some(text), _) => text.clone(),
         (None, Stage::Dispatch) => String::new(),
         (None, Stage::Model | Stage::Graph) => "infer".to_string(),
+        (None, Stage::Train) => return Err(trains(source)),
     };
     if request.heads != Heads::Main {
         return Ok(text);

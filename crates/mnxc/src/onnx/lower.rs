@@ -14,12 +14,12 @@ pub struct Operand<'a> {
     pub ty: &'a TensorType,
 }
 
-/// Writes the nodes of one op and answers the name of its result, a free name near `layer`; none for `param`, which is an
-/// initialiser and not a node.
+/// Writes the nodes of one op and answers the name of its result, a free name near `layer`; none for `param` and `state`, which are
+/// no nodes.
 pub fn lower(w: &mut Writer, op: &Op, layer: &str, x: &[Operand<'_>], result: &TensorType) -> Option<Name> {
     let names: Vec<&str> = x.iter().map(|o| o.name).collect();
     Some(match op {
-        Op::Param(_) => return None,
+        Op::Param(_) | Op::State(_) => return None,
         Op::ConvDepthwise(a) => {
             let space = result.space().len();
             w.node("Conv", layer, &names, &window(a, &x[1].ty.shape[2..], space, x[0].ty.shape[1]))
@@ -42,6 +42,9 @@ pub fn lower(w: &mut Writer, op: &Op, layer: &str, x: &[Operand<'_>], result: &T
         Op::GrnApply(_) => grn_apply(w, layer, &x[0], names[1], &x[2], &x[3]),
         Op::Gelu(_) => gelu(w, layer, names[0]),
         Op::Add(_) | Op::WeightAdd(_) => w.node("Add", layer, &names, &[]),
+        Op::SumValues(_) => w.node("Sum", layer, &names, &[]),
+        // Values of other types than float32 are refused before they come here.
+        Op::Cast(_) => w.node("Cast", layer, &names, &[("to", Value::Int(i64::from(data_type::FLOAT)))]),
         Op::AddBias(_) => {
             let bias = channels(w, layer, &x[1], result.shape.len());
             w.node("Add", layer, &[names[0], &bias], &[])

@@ -6,7 +6,7 @@ mod lower;
 pub mod proto;
 mod writer;
 
-use mnx_ir::{DType, Diagnostic, Graph, Op, TensorType};
+use mnx_ir::{DType, Diagnostic, Graph, TensorType};
 use mnx_weights::Checkpoint;
 use prost::Message;
 
@@ -59,9 +59,14 @@ fn model(graph: &Graph, weights: &Checkpoint) -> Result<ModelProto, Vec<Diagnost
         }
         names[v.index()] = Some(name);
     }
+    let states = graph.states().into_iter().map(|(key, _)| key);
+    for key in states.chain(graph.updates().iter().map(|(key, _)| key.as_str())) {
+        let message = "a run changes this tensor, which ONNX cannot say: expected a graph without states and updates";
+        problems.push(Diagnostic::new("mnxc-0602", key, message));
+    }
     for &id in graph.order() {
         let node = graph.node(id);
-        if matches!(node.op, Op::Param(_)) {
+        if node.op.key().is_some() {
             continue;
         }
         let ty = graph.ty(node.result);
