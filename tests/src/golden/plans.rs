@@ -1,11 +1,11 @@
 //! Golden tests of plans.
 //!
 //! ```text
-//! // test: plan --pipeline=infer --target=sm_90a --precision=f32 --gelu=fast
+//! // test: plan --pipeline=infer --target=sm_90a --precision=f32 --gelu=fast --dispatch=b.norm_mlp
 //! ```
 //!
-//! `--target` alone must be there. The pipeline takes the graph to stage dispatch. Several `// test:` lines plan the same graph several times; in the
-//! expected part each plan then stands behind a comment with its arguments.
+//! `--target` alone must be there. The pipeline takes the graph to stage dispatch. Of the plan one dispatch is shown, or all of them. Several
+//! `// test:` lines plan the same graph several times; in the expected part each plan then stands behind a comment with its arguments.
 
 use mnx_passes::Pipeline;
 use mnx_plan::gpu::Storage;
@@ -36,25 +36,39 @@ pub type Planned = Result<ModulePlan, Outcome>;
 pub fn test(case: &Case<'_>) -> Result<Outcome, String> {
     let tests = case.values("test");
     let mut plans = Vec::new();
-    let mut refusal = None;
+    let mut refusals = Vec::new();
     for test in &tests {
         let arguments = test.strip_prefix("plan ").ok_or_else(|| format!("unknown test `{test}`: expected plan --target=..."))?;
-        let (settings, rest) = Settings::read(arguments)?;
-        if let Some((key, value)) = rest.first() {
-            return Err(format!("unknown argument `--{key}={value}`"));
-        }
-        match settings.plan(case)? {
+        match planned(case, arguments)? {
             Ok(plan) if tests.len() == 1 => plans.push(plan.to_string()),
             Ok(plan) => plans.push(format!("// {arguments}\n{plan}")),
-            Err(outcome) => refusal = Some(outcome),
+            Err(refusal) => refusals.push(refusal),
         }
     }
-    match refusal {
-        Some(outcome) if tests.len() == 1 => Ok(outcome),
-        Some(_) => Err("one of several plans is refused: a refusal has a case of its own".into()),
-        None if plans.is_empty() => Err("no `// test: plan --target=...` says what is done".into()),
-        None => Ok(Outcome::Text(plans.join("\n"))),
+    match (refusals.pop(), tests.len()) {
+        (_, 0) => Err("no `// test: plan --target=...` says what is done".into()),
+        (None, _) => Ok(Outcome::Text(plans.join("\n"))),
+        (Some(refusal), 1) => Ok(refusal),
+        (Some(_), _) => Err("one of several plans is refused: a refusal has a case of its own".into()),
     }
+}
+
+fn planned(case: &Case<'_>, arguments: &str) -> Result<Planned, String> {
+    let (settings, rest) = Settings::read(arguments)?;
+    let shown = match rest[..] {
+        [] => None,
+        [("dispatch", name)] => Some(name),
+        [(key, value), ..] => return Err(format!("unknown argument `--{key}={value}`")),
+    };
+    let mut planned = settings.plan(case)?;
+    if let (Ok(plan), Some(name)) = (&mut planned, shown) {
+        let names: Vec<String> = plan.dispatches.iter().map(|d| d.name.clone()).collect();
+        plan.dispatches.retain(|d| d.name == name);
+        if plan.dispatches.is_empty() {
+            return Err(format!("--dispatch={name}: expected one of {}", names.join(", ")));
+        }
+    }
+    Ok(planned)
 }
 
 impl<'a> Settings<'a> {

@@ -3,6 +3,7 @@
 use super::graphs::test as graphs;
 use super::{Outcome, Report, run_text, settle_folder};
 
+const NONE: [&str; 0] = [];
 const HEAD: &str = "// test: opt --pipeline=dce\n";
 const GRAPH: &str = "graph @g(%x: f32[1,2,3,3]) -> (y: f32[1,2,3,3]) stage=graph {\n  %0 = gelu %x : f32[1,2,3,3]\n  return %0\n}\n";
 const MARK: &str = "// === expected (MNX_BLESS=1 rewrites from here on)\n";
@@ -32,8 +33,8 @@ fn refused(text: &str) -> String {
 fn what_is_expected_passes() {
     let text = format!("// Stays.\n{HEAD}{GRAPH}{MARK}{GRAPH}");
     assert_eq!(run(&text, false), Report { text, ..Report::default() });
-    assert_eq!(run(&format!("// Stays.\n// test: roundtrip\n{GRAPH}"), false).failures, [String::new(); 0]);
-    assert_eq!(run(&format!("// Stays.\n// test: verify\n{GRAPH}"), false).failures, [String::new(); 0]);
+    assert_eq!(run(&format!("// Stays.\n// test: roundtrip\n{GRAPH}"), false).failures, NONE);
+    assert_eq!(run(&format!("// Stays.\n// test: verify\n{GRAPH}"), false).failures, NONE);
 }
 
 #[test]
@@ -168,9 +169,9 @@ fn folders_are_blessed_on_disk_and_hold_golden_files_alone() {
     let failures = |bless| settle_folder(folder.path(), bless, &graphs);
     assert!(failures(false)[0].contains("a.mnx:1: case 1 (Stays.): has no expected part"));
     assert_eq!(read(), bare);
-    assert_eq!(failures(true), [String::new(); 0]);
+    assert_eq!(failures(true), NONE);
     assert_eq!(read(), format!("{bare}{MARK}{GRAPH}"));
-    assert_eq!(failures(false), [String::new(); 0]);
+    assert_eq!(failures(false), NONE);
     std::fs::write(folder.path().join("b.txt"), "").unwrap();
     std::fs::write(folder.path().join("c.mnx"), "").unwrap();
     assert_eq!(failures(true), ["b.txt: a file that no test reads, expected NAME.mnx", "c.mnx:1: an empty case"]);
