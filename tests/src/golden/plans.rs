@@ -29,6 +29,9 @@ pub struct Settings<'a> {
 /// A plan, or what refused it.
 pub type Planned = Result<ModulePlan, Outcome>;
 
+/// Arguments as key and value.
+pub type Arguments<'a> = Vec<(&'a str, &'a str)>;
+
 /// Runs a case of the test `plan`.
 ///
 /// # Errors
@@ -76,8 +79,8 @@ impl<'a> Settings<'a> {
     ///
     /// # Errors
     /// What is no argument, an unknown value, a key that stands twice, or a missing target.
-    pub fn read(arguments: &'a str) -> Result<(Self, Vec<(&'a str, &'a str)>), String> {
-        let mut found: Vec<(&str, &str)> = Vec::new();
+    pub fn read(arguments: &'a str) -> Result<(Self, Arguments<'a>), String> {
+        let mut found = Arguments::new();
         for word in arguments.split_whitespace() {
             let argument = word.strip_prefix("--").and_then(|w| w.split_once('='));
             let (key, value) = argument.ok_or_else(|| format!("expected --key=value, found `{word}`"))?;
