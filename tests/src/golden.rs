@@ -161,7 +161,7 @@ fn settle(case: &Case<'_>, outcome: Outcome, bless: bool) -> Result<Fate, String
 pub fn run_folder(folder: &Path, test: Test<'_>) {
     let bless = std::env::var("MNX_BLESS").is_ok_and(|v| v == "1");
     let failures = settle_folder(folder, bless, test);
-    assert!(failures.is_empty(), "{} failures in {}:\n\n{}", failures.len(), folder.display(), failures.join("\n\n"));
+    assert!(failures.is_empty(), "golden cases of {} that fail: {}\n\n{}", folder.display(), failures.len(), failures.join("\n\n"));
 }
 
 /// Runs every file of a folder and, with `bless`, writes those whose text changes; says what fails, and on standard error what was not compared.
