@@ -5,13 +5,14 @@
 //! ```
 //!
 //! `--target` alone must be there. The pipeline takes the graph to stage dispatch. Of the plan one dispatch is shown, or all of them. Several
-//! `// test:` lines plan the same graph several times; in the expected part each plan then stands behind a comment with its arguments.
+//! `// test:` lines plan the same graph several times; in the expected part each plan then stands behind a comment with its arguments. Lines
+//! `// edit: ...` are a plan text whose tiles replace the default ones; its places are `edit:LINE`.
 
 use mnx_passes::Pipeline;
 use mnx_plan::gpu::Storage;
 use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{Target, resolve};
-use mnx_plan::{ModulePlan, plan, plan_as};
+use mnx_plan::{ModulePlan, PlanText, plan, plan_as};
 
 use super::split::Case;
 use super::{Outcome, refused, run_checked};
@@ -113,9 +114,18 @@ impl<'a> Settings<'a> {
         let mut graph = case.graph()?;
         let pipeline = Pipeline::parse(self.pipeline).map_err(|e| e.to_string())?;
         run_checked(&pipeline, &mut graph).map_err(|e| e.to_string())?;
+        let edit = case.values("edit").join("\n");
+        let edited = match edit.as_str() {
+            "" => Vec::new(),
+            text => match PlanText::parse(text, "edit") {
+                Ok(texts) if texts.len() == 1 => texts,
+                Ok(texts) => return Err(format!("expected one plan to edit, found {}", texts.len())),
+                Err(errors) => return Ok(Err(refused(&errors))),
+            },
+        };
         let planned = match self.precision {
-            None => plan(&graph, self.target, None),
-            Some(precision) => plan_as(&graph, self.target, precision, None),
+            None => plan(&graph, self.target, edited.first()),
+            Some(precision) => plan_as(&graph, self.target, precision, edited.first()),
         };
         Ok(match planned {
             Ok(mut plan) => {

@@ -14,7 +14,7 @@ const SEPARATOR: &str = "// -----";
 const EXPECTED: &str = "// === expected (MNX_BLESS=1 rewrites from here on)";
 
 /// Keys of header lines: a point starts with none of them.
-const KEYS: [&str; 3] = ["test: ", "same: ", "error: "];
+const KEYS: [&str; 4] = ["test: ", "same: ", "edit: ", "error: "];
 
 /// A golden file, cut into its cases.
 #[derive(Debug, Clone)]
