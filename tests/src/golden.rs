@@ -1,202 +1,227 @@
-//! The golden runner: text files that hold a graph, what to do with it, and what must come out.
+//! The golden runner: text files of small cases, each with its point, an input, what to do with it, and what must come out.
 //!
 //! ```text
 //! // test: opt --pipeline=decompose-norm,dce
-//! // same: interp seed=7 tol=1e-9        (input and result must compute the same; may stand more than once)
+//! // same: interp seed=7 tol=1e-9
+//!
+//! // -----
+//!
+//! // Group norm becomes statistics and their application.
 //! graph @g(...) ...
 //! // === expected (MNX_BLESS=1 rewrites from here on)
 //! graph @g(...) ...
+//!
+//! // -----
+//!
+//! // Layer norm stays as it is.
+//! ...
 //! ```
 //!
-//! `// test: roundtrip` expects the very text that stands in the file, or the expected part. `// test: verify` expects the errors
-//! that `// error: text` lines list (each matched within one message; behind an op it must be that line's), and no others; without
-//! such lines it expects none.
+//! A line `// -----` ends a case. The first line of every case is a comment that says its point. Comment lines `// key: value` behind it say what is
+//! done; a first part without a graph, as above, says it for every case that does not name the key itself. A case that must be refused has lines
+//! `// error: text` as its expected part: blessing writes their texts, but turns no result into a refusal, nor a refusal into a result.
+//!
+//! What the keys mean is the test's own affair: see [`graphs`] and [`plans`].
 
+use std::io::Write;
 use std::path::Path;
 
-use mnx_ir::Graph;
-use mnx_ir::parse::parse;
-use mnx_ir::print::print;
-use mnx_ir::verify::verify;
-use mnx_passes::{Changed, Manager, PassError, Pipeline};
+pub mod difference;
+pub mod graphs;
+pub mod plans;
+pub mod split;
 
-use crate::same;
+use difference::difference;
+pub use graphs::run_checked;
+use split::{Case, File};
 
-const EXPECTED: &str = "// === expected (MNX_BLESS=1 rewrites from here on)\n";
+/// First word of an expected part that is a refusal.
+const REFUSED: &str = "// error: ";
 
-/// A golden file, read.
-#[derive(Debug)]
-struct Golden<'a> {
-    file: &'a str,
-    header: Vec<&'a str>,
-    /// Everything before the expected part.
-    given: &'a str,
-    expected: Option<&'a str>,
+/// What a case's test came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A text for the expected part.
+    Text(String),
+    /// Code that one version of LLVM makes; another may make other code of the same input, so versions that differ are not compared.
+    Code {
+        /// The version of LLVM, such as `22.1.8`.
+        llvm: String,
+        /// The code.
+        text: String,
+    },
+    /// A refusal: each error in words, its notes behind it on lines of their own.
+    Refused(Vec<String>),
+    /// A test that was passed and stores nothing.
+    Passed,
 }
 
-/// Runs one file. With `bless`, returns the whole text that the file should have.
+/// A test: from a case to its outcome.
 ///
 /// # Errors
-/// What differs, in words.
-pub fn run_text(file: &str, text: &str, bless: bool) -> Result<Option<String>, String> {
-    let (given, expected) = match text.split_once(EXPECTED) {
-        Some((given, expected)) => (given, Some(expected)),
-        None => (text, None),
-    };
-    let header = given.lines().map_while(|l| l.strip_prefix("// ")).collect();
-    let golden = Golden { file, header, given, expected };
-    let test = golden.line("test: ").ok_or("the first lines hold no `// test: ...`")?;
-    match test.split_once(' ').unwrap_or((test, "")) {
-        ("opt", arguments) => {
-            let pipeline = arguments.strip_prefix("--pipeline=").ok_or_else(|| format!("expected --pipeline=..., found `{arguments}`"))?;
-            golden.settle(&golden.optimised(pipeline)?, bless)
-        }
-        ("roundtrip", "") => golden.roundtrip(bless),
-        ("verify", "") => golden.verified().map(|()| None),
-        _ => Err(format!("unknown test `{test}`: expected opt --pipeline=..., roundtrip or verify")),
-    }
+/// What is wrong with the case itself or was found wrong by the test.
+pub type Test<'a> = &'a dyn Fn(&Case<'_>) -> Result<Outcome, String>;
+
+/// A file after its cases ran.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The text that the file should have: its own unless it was blessed.
+    pub text: String,
+    /// Each case that fails and why.
+    pub failures: Vec<String>,
+    /// Each case that was not compared and why.
+    pub skipped: Vec<String>,
 }
 
-impl Golden<'_> {
-    fn line(&self, start: &str) -> Option<&str> {
-        self.header.iter().find_map(|l| l.strip_prefix(start))
-    }
-
-    fn graph(&self) -> Result<Graph, String> {
-        parse(self.given, self.file).map_err(|e| join(&e))
-    }
-
-    /// Compares with the expected part, or rewrites it.
-    fn settle(&self, got: &str, bless: bool) -> Result<Option<String>, String> {
-        if bless {
-            return Ok(Some(format!("{}{EXPECTED}{got}", self.given)));
-        }
-        match self.expected {
-            None => Err("there is no expected part; MNX_BLESS=1 writes it".into()),
-            Some(want) if want == got => Ok(None),
-            Some(want) => Err(difference(want, got)),
-        }
-    }
-
-    fn optimised(&self, pipeline: &str) -> Result<String, String> {
-        let before = self.graph()?;
-        let pipeline = Pipeline::parse(pipeline).map_err(|e| e.to_string())?;
-        let mut graph = before.clone();
-        run_checked(&pipeline, &mut graph).map_err(|e| e.to_string())?;
-        for line in self.header.iter().filter_map(|l| l.strip_prefix("same: ")) {
-            let (seed, tol) = read_same(line)?;
-            same::compare(&same::outputs(&before, seed)?, &same::outputs(&graph, seed)?, tol)?;
-        }
-        Ok(print(&graph))
-    }
-
-    fn roundtrip(&self, bless: bool) -> Result<Option<String>, String> {
-        let text = print(&self.graph()?);
-        let again = print(&parse(&text, self.file).map_err(|e| join(&e))?);
-        if text != again {
-            return Err(format!("printed text does not print itself again: {}", difference(&text, &again)));
-        }
-        if self.expected.is_some() {
-            return self.settle(&text, bless);
-        }
-        let body: String = self.given.lines().skip_while(|l| l.starts_with("//") || l.is_empty()).map(|l| format!("{l}\n")).collect();
-        if body == text { Ok(None) } else { Err(difference(&body, &text)) }
-    }
-
-    fn verified(&self) -> Result<(), String> {
-        let mut found = match parse(self.given, self.file) {
-            Ok(graph) => verify(&graph).err().unwrap_or_default(),
-            Err(errors) => errors,
-        };
-        for (i, line) in self.given.lines().enumerate() {
-            let Some((op, want)) = line.split_once("// error: ") else { continue };
-            let want = want.trim();
-            let place = format!("{}:{}:", self.file, i + 1);
-            let hit = found.iter().position(|d| d.message.contains(want) && (op.trim().is_empty() || d.place.starts_with(&place)));
-            match hit {
-                Some(hit) => drop(found.remove(hit)),
-                None => return Err(format!("line {}: no error says `{want}`; left are:\n{}", i + 1, join(&found))),
+/// Runs the cases of one file; `bless` writes what they come to into their expected parts.
+///
+/// # Errors
+/// What is wrong with the file's form.
+pub fn run_text(name: &str, text: &str, bless: bool, test: Test<'_>) -> Result<Report, String> {
+    let mut file = File::read(name, text)?;
+    let mut report = Report::default();
+    let mut settled = Vec::new();
+    for case in file.cases() {
+        let fate = test(&case).and_then(|outcome| settle(&case, outcome, bless));
+        settled.push(match fate {
+            Ok(Fate::Stands) => None,
+            Ok(Fate::Skipped(why)) => {
+                report.skipped.push(format!("{case}: {why}"));
+                None
             }
-        }
-        if found.is_empty() { Ok(()) } else { Err(format!("errors that no `// error:` expects:\n{}", join(&found))) }
+            Ok(Fate::Blessed(text)) => Some(text),
+            Err(why) => {
+                report.failures.push(format!("{case}: {why}"));
+                None
+            }
+        });
     }
+    for (i, expected) in settled.into_iter().enumerate() {
+        if let Some(expected) = expected {
+            file.bless(i, expected);
+        }
+    }
+    report.text = if bless { file.to_string() } else { text.to_string() };
+    Ok(report)
 }
 
-/// Runs a pipeline and checks what every pass promises: `Changed::No` left the printed graph as it was, `Changed::Yes` did not,
-/// and the graph's text reads back.
-///
-/// # Errors
-/// As the manager's; broken promises as `Caller`.
-pub fn run_checked(pipeline: &Pipeline, graph: &mut Graph) -> Result<(), PassError> {
-    let mut text = print(graph);
-    Manager::default().run(pipeline, graph, &mut |step| {
-        let now = print(step.graph);
-        if (now == text) != (step.changed == Changed::No) {
-            return Err(PassError::Caller(format!("{} says Changed::{:?}: {}", step.pass, step.changed, difference(&text, &now))));
-        }
-        match parse(&now, step.pass) {
-            Ok(again) if print(&again) == now => {}
-            Ok(again) => return Err(PassError::Caller(format!("{}: text changes: {}", step.pass, difference(&now, &print(&again))))),
-            Err(e) => return Err(PassError::Caller(format!("{}: text does not read back: {}", step.pass, join(&e)))),
-        }
-        text = now;
-        Ok(())
-    })?;
-    Ok(())
+/// What becomes of a case's expected part.
+enum Fate {
+    Stands,
+    Skipped(String),
+    Blessed(String),
 }
 
-/// Runs every `.mnx` file of a folder; with `MNX_BLESS=1` in the environment rewrites the expected parts.
+fn settle(case: &Case<'_>, outcome: Outcome, bless: bool) -> Result<Fate, String> {
+    let refusal = case.expected().is_some_and(|e| e.starts_with(REFUSED.trim_end()));
+    let (got, llvm) = match outcome {
+        Outcome::Passed => {
+            return if case.expected().is_none() {
+                Ok(Fate::Stands)
+            } else {
+                Err("its test compares nothing with an expected part".into())
+            };
+        }
+        Outcome::Refused(errors) => {
+            let text: Vec<String> = errors.iter().map(|e| format!("{REFUSED}{}", e.replace('\n', "\n// "))).collect();
+            if !refusal {
+                return Err(format!("is refused; where that is right, `// error:` in the expected part says so\n{}", text.join("\n")));
+            }
+            (text.join("\n"), None)
+        }
+        Outcome::Text(text) => (text, None),
+        Outcome::Code { llvm, text } => (format!("// llvm {llvm}\n{}", text.trim_matches('\n')), Some(llvm)),
+    };
+    if refusal && !got.starts_with(REFUSED) {
+        return Err(format!("is to be refused, and gives\n{got}"));
+    }
+    let got = got.trim_matches('\n');
+    if bless {
+        split::storable(got)?;
+        return Ok(Fate::Blessed(got.to_string()));
+    }
+    let want = case.expected().ok_or("has no expected part; MNX_BLESS=1 writes it")?;
+    if let Some(llvm) = llvm {
+        let stored = want
+            .lines()
+            .next()
+            .and_then(|l| l.strip_prefix("// llvm "))
+            .ok_or("its expected part does not start with `// llvm VERSION`")?;
+        if stored != llvm {
+            return Ok(Fate::Skipped(format!("made with LLVM {stored}, here is LLVM {llvm}: CODE NOT COMPARED")));
+        }
+    }
+    if want == got { Ok(Fate::Stands) } else { Err(format!("differs\n{}", difference(want, got))) }
+}
+
+/// Runs every file of a folder; with `MNX_BLESS=1` in the environment rewrites the expected parts.
 ///
 /// # Panics
-/// Listing every file that fails, or if there is none.
-pub fn run_folder(folder: &Path) {
+/// Listing every case that fails, or if the folder holds no golden file or something else.
+pub fn run_folder(folder: &Path, test: Test<'_>) {
     let bless = std::env::var("MNX_BLESS").is_ok_and(|v| v == "1");
+    let failures = settle_folder(folder, bless, test);
+    assert!(failures.is_empty(), "golden cases of {} that fail: {}\n\n{}", folder.display(), failures.len(), failures.join("\n\n"));
+}
+
+/// Runs every file of a folder and, with `bless`, writes those whose text changes; says what fails, and on standard error what was not compared.
+///
+/// # Panics
+/// If the folder or a file cannot be read or written.
+fn settle_folder(folder: &Path, bless: bool, test: Test<'_>) -> Vec<String> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|p| p.extension().is_some_and(|e| e == "mnx"))
+        .map(|entry| entry.unwrap_or_else(|e| panic!("{}: {e}", folder.display())).path())
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "{} holds no .mnx file", folder.display());
+    if files.is_empty() {
+        return vec!["no golden file".into()];
+    }
     let mut failures = Vec::new();
     for path in files {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let outcome = std::fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| run_text(&name, &text, bless));
-        match outcome {
-            Ok(None) => {}
-            Ok(Some(text)) => std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
-            Err(why) => failures.push(format!("{name}: {why}")),
+        if !name.ends_with(".mnx") {
+            failures.push(format!("{name}: a file that no test reads, expected NAME.mnx"));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        match run_text(&name, &text, bless, test) {
+            Ok(report) => {
+                if report.text != text {
+                    std::fs::write(&path, &report.text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                }
+                for skipped in report.skipped {
+                    say_loudly(&skipped);
+                }
+                failures.extend(report.failures);
+            }
+            Err(why) => failures.push(why),
         }
     }
-    assert!(failures.is_empty(), "{} golden files fail:\n\n{}", failures.len(), failures.join("\n\n"));
+    failures
 }
 
-fn read_same(line: &str) -> Result<(u64, f64), String> {
-    let wrong = || format!("expected `same: interp seed=N tol=T`, found `same: {line}`");
-    let mut words = line.split_whitespace();
-    let (Some("interp"), Some(seed), Some(tol), None) = (words.next(), words.next(), words.next(), words.next()) else {
-        return Err(wrong());
-    };
-    let seed = seed.strip_prefix("seed=").and_then(|s| s.parse().ok()).ok_or_else(wrong)?;
-    let tol = tol.strip_prefix("tol=").and_then(|s| s.parse().ok()).ok_or_else(wrong)?;
-    Ok((seed, tol))
+/// A line on standard error that shows where the test passes, too: what macros print there, the test harness keeps to itself.
+pub fn say_loudly(what: &str) {
+    // Nobody may listen, and the test goes on.
+    let _ = std::io::stderr().write_all(format!("*** {what} ***\n").as_bytes());
 }
 
+/// Diagnostics as lines.
 fn join(errors: &[mnx_ir::Diagnostic]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// The first line in which two texts differ.
-fn difference(want: &str, got: &str) -> String {
-    let (mut w, mut g) = (want.lines(), got.lines());
-    for line in 1.. {
-        match (w.next(), g.next()) {
-            (None, None) => break,
-            (a, b) if a != b => {
-                return format!("line {line} differs\n  expected: {}\n  got:      {}", a.unwrap_or("(end)"), b.unwrap_or("(end)"));
-            }
-            _ => {}
-        }
-    }
-    "only line ends differ".into()
+/// Diagnostics as refusals.
+fn refused(errors: &[mnx_ir::Diagnostic]) -> Outcome {
+    let text = |e: &mnx_ir::Diagnostic| {
+        let place = if e.place.is_empty() { String::new() } else { format!("{}: ", e.place) };
+        let notes: String = e.notes.iter().map(|n| format!("\nnote: {n}")).collect();
+        format!("{}: {place}{}{notes}", e.code, e.message)
+    };
+    Outcome::Refused(errors.iter().map(text).collect())
 }
+
+#[cfg(test)]
+#[path = "golden/runner_test.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! The safety net under every refactoring: for S, B, M, L and small networks, on every target, one line per kernel with the digests of its description, its plan
 //! text and its code. A change that claims to change nothing leaves `tests/digest` alone; any other says which lines changed and why. `MNX_BLESS=1` rewrites them.
 #![cfg(feature = "llvm")]
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -14,6 +14,7 @@ use mnx_passes::pipelines::{InferOptions, infer};
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target};
 use mnx_plan::vocabulary::{Gelu, Storage};
 use mnx_plan::{Kernel, ModulePlan, PlanOptions};
+use mnx_tests::golden::say_loudly;
 
 /// A network as it is compiled for a target.
 struct Case {
@@ -35,7 +36,7 @@ fn cases(target: &Target) -> Vec<Case> {
     };
     let mut out = Vec::new();
     let patch = if gpu { [128; 3] } else { [64; 3] };
-    for (size, k) in [("S", 3), ("S", 5), ("B", 3), ("M", 3), ("L", 3)] {
+    for (size, k) in [("S", 3), ("S", 5), ("B", 3), ("M", 3), ("L", 3), ("L", 5)] {
         let toml = format!("variant = \"{size}\"\nkernel_size = {k}\nin_channels = 1\nn_classes = 4\n");
         out.push(case(&format!("{size}_k{k}"), toml, &patch, usual, Gelu::Accurate));
     }
@@ -140,11 +141,8 @@ fn check(target: &'static Target) {
     let version = mnx_codegen::llvm_version();
     let same_llvm = head.lines().next() == Some(&format!("llvm {version}"));
     if !same_llvm {
-        eprintln!(
-            "*** {}: made with {}, here is LLVM {version}: CODE NOT COMPARED, descriptions and plans are ***",
-            target.name,
-            head.lines().next().unwrap()
-        );
+        let made = head.lines().next().unwrap();
+        say_loudly(&format!("{}: made with {made}, here is LLVM {version}: CODE NOT COMPARED, descriptions and plans are", target.name));
     }
     let mut want = Sections::new();
     for section in body.split("\n\n") {
