@@ -9,10 +9,9 @@
 //! `// edit: ...` are a plan text whose tiles replace the default ones; its places are `edit:LINE`.
 
 use mnx_passes::Pipeline;
-use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Gelu;
 use mnx_plan::target::{Target, resolve};
-use mnx_plan::{ModulePlan, PlanText, plan, plan_as};
+use mnx_plan::vocabulary::{Gelu, Storage};
+use mnx_plan::{ModulePlan, PlanOptions, PlanText, plan};
 
 use super::split::Case;
 use super::{Outcome, refused, run_checked};
@@ -123,15 +122,9 @@ impl<'a> Settings<'a> {
                 Err(errors) => return Ok(Err(refused(&errors))),
             },
         };
-        let planned = match self.precision {
-            None => plan(&graph, self.target, edited.first()),
-            Some(precision) => plan_as(&graph, self.target, precision, edited.first()),
-        };
-        Ok(match planned {
-            Ok(mut plan) => {
-                plan.set_gelu(self.gelu);
-                Ok(plan)
-            }
+        let options = PlanOptions { precision: self.precision, gelu: self.gelu, edited: edited.first() };
+        Ok(match plan(&graph, self.target, &options) {
+            Ok(plan) => Ok(plan),
             Err(errors) => Err(refused(&errors)),
         })
     }
