@@ -24,7 +24,7 @@ pub use error::PassError;
 pub use manager::{Manager, Report, Step};
 pub use options::Options;
 pub use pass::{Changed, Pass, PassCx, Promise};
-pub use pipelines::{InferOptions, Pipeline, infer};
+pub use pipelines::{InferOptions, Pipeline, infer, stored};
 pub use registry::{PASSES, PassInfo, WEIGHT_PASSES};
 pub use rewrite::{Rewrite, Site};
 pub use uses::Uses;

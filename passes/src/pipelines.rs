@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mnx_ir::DType;
+
 use crate::error::PassError;
 use crate::graph::form_dispatches::FormDispatches;
 use crate::options::{OptionInfo, Options};
@@ -42,6 +44,13 @@ pub fn infer(options: &InferOptions) -> Pipeline {
     pipeline.add("form-dispatches", options.dispatches.given());
     // Last, so that ops cloned into boxes get their layouts too.
     pipeline.add("assign-layouts", Vec::new());
+    pipeline
+}
+
+/// The pipeline that says where kernels round that store activations as `storage`; it runs behind [`infer`] for targets that store 16 bits.
+pub fn stored(storage: DType) -> Pipeline {
+    let mut pipeline = Pipeline::default();
+    pipeline.add("cast-precision", vec![("storage".to_string(), storage.to_string())]);
     pipeline
 }
 

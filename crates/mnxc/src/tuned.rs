@@ -173,7 +173,7 @@ impl Cache {
 /// As [`plan`].
 pub fn replan(graph: &Graph, edited: &ModulePlan, gelu: Gelu) -> Result<ModulePlan, Vec<Diagnostic>> {
     let texts = PlanText::parse(&edited.to_string(), "tuned plan")?;
-    plan(graph, edited.target, &PlanOptions { precision: Some(edited.precision), gelu, edited: texts.first() })
+    plan(graph, edited.target, &PlanOptions { gelu, edited: texts.first() })
 }
 
 fn set(kernel: &mut Kernel, entry: &Entry, target: &Target) -> Result<(), String> {

@@ -108,6 +108,11 @@ impl Buffers<'_> {
         let Some(buffer) = self.buffer(d, operand) else { return Ok(()) };
         let bytes = arg.bytes() as u64;
         if let Buffer::Value(v) = buffer
+            && self.g.ty(v).dtype.to_string() != arg.element.name()
+        {
+            return Err(format!("{} is bound to {}, which is {}", self.g.ty(v), arg.slot, arg.element.name()));
+        }
+        if let Buffer::Value(v) = buffer
             && self.as_the_graph_says(v)
             && self.g.ty(v).bytes() as u64 != bytes
         {

@@ -98,7 +98,7 @@ pub(crate) trait Row: Family + Serialize + DeserializeOwned {
     /// The family's row of the strategy table.
     const STRATEGY: Strategy;
     /// Turns a task into launches if it is this family's; families are asked in the order of the table. What only other families launch is nobody's.
-    fn take(_task: &Task, _to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(_task: &Task, _to: &mut Lowering) -> Result<bool, String> {
         Ok(false)
     }
 }
@@ -192,7 +192,7 @@ macro_rules! kernel_enum {
             }
 
             /// Has the first family that takes a task turn it into launches; false if none does.
-            pub(crate) fn take(task: &$crate::work::Task, to: &mut $crate::lowering::Lowering<'_>) -> Result<bool, String> {
+            pub(crate) fn take(task: &$crate::work::Task, to: &mut $crate::lowering::Lowering) -> Result<bool, String> {
                 $( if <$Name as $crate::family::Row>::take(task, to)? {
                     return Ok(true);
                 } )+

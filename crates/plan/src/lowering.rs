@@ -1,9 +1,6 @@
 //! From tasks to launches: what families of kernels are handed when they take a task.
 
-use std::collections::HashSet;
-
-use mnx_ir::ValueId;
-use mnx_weights::Recipe;
+use mnx_weights::{Half, Recipe};
 
 use crate::kernel::Kernel;
 use crate::slot::Slot;
@@ -21,27 +18,23 @@ pub struct Step {
 
 /// What holds for all launches of a plan.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Choices<'a> {
-    /// Element type of what flows from block to block.
-    pub storage: Storage,
+pub(crate) struct Choices {
     /// How closely GELU is computed.
     pub gelu: Gelu,
-    /// Values that never leave a block.
-    pub within: &'a HashSet<ValueId>,
 }
 
 /// The launches of one box as they are gathered.
 #[derive(Debug)]
-pub(crate) struct Lowering<'a> {
-    pub choices: Choices<'a>,
+pub(crate) struct Lowering {
+    pub choices: Choices,
     pub out: Vec<Step>,
     temps: usize,
     partials: usize,
 }
 
-impl<'a> Lowering<'a> {
+impl Lowering {
     /// None yet, for a box whose tasks pass on `partials` partial results.
-    pub fn new(choices: Choices<'a>, partials: usize) -> Self {
+    pub fn new(choices: Choices, partials: usize) -> Self {
         Self { choices, out: Vec::new(), temps: 0, partials }
     }
 
@@ -61,14 +54,6 @@ impl<'a> Lowering<'a> {
         self.partials += 1;
         Operand::Partial(self.partials - 1)
     }
-
-    /// Element type of an operand that is no port.
-    pub fn element(&self, operand: &Operand) -> Storage {
-        match operand {
-            Operand::Value(v) if self.choices.within.contains(v) => self.choices.storage.within_block(),
-            Operand::Value(_) | Operand::Partial(_) | Operand::Temp(_) | Operand::Weight(_) => self.choices.storage,
-        }
-    }
 }
 
 impl Task {
@@ -82,10 +67,17 @@ impl Task {
         slots.iter().map(|&s| Ok((s, self.operand(s)?))).collect()
     }
 
-    /// The weight of a slot, as the network has it.
+    /// The weight of a slot, as the network has it before any rounding.
     pub(crate) fn weight(&self, slot: Slot) -> Result<Recipe, String> {
+        Ok(self.rounded_weight(slot)?.0)
+    }
+
+    /// The weight of a slot before rounding, and the type that the graph rounds it to.
+    pub(crate) fn rounded_weight(&self, slot: Slot) -> Result<(Recipe, Storage), String> {
         match self.operand(slot)? {
-            Operand::Weight(recipe) => Ok(recipe),
+            Operand::Weight(Recipe::Cast { weight, to: Half::Bf16 }) => Ok((*weight, Storage::Bf16)),
+            Operand::Weight(Recipe::Cast { weight, to: Half::F16 }) => Ok((*weight, Storage::F16)),
+            Operand::Weight(recipe) => Ok((recipe, Storage::F32)),
             Operand::Value(_) | Operand::Partial(_) | Operand::Temp(_) => Err(format!("operand {slot} is no weight")),
         }
     }

@@ -1,9 +1,9 @@
 //! From a dispatch graph to launches with tiles.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use mnx_artifact::{BufferRef, Cost};
-use mnx_ir::{Diagnostic, Graph, Stage, ValueId};
+use mnx_ir::{DType, Diagnostic, Graph, OpId, Stage};
 use mnx_weights::Recipe;
 
 use crate::bind::bind;
@@ -12,12 +12,11 @@ use crate::host::HostKernel;
 use crate::in_place::settle;
 use crate::kernel::Kernel;
 use crate::lowering::{Choices, Lowering, Step};
-use crate::slot::Slot;
 use crate::target::{Machine, Target};
 use crate::text::{LaunchText, PlanText};
 use crate::verify::verify;
 use crate::vocabulary::{Gelu, Storage};
-use crate::work::{Operand, Task, Work, tasks};
+use crate::work::{Operand, Task, tasks};
 
 /// Where a launch finds one of its buffers.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +65,7 @@ pub struct ModulePlan {
     pub name: String,
     /// The target.
     pub target: &'static Target,
-    /// Element type of stored activations and GEMM weights.
+    /// Element type of what flows from block to block, as the graph says it.
     pub precision: Storage,
     /// Dispatches, in order.
     pub dispatches: Vec<DispatchPlan>,
@@ -81,8 +80,6 @@ pub struct ModulePlan {
 /// What may be chosen of a plan beside its tiles.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlanOptions<'a> {
-    /// Element type of stored activations and GEMM weights; without one the target's own ([`Target::storage`]). CPUs know float32 alone.
-    pub precision: Option<Storage>,
     /// How closely GELU is computed.
     pub gelu: Gelu,
     /// Tiles that take the place of default ones.
@@ -92,22 +89,19 @@ pub struct PlanOptions<'a> {
 /// Plans a graph of stage `dispatch` for a target.
 ///
 /// # Errors
-/// Every dispatch that no kernel does, every illegal tile, every name in the edited text that the graph lacks, a storage type that the target does not have.
+/// Every dispatch that no kernel does, every illegal tile, every name in the edited text that the graph lacks, an element type that the target does not store.
 pub fn plan(g: &Graph, target: &'static Target, options: &PlanOptions<'_>) -> Result<ModulePlan, Vec<Diagnostic>> {
-    let precision = options.precision.unwrap_or_else(|| target.storage());
-    match target.machine {
-        Machine::Cpu(_) if precision != Storage::F32 => {
-            let message = format!("{} stores float32 alone, {} was asked for", target.name, precision.as_str());
-            return Err(vec![Diagnostic::new("plan-0207", &g.name, message)]);
-        }
-        Machine::Cpu(_) | Machine::Nvptx(_) => {}
-    }
     if g.stage != Stage::Dispatch {
         return Err(vec![Diagnostic::new("plan-0200", &g.name, format!("a graph of stage dispatch is planned, this one is {}", g.stage))]);
     }
+    match target.machine {
+        Machine::Cpu(_) => all_float32(g, target)?,
+        Machine::Nvptx(_) => {}
+    }
     let boxes = read_boxes(g, options.edited)?;
-    let within = within_blocks(g, boxes.iter().flat_map(|(_, tasks)| tasks));
-    let choices = Choices { storage: precision, gelu: options.gelu, within: &within };
+    let rounded = boxes.iter().flat_map(|(_, tasks)| tasks).map(|t| t.types.stream);
+    let precision = rounded.into_iter().find(|s| *s != Storage::F32).unwrap_or(Storage::F32);
+    let choices = Choices { gelu: options.gelu };
     let mut errors = Vec::new();
     let mut planned = Vec::with_capacity(boxes.len());
     for (name, tasks) in boxes {
@@ -146,26 +140,20 @@ fn read_boxes(g: &Graph, edited: Option<&PlanText>) -> Result<Vec<(String, Vec<T
     if errors.is_empty() { Ok(boxes) } else { Err(errors) }
 }
 
-/// Results of convolutions that are read where they are normalised, and nowhere else.
-fn within_blocks<'a>(g: &Graph, tasks: impl Iterator<Item = &'a Task> + Clone) -> HashSet<ValueId> {
-    let touches = |of: ValueId| {
-        let in_task = move |t: &'a Task| t.operands.iter().filter(move |(_, o)| *o == Operand::Value(of)).map(move |(slot, _)| (&t.work, *slot));
-        tasks.clone().flat_map(in_task)
-    };
-    let read = |work: &Work, slot: Slot| matches!(work, Work::Mlp(k) if slot == Slot::X && k.norm);
-    let written = |work: &Work, slot: Slot| matches!(work, Work::Conv(_)) && slot == Slot::Y;
-    let results = tasks.clone().filter(|t| matches!(t.work, Work::Conv(_))).flat_map(|t| &t.operands);
-    results
-        .filter_map(|(slot, o)| match o {
-            Operand::Value(v) if *slot == Slot::Y && !g.is_output(*v) => Some(*v),
-            Operand::Value(_) | Operand::Partial(_) | Operand::Temp(_) | Operand::Weight(_) => None,
-        })
-        .filter(|v| touches(*v).all(|(work, slot)| read(work, slot) || written(work, slot)))
-        .collect()
+/// Refuses what a CPU's kernels cannot store.
+fn all_float32(g: &Graph, target: &Target) -> Result<(), Vec<Diagnostic>> {
+    let rounded = |&id: &OpId| matches!(g.ty(g.result(id)).dtype, DType::Bf16 | DType::F16);
+    match g.order().iter().copied().find(rounded) {
+        None => Ok(()),
+        Some(id) => {
+            let message = format!("{} stores float32 alone, {} is {}", target.name, g.result(id), g.ty(g.result(id)).dtype);
+            Err(vec![Diagnostic::new("plan-0207", &g.node(id).loc, message)])
+        }
+    }
 }
 
 /// The launches of a box: every task goes to the target's first family that takes it.
-fn lower(tasks: &[Task], choices: Choices<'_>, target: &Target) -> Result<Vec<Step>, String> {
+fn lower(tasks: &[Task], choices: Choices, target: &Target) -> Result<Vec<Step>, String> {
     let partials = tasks.iter().flat_map(|t| &t.operands).filter_map(|(_, o)| if let Operand::Partial(n) = o { Some(n + 1) } else { None });
     let mut to = Lowering::new(choices, partials.max().unwrap_or(0));
     for task in tasks {

@@ -107,14 +107,4 @@ impl Storage {
     pub fn bytes(self) -> usize {
         self.element().bytes()
     }
-
-    /// Element type of what never leaves a block: the convolution's result, hidden values, the weights that multiply them. Beside bfloat16 that is float16:
-    /// as many bytes, as fast on tensor cores, three bits more. Normalisation and weights keep these values near 1; what flows from block to block,
-    /// which nothing bounds, keeps the range of bfloat16.
-    pub fn within_block(self) -> Self {
-        match self {
-            Self::F32 => Self::F32,
-            Self::Bf16 | Self::F16 => Self::F16,
-        }
-    }
 }

@@ -8,7 +8,7 @@
 //! `// test:` lines plan the same graph several times; in the expected part each plan then stands behind a comment with its arguments. Lines
 //! `// edit: ...` are a plan text whose tiles replace the default ones; its places are `edit:LINE`.
 
-use mnx_passes::Pipeline;
+use mnx_passes::{Pipeline, stored};
 use mnx_plan::target::{Target, resolve};
 use mnx_plan::vocabulary::{Gelu, Storage};
 use mnx_plan::{ModulePlan, PlanOptions, PlanText, plan};
@@ -21,7 +21,7 @@ use super::{Outcome, refused, run_checked};
 pub struct Settings<'a> {
     /// The target.
     pub target: &'static Target,
-    precision: Option<Storage>,
+    precision: Storage,
     gelu: Gelu,
     pipeline: &'a str,
 }
@@ -101,7 +101,7 @@ impl<'a> Settings<'a> {
             word if word == Gelu::Fast.as_str() => Gelu::Fast,
             word => return Err(format!("--gelu={word}: expected accurate or fast")),
         };
-        let settings = Self { target, precision: precision.transpose()?, gelu, pipeline: take("pipeline").unwrap_or_default() };
+        let settings = Self { target, precision: precision.transpose()?.unwrap_or_else(|| target.storage()), gelu, pipeline: take("pipeline").unwrap_or_default() };
         Ok((settings, found))
     }
 
@@ -122,7 +122,9 @@ impl<'a> Settings<'a> {
                 Err(errors) => return Ok(Err(refused(&errors))),
             },
         };
-        let options = PlanOptions { precision: self.precision, gelu: self.gelu, edited: edited.first() };
+        let dtype = self.precision.as_str().parse()?;
+        run_checked(&stored(dtype), &mut graph).map_err(|e| e.to_string())?;
+        let options = PlanOptions { gelu: self.gelu, edited: edited.first() };
         Ok(match plan(&graph, self.target, &options) {
             Ok(plan) => Ok(plan),
             Err(errors) => Err(refused(&errors)),

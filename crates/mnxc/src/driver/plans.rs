@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use mnx_ir::Graph;
+use mnx_ir::{DType, Graph};
+use mnx_passes::{manager, stored};
 use mnx_plan::target::{Machine, Target};
 use mnx_plan::vocabulary::Storage;
 use mnx_plan::{ModulePlan, PlanOptions, PlanText, plan};
@@ -10,6 +11,7 @@ use mnx_plan::{ModulePlan, PlanOptions, PlanText, plan};
 use super::Compilation;
 use crate::bundle;
 use crate::files::read_text;
+use crate::pipeline::pass_failure;
 use crate::report::{Failure, Outcome};
 use crate::request::Request;
 use crate::tuned::{Applied, Cache};
@@ -61,7 +63,11 @@ impl Compilation<'_> {
         let (mut plans, mut notes) = (Vec::new(), Vec::new());
         for target in request.targets.iter().copied() {
             let step = format!("plan {}", target.name);
-            let options = PlanOptions { precision: Some(precision(request, target)), gelu: request.gelu, edited: None };
+            let options = PlanOptions { gelu: request.gelu, edited: None };
+            let rounded = rounded(&graph, precision(request, target))?;
+            if rounded.order().len() != graph.order().len() {
+                self.dump.stage(&format!("{}.mnx", target.name), || rounded.to_string().into_bytes())?;
+            }
             let made = match tiles {
                 // The tuner measures on CPUs.
                 Tiles::Tuned(cache) if target.cpu().is_some() => {
@@ -71,9 +77,9 @@ impl Compilation<'_> {
                 }
                 Tiles::Edited(texts) => {
                     let edited = texts.iter().find(|t| t.target == target.name);
-                    self.times.measure(step, || plan(&graph, target, &PlanOptions { edited, ..options }))?
+                    self.times.measure(step, || plan(&rounded, target, &PlanOptions { edited, ..options }))?
                 }
-                Tiles::Tuned(_) | Tiles::Default => self.times.measure(step, || plan(&graph, target, &options))?,
+                Tiles::Tuned(_) | Tiles::Default => self.times.measure(step, || plan(&rounded, target, &options))?,
             };
             self.dump.stage(&format!("{}.plan", target.name), || made.to_string().into_bytes())?;
             plans.push(made);
@@ -90,6 +96,18 @@ pub fn precision(request: &Request, target: &Target) -> Storage {
         Machine::Cpu(_) => Storage::F32,
         Machine::Nvptx(_) => request.precision,
     }
+}
+
+/// A graph of dispatches with the roundings of kernels that store activations so.
+fn rounded(graph: &Graph, storage: Storage) -> Outcome<Graph> {
+    let mut rounded = graph.clone();
+    let dtype = match storage {
+        Storage::F32 => DType::F32,
+        Storage::Bf16 => DType::Bf16,
+        Storage::F16 => DType::F16,
+    };
+    manager::run(&stored(dtype), &mut rounded).map_err(|e| pass_failure(&graph.name, e))?;
+    Ok(rounded)
 }
 
 /// Refuses edited plans for targets that are not compiled for.

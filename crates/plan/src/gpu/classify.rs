@@ -34,7 +34,7 @@ impl Family for Classify {
 impl Row for Classify {
     const STRATEGY: Strategy = Strategy { name: "gpu.classify", knobs: &[], about: "soft-max or arg-max over the classes" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };
         to.push(Self { classify: classify.clone() }, task.take(&[Slot::X, Slot::Y])?);
         Ok(true)

@@ -184,16 +184,15 @@ impl Row for Depthwise {
         about: "depthwise conv on a GPU: planes streamed along depth through shared memory, statistics in the same pass",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Conv(conv) = &task.work else { return Ok(false) };
         let (conv, mut operands) = conv_operands(task, conv)?;
-        let y = task.operand(Slot::Y)?;
-        let result = to.element(&y);
-        operands.push((Slot::Y, y));
+        operands.push((Slot::Y, task.operand(Slot::Y)?));
         if conv.stats {
             operands.push((Slot::Partials, task.operand(Slot::Partials)?));
         }
-        to.push(Self { conv, storage: to.choices.storage, result, tile: Tile::default() }, operands);
+        let (storage, result) = (task.types.staged, task.types.factors);
+        to.push(Self { conv, storage, result, tile: Tile::default() }, operands);
         Ok(true)
     }
 }

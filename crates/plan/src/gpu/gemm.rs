@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::epilogue::Epilogue;
 use super::chooser::{self, Load};
-use super::lower::{matrix, padded_last, stored};
+use super::lower::{padded_last, stored};
 use super::{Geometry, Storage, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
@@ -254,13 +254,13 @@ impl Row for Gemm {
         about: "one pointwise convolution: the halves of an MLP of many channels and few voxels, residual convolutions",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Pointwise(k) = &task.work else { return Ok(false) };
         if k.in_first || k.out_first {
             return Ok(false);
         }
         let (channels, out) = (padded(k.in_channels), padded(k.out_channels));
-        let storage = to.choices.storage;
+        let storage = task.types.stream;
         let bias = if k.bias { padded_last(task, Slot::B, out)? } else { Operand::Weight(Recipe::Zeros { shape: vec![out] }) };
         let gemm = Self {
             batch: k.batch,
@@ -279,7 +279,7 @@ impl Row for Gemm {
         };
         let operands = vec![
             (Slot::X, task.operand(Slot::X)?),
-            (Slot::W, stored(matrix(task, Slot::W, out, channels)?, storage)),
+            (Slot::W, stored(task, Slot::W, [out, channels], storage)?),
             (Slot::B, bias),
             (Slot::Out, task.operand(Slot::Y)?),
         ];

@@ -24,14 +24,20 @@ pub(super) fn matrix(task: &Task, slot: Slot, rows: usize, columns: usize) -> Re
     Ok(Recipe::Rows { weight: Box::new(task.weight(slot)?), rows, columns })
 }
 
-/// A matrix in a storage type.
-pub(super) fn stored(weight: Recipe, storage: Storage) -> Operand {
+/// A pointwise weight as a row-major matrix in the type that the graph rounds it to, which must be `storage`.
+pub(super) fn stored(task: &Task, slot: Slot, [rows, columns]: [usize; 2], storage: Storage) -> Result<Operand, String> {
+    let (weight, rounded) = task.rounded_weight(slot)?;
+    if rounded != storage {
+        let (have, want) = (rounded.as_str(), storage.as_str());
+        return Err(format!("weight {slot} is {have}, what it multiplies is {want}; `cast-precision` says where kernels round"));
+    }
+    let rows = Recipe::Rows { weight: Box::new(weight), rows, columns };
     let to = match storage {
-        Storage::F32 => return Operand::Weight(weight),
+        Storage::F32 => return Ok(Operand::Weight(rows)),
         Storage::Bf16 => Half::Bf16,
         Storage::F16 => Half::F16,
     };
-    Operand::Weight(Recipe::Cast { weight: Box::new(weight), to })
+    Ok(Operand::Weight(Recipe::Cast { weight: Box::new(rows), to }))
 }
 
 /// A vector, or rows of channels, with the last axis padded.
@@ -70,7 +76,7 @@ fn epilogue(task: &Task, k: &crate::work::Mlp, storage: Storage) -> Result<(Epil
         Residual::Strided { channels, .. } => {
             *channels = padded(*channels);
             operands.push((Slot::Res, task.operand(Slot::Res)?));
-            operands.push((Slot::ResW, stored(matrix(task, Slot::ResW, out, *channels)?, storage)));
+            operands.push((Slot::ResW, stored(task, Slot::ResW, [out, *channels], storage)?));
         }
     }
     if k.skip {
@@ -112,12 +118,9 @@ struct Factors {
 }
 
 /// The launches of a block's pointwise half, behind its convolution and layer norm where it has them: one kernel with the hidden values in registers, or two GEMMs.
-pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits)>, to: &mut Lowering<'_>) -> Result<(), String> {
+pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits)>, to: &mut Lowering) -> Result<(), String> {
     let (channels, hidden, out) = (padded(k.channels), padded(k.hidden), padded(k.out_channels));
-    let storage = match conv {
-        None => to.element(&task.operand(Slot::X)?),
-        Some(_) => to.choices.storage.within_block(),
-    };
+    let storage = task.types.factors;
     // A fused head needs all output channels in one workgroup. float32 lacks the registers for a strided residual beside many sums.
     let wide = storage == Storage::F32 && matches!(k.residual, Residual::Strided { .. });
     let most = if wide { FUSED_OUT / 2 } else { FUSED_OUT };
@@ -135,7 +138,7 @@ pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits
         return Ok(());
     }
     let (w3, b3) = block.compression(to)?;
-    let (epilogue, tail) = epilogue(task, k, to.choices.storage)?;
+    let (epilogue, tail) = epilogue(task, k, task.types.stream)?;
     if block.fused {
         return block.one_kernel(expand, (w3, b3), (epilogue, tail), to);
     }
@@ -148,7 +151,7 @@ pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits
         folded: k.grn == Grn::Apply,
         gelu: None,
         epilogue,
-        stream: to.choices.storage,
+        stream: task.types.stream,
         ..block.product(storage)
     };
     let mut operands = vec![(Slot::X, h), (Slot::W, w3), (Slot::B, b3)];
@@ -178,12 +181,12 @@ impl Block<'_> {
     }
 
     /// The expansion as a kernel of its own.
-    fn expand(&self, factors: &Factors, to: &Lowering<'_>) -> Gemm {
+    fn expand(&self, factors: &Factors, to: &Lowering) -> Gemm {
         Gemm { folded: factors.folded, gelu: Some(to.choices.gelu), ..self.product(self.storage) }
     }
 
     /// The expansion's factors where x is a stored tensor: its weight with the normalisation folded in, unless the kernel does that by itself.
-    fn expansion(&self, to: &mut Lowering<'_>) -> Result<Factors, String> {
+    fn expansion(&self, to: &mut Lowering) -> Result<Factors, String> {
         let x = self.task.operand(Slot::X)?;
         if self.norm || !self.k.norm {
             return self.plain(x);
@@ -204,27 +207,26 @@ impl Block<'_> {
 
     /// The expansion's factors with the weight as it is.
     fn plain(&self, x: Operand) -> Result<Factors, String> {
-        let w = stored(matrix(self.task, Slot::W2, self.hidden, self.channels)?, self.storage);
+        let w = stored(self.task, Slot::W2, [self.hidden, self.channels], self.storage)?;
         Ok(Factors { x, w, b: padded_last(self.task, Slot::B2, self.hidden)?, folded: false })
     }
 
     /// The expansion's factors where x is a convolution of the box, normalised over channels in place.
-    fn behind_layer_norm(&self, conv: &Conv, eps: Bits, to: &mut Lowering<'_>) -> Result<Factors, String> {
+    fn behind_layer_norm(&self, conv: &Conv, eps: Bits, to: &mut Lowering) -> Result<Factors, String> {
         let real = conv.channels;
         let y = to.temp();
         let (conv, mut operands) = conv_operands(self.task, conv)?;
         operands.push((Slot::Y, y.clone()));
         let all = conv.batch * voxels(conv.output);
-        let storage = to.choices.storage;
-        to.push(Depthwise { conv, storage, result: self.storage, tile: depthwise::Tile::default() }, operands);
+        to.push(Depthwise { conv, storage: self.task.types.staged, result: self.storage, tile: depthwise::Tile::default() }, operands);
         to.push(LayerNorm { voxels: all, channels: real, eps, storage: self.storage }, vec![(Slot::Y, y.clone())]);
         self.plain(y)
     }
 
     /// Weight and bias of the compression, with GRN folded in where the block has it.
-    fn compression(&self, to: &mut Lowering<'_>) -> Result<(Operand, Operand), String> {
+    fn compression(&self, to: &mut Lowering) -> Result<(Operand, Operand), String> {
         if self.k.grn != Grn::Apply {
-            let w = stored(matrix(self.task, Slot::W3, self.out, self.hidden)?, self.storage);
+            let w = stored(self.task, Slot::W3, [self.out, self.hidden], self.storage)?;
             return Ok((w, padded_last(self.task, Slot::B3, self.out)?));
         }
         let (w, b) = (to.temp(), to.temp());
@@ -248,7 +250,7 @@ impl Block<'_> {
         expand: Factors,
         (w3, b3): (Operand, Operand),
         (epilogue, tail): (Epilogue, Operands),
-        to: &mut Lowering<'_>,
+        to: &mut Lowering,
     ) -> Result<(), String> {
         let mlp = Mlp {
             batch: self.k.batch,
@@ -262,7 +264,7 @@ impl Block<'_> {
             gelu: to.choices.gelu,
             epilogue,
             storage: self.storage,
-            stream: to.choices.storage,
+            stream: self.task.types.stream,
             tile: mlp::Tile::default(),
         };
         let mut operands = vec![(Slot::X, expand.x), (Slot::W2, expand.w), (Slot::B2, expand.b), (Slot::W3, w3), (Slot::B3, b3)];

@@ -50,7 +50,7 @@ impl Row for MergeGrn {
     const STRATEGY: Strategy =
         Strategy { name: "gpu.merge_grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::GrnRatio(ratio) = &task.work else { return Ok(false) };
         let sums = to.partial();
         let sum = SumParts { batch: ratio.batch, channels: padded(ratio.channels), parts: 0, group: 1 };

@@ -44,7 +44,7 @@ impl Row for MergeStats {
     const STRATEGY: Strategy =
         Strategy { name: "gpu.merge_stats", knobs: &[], about: "partial statistics to mean and reciprocal standard deviation, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };
         let moments = Moments { channels: padded(moments.channels), ..moments.clone() };
         to.push(Self { moments, parts: 0 }, task.take(&[Slot::Partials, Slot::Stats])?);

@@ -300,7 +300,7 @@ impl Row for Mlp {
         about: "expand, GELU, compress, residual, skip, pad and head back to back, hidden values in registers",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         match &task.work {
             Work::Mlp(mlp) => block(task, mlp, None, to),
             Work::ConvMlp(work) => block(task, &work.mlp, Some((&work.conv, work.eps)), to),

@@ -49,7 +49,7 @@ impl Family for Pointwise {
 impl Row for Pointwise {
     const STRATEGY: Strategy = Strategy { name: "gpu.pointwise", knobs: &[], about: "pointwise convolution from or to a port: stem, heads" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Pointwise(k) = &task.work else { return Ok(false) };
         if !k.in_first && !k.out_first {
             return Ok(false);
@@ -62,7 +62,7 @@ impl Row for Pointwise {
         }
         operands.push((Slot::Y, task.operand(Slot::Y)?));
         let pointwise = work::Pointwise { in_channels: channels, out_channels: out, ..k.clone() };
-        to.push(Self { pointwise, storage: to.choices.storage }, operands);
+        to.push(Self { pointwise, storage: task.types.stream }, operands);
         Ok(true)
     }
 }

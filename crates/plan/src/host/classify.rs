@@ -69,7 +69,7 @@ impl Family for Classify {
 impl Row for Classify {
     const STRATEGY: Strategy = Strategy { name: "classify.rows", knobs: Tile::KNOBS, about: "soft-max or arg-max over the classes" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };
         to.push(Self { classify: classify.clone(), tile: Tile::default() }, task.take(&[Slot::X, Slot::Y])?);
         Ok(true)

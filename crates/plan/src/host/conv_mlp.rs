@@ -164,7 +164,7 @@ impl Row for ConvMlp {
         about: "the MLP of a tile of voxels with the depthwise conv and layer norm of its rows computed in place (layer-norm networks)",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::ConvMlp(work) = &task.work else { return Ok(false) };
         let gelu = to.choices.gelu;
         to.push(Self { work: work.clone(), gelu, in_place: false, tile: Tile::default() }, formed(task, true)?);

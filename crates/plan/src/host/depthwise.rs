@@ -207,7 +207,7 @@ impl Row for Depthwise {
         about: "depthwise conv streamed along depth through a ring of padded planes, statistics in the same pass, stem recomputed if fused",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Conv(conv) = &task.work else { return Ok(false) };
         to.push(Self { conv: conv.clone(), tile: Tile::default() }, formed(task, true)?);
         Ok(true)

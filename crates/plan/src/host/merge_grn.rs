@@ -42,7 +42,7 @@ impl Family for MergeGrn {
 impl Row for MergeGrn {
     const STRATEGY: Strategy = Strategy { name: "merge.grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::GrnRatio(ratio) = &task.work else { return Ok(false) };
         to.push(Self { ratio: ratio.clone(), parts: 0 }, task.take(&[Slot::Partials, Slot::Ratio])?);
         Ok(true)

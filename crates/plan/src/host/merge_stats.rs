@@ -43,7 +43,7 @@ impl Row for MergeStats {
     const STRATEGY: Strategy =
         Strategy { name: "merge.stats", knobs: &[], about: "partial sums to mean and reciprocal standard deviation, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };
         to.push(Self { moments: moments.clone(), parts: 0 }, task.take(&[Slot::Partials, Slot::Stats])?);
         Ok(true)

@@ -315,7 +315,7 @@ impl Row for Mlp {
         about: "normalise, expand, GELU, compress, residual, skip, pad and head for a tile of voxels; the hidden tensor stays in cache",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Mlp(mlp) = &task.work else { return Ok(false) };
         let gelu = to.choices.gelu;
         to.push(Self { mlp: mlp.clone(), gelu, in_place: false, tile: Tile::default() }, formed(task, false)?);

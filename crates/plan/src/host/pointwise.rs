@@ -138,7 +138,7 @@ impl Row for Pointwise {
         about: "pointwise convolution on its own: stem, heads, low-resolution residuals",
     };
 
-    fn take(task: &Task, to: &mut Lowering<'_>) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
         let Work::Pointwise(pointwise) = &task.work else { return Ok(false) };
         to.push(Self { pointwise: pointwise.clone(), tile: Tile::default() }, formed(task, false)?);
         Ok(true)

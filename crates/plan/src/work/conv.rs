@@ -4,16 +4,18 @@ use mnx_ir::pattern::Part;
 use mnx_ir::{Diagnostic, Op, ValueId};
 use mnx_weights::Recipe;
 
-use super::{Conv, DispatchView, Moments, Operand, Operands, Task, Work};
+use super::{Conv, DispatchView, Moments, Operand, Operands, Task, Types, Work};
 use crate::slot::Slot;
-use crate::vocabulary::{Bits, voxels};
+use crate::vocabulary::{Bits, Storage, voxels};
 
 /// The convolution and statistics of a box.
 pub(super) fn tasks(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     let (mut conv, mut operands) = describe(b)?;
-    operands.push((Slot::Y, Operand::Value(b.g.result(b.need(Part::Conv)?))));
+    let y = b.stored(b.g.result(b.need(Part::Conv)?));
+    operands.push((Slot::Y, Operand::Value(y)));
+    let types = Types { staged: staged(b)?, factors: b.storage(y)?, stream: staged(b)? };
     let Some(stats) = b.part(Part::Stats) else {
-        return Ok(vec![Task { work: Work::Conv(conv), operands }]);
+        return Ok(vec![Task { work: Work::Conv(conv), types, operands }]);
     };
     let Op::NormStats(attrs) = b.g.op(stats) else { return Err(b.refuse("its `stats` is no norm.stats")) };
     if attrs.groups != conv.channels {
@@ -26,7 +28,15 @@ pub(super) fn tasks(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     operands.push((Slot::Partials, Operand::Partial(0)));
     let moments = Moments { batch: conv.batch, channels: conv.channels, count: voxels(conv.output), eps: Bits::of(attrs.eps) };
     let merged = vec![(Slot::Partials, Operand::Partial(0)), (Slot::Stats, Operand::Value(b.g.result(stats)))];
-    Ok(vec![Task { work: Work::Conv(conv), operands }, Task { work: Work::Moments(moments), operands: merged }])
+    Ok(vec![Task { work: Work::Conv(conv), types, operands }, Task { work: Work::Moments(moments), types, operands: merged }])
+}
+
+/// The type of what the convolution of a box reads: the stored tensor, or the recomputed stem as it is staged.
+pub(super) fn staged(b: &DispatchView<'_>) -> Result<Storage, Diagnostic> {
+    match b.part(Part::Stem) {
+        Some(stem) => b.rounded(b.g.result(stem)),
+        None => b.storage(b.g.operands(b.need(Part::Conv)?)[0]),
+    }
 }
 
 /// The depthwise convolution of a box without its statistics, and its operands up to the bias.

@@ -6,9 +6,9 @@ use mnx_weights::Recipe;
 
 use super::conv;
 use super::tail::Tail;
-use super::{Conv, ConvMlp, DispatchView, Grn, GrnRatio, Mlp, Operand, Operands, Residual, Task, Work, add};
+use super::{Conv, ConvMlp, DispatchView, Grn, GrnRatio, Mlp, Operand, Operands, Residual, Task, Types, Work, add};
 use crate::slot::Slot;
-use crate::vocabulary::Bits;
+use crate::vocabulary::{Bits, Storage};
 
 /// The task of an MLP box.
 pub(super) fn tasks(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
@@ -47,10 +47,18 @@ pub(super) fn tasks(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
         operands.push((Slot::HeadB, Operand::Weight(b.bias(w.get(2).copied(), b.channels(logits))?)));
         operands.push((Slot::Logits, Operand::Value(logits)));
     }
-    work.store = b.leaves(tail.result);
+    let result = b.stored(tail.result);
+    work.store = b.leaves(result);
     if work.store {
-        b.want_inner(tail.result, "the block's result")?;
-        operands.push((Slot::Out, Operand::Value(tail.result)));
+        b.want_inner(result, "the block's result")?;
+        operands.push((Slot::Out, Operand::Value(result)));
+    }
+    front.types.stream = stream(b, &front.operands, front.types)?;
+    let hidden = b.storage(y[0])?;
+    // GRN's factors are rounded as they are folded into the weight.
+    if work.grn == Grn::None && hidden != front.types.factors {
+        let (hidden, factors) = (hidden.as_str(), front.types.factors.as_str());
+        return Err(b.refuse(&format!("hidden values are {hidden}, what the expansion reads is {factors}; a kernel keeps them alike")));
     }
     Ok(vec![front.task(work)])
 }
@@ -72,13 +80,15 @@ pub(super) fn grn_stats(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
         mean: attrs.reduce == mnx_ir::GrnReduce::Mean,
     };
     let merged = vec![(Slot::Partials, Operand::Partial(0)), (Slot::Ratio, Operand::Value(ratio))];
-    Ok(vec![front.task(work), Task { work: Work::GrnRatio(ratio_of), operands: merged }])
+    let types = front.types;
+    Ok(vec![front.task(work), Task { work: Work::GrnRatio(ratio_of), types, operands: merged }])
 }
 
 /// What stands in front of the GELU.
 struct Front {
     /// The convolution in front of a layer norm, and its epsilon.
     conv: Option<(Conv, Bits)>,
+    types: Types,
     operands: Operands,
 }
 
@@ -118,7 +128,8 @@ impl Front {
     fn source(b: &DispatchView<'_>, a: ValueId) -> Result<(Self, bool, Option<(ValueId, ValueId)>), Diagnostic> {
         let Some(op) = b.part(Part::Norm) else {
             b.want_inner(a, "the expansion's input")?;
-            return Ok((Self { conv: None, operands: vec![(Slot::X, Operand::Value(a))] }, false, None));
+            let types = like(b.storage(a)?);
+            return Ok((Self { conv: None, types, operands: vec![(Slot::X, Operand::Value(a))] }, false, None));
         };
         let x = b.g.operands(op);
         match b.g.op(op) {
@@ -128,12 +139,14 @@ impl Front {
                 }
                 b.want_inner(x[0], "the normalised tensor")?;
                 let operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::Stats, Operand::Value(x[1]))];
-                Ok((Self { conv: None, operands }, true, (x.len() == 4).then(|| (x[2], x[3]))))
+                let types = like(b.storage(x[0])?);
+                Ok((Self { conv: None, types, operands }, true, (x.len() == 4).then(|| (x[2], x[3]))))
             }
             Op::NormLayer(attrs) => {
                 let (conv, operands) = conv::describe(b)?;
                 let affine = (x.len() == 3).then(|| (x[1], x[2]));
-                Ok((Self { conv: Some((conv, Bits::of(attrs.eps))), operands }, false, affine))
+                let types = Types { staged: conv::staged(b)?, factors: b.rounded(b.g.result(b.need(Part::Conv)?))?, stream: conv::staged(b)? };
+                Ok((Self { conv: Some((conv, Bits::of(attrs.eps))), types, operands }, false, affine))
             }
             other => Err(b.refuse(&format!("its `norm` is {}", other.info().mnemonic))),
         }
@@ -145,6 +158,25 @@ impl Front {
             Some((conv, eps)) => Work::ConvMlp(ConvMlp { conv, eps, mlp }),
             None => Work::Mlp(mlp),
         };
-        Task { work, operands: self.operands }
+        Task { work, types: self.types, operands: self.operands }
+    }
+}
+
+/// All of a block in one type.
+fn like(storage: Storage) -> Types {
+    Types { staged: storage, factors: storage, stream: storage }
+}
+
+/// The type of what flows from block to block: of the result, else of what is added to it.
+fn stream(b: &DispatchView<'_>, operands: &Operands, own: Types) -> Result<Storage, Diagnostic> {
+    let value = |slot: Slot| {
+        operands.iter().find_map(|(s, o)| match o {
+            Operand::Value(v) if *s == slot && !b.is_port(*v) => Some(*v),
+            Operand::Value(_) | Operand::Partial(_) | Operand::Temp(_) | Operand::Weight(_) => None,
+        })
+    };
+    match [Slot::Out, Slot::Res, Slot::Skip].into_iter().find_map(value) {
+        Some(v) => b.storage(v),
+        None => Ok(own.stream),
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::axis::Axis;
 use crate::slot::Slot;
-use crate::vocabulary::{Bits, Extent, voxels};
+use crate::vocabulary::{Bits, Extent, Storage, voxels};
 
 pub(crate) use read::{DispatchView, add};
 
@@ -36,11 +36,29 @@ pub enum Operand {
 /// Operands by slot.
 pub(crate) type Operands = Vec<(Slot, Operand)>;
 
+/// Element types of a task's tensors, as the graph's casts say them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Types {
+    /// What a convolution reads: the stored tensor, or the stem recomputed in front of it.
+    pub staged: Storage,
+    /// Both factors of products: of an MLP the normalised tensor, hidden values and both weights; of a convolution its result.
+    pub factors: Storage,
+    /// What flows from block to block: residuals, skips and results.
+    pub stream: Storage,
+}
+
+impl Types {
+    /// Nothing is rounded.
+    pub const F32: Self = Self { staged: Storage::F32, factors: Storage::F32, stream: Storage::F32 };
+}
+
 /// One computation of a box with what it reads and writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// What is computed.
     pub work: Work,
+    /// In which element types.
+    pub types: Types,
     /// Operands by slot.
     pub operands: Vec<(Slot, Operand)>,
 }

@@ -2,10 +2,10 @@
 
 use mnx_ir::ops::Kind;
 use mnx_ir::pattern::{self, Part};
-use mnx_ir::{Diagnostic, DispatchId, Graph, Layout, Op, OpId, ValueId};
-use mnx_weights::Recipe;
+use mnx_ir::{DType, Diagnostic, DispatchId, Graph, Layout, Op, OpId, ValueId};
+use mnx_weights::{Half, Recipe};
 
-use crate::vocabulary::Extent;
+use crate::vocabulary::{Extent, Storage};
 
 /// A dispatch box: its pattern and parts, as they were recorded when it was drawn and hold since.
 pub(crate) struct DispatchView<'a> {
@@ -43,6 +43,33 @@ impl<'a> DispatchView<'a> {
     /// The op that plays a part which the pattern needs.
     pub fn need(&self, part: Part) -> Result<OpId, Diagnostic> {
         self.part(part).ok_or_else(|| self.refuse(&format!("the part `{part}` is missing")))
+    }
+
+    /// The casts of the box that round `v`.
+    fn casts(&self, v: ValueId) -> impl Iterator<Item = ValueId> + '_ {
+        let rounds = move |&&(part, id): &&(Part, OpId)| part == Part::Cast && self.g.operands(id) == [v];
+        self.ops.iter().filter(rounds).map(|(_, id)| self.g.result(*id))
+    }
+
+    /// The value as which `v` leaves the box: rounded, where a cast says so.
+    pub fn stored(&self, v: ValueId) -> ValueId {
+        self.casts(v).find(|&rounded| self.leaves(rounded)).unwrap_or(v)
+    }
+
+    /// The type in which other ops of the box read `v`.
+    pub fn rounded(&self, v: ValueId) -> Result<Storage, Diagnostic> {
+        let inside = self.casts(v).find(|&rounded| self.ops.iter().any(|(_, id)| self.g.operands(*id).contains(&rounded)));
+        self.storage(inside.unwrap_or(v))
+    }
+
+    /// The type of a tensor.
+    pub fn storage(&self, v: ValueId) -> Result<Storage, Diagnostic> {
+        match self.g.ty(v).dtype {
+            DType::F32 => Ok(Storage::F32),
+            DType::Bf16 => Ok(Storage::Bf16),
+            DType::F16 => Ok(Storage::F16),
+            other @ (DType::F64 | DType::I32) => Err(self.refuse(&format!("a tensor of {other} is stored by no kernel"))),
+        }
     }
 
     /// Whether `v` leaves the box: read outside it or an output of the graph.
@@ -93,13 +120,22 @@ impl<'a> DispatchView<'a> {
             return Err(self.refuse("an activation stands where a weight must"));
         }
         let x = self.g.operands(id);
-        let boxed = |v| self.recipe(v).map(Box::new);
+        let boxed = |v| match self.recipe(v)? {
+            Recipe::Cast { .. } => Err(self.refuse("a weight is derived from one that is rounded already")),
+            recipe => Ok(Box::new(recipe)),
+        };
         Ok(match self.g.op(id) {
             Op::Param(p) => Recipe::Source { key: p.key.clone(), shape: self.g.ty(v).shape.to_vec() },
             Op::WeightScaleIn(_) => Recipe::ScaleIn { weight: boxed(x[0])?, scale: boxed(x[1])? },
             Op::WeightFoldBias(_) => Recipe::FoldBias { weight: boxed(x[0])?, shift: boxed(x[1])?, bias: boxed(x[2])? },
             Op::WeightTransposeIo(_) => Recipe::TransposeIo { weight: boxed(x[0])? },
             Op::WeightAdd(_) => Recipe::Add { a: boxed(x[0])?, b: boxed(x[1])? },
+            Op::Cast(a) => match a.to {
+                DType::Bf16 => Recipe::Cast { weight: boxed(x[0])?, to: Half::Bf16 },
+                DType::F16 => Recipe::Cast { weight: boxed(x[0])?, to: Half::F16 },
+                DType::F32 => self.recipe(x[0])?,
+                other @ (DType::F64 | DType::I32) => return Err(self.refuse(&format!("a weight of {other} is read by no kernel"))),
+            },
             _ => return Err(self.refuse("a weight is derived by an op without a recipe")),
         })
     }

@@ -3,7 +3,7 @@
 use mnx_ir::pattern::Part;
 use mnx_ir::{Diagnostic, Op};
 
-use super::{Classify, DispatchView, Operand, Pointwise, Task, Work};
+use super::{Classify, DispatchView, Operand, Pointwise, Task, Types, Work};
 use crate::slot::Slot;
 use crate::vocabulary::voxels;
 
@@ -11,7 +11,9 @@ use crate::vocabulary::voxels;
 pub(super) fn pointwise(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     let op = b.need(Part::Pointwise)?;
     let Op::ConvPointwise(attrs) = b.g.op(op) else { return Err(b.refuse("its `pointwise` is no conv.pointwise")) };
-    let (x, y) = (b.g.operands(op), b.g.result(op));
+    let (x, y) = (b.g.operands(op), b.stored(b.g.result(op)));
+    let stream = b.storage(if b.is_port(x[0]) { y } else { x[0] })?;
+    let types = Types { staged: stream, factors: stream, stream };
     let mut operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::W, Operand::Weight(b.recipe(x[1])?))];
     if let Some(&bias) = x.get(2) {
         operands.push((Slot::B, Operand::Weight(b.recipe(bias)?)));
@@ -28,7 +30,7 @@ pub(super) fn pointwise(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
         out_first: b.is_port(y),
         bias: x.len() > 2,
     };
-    Ok(vec![Task { work: Work::Pointwise(work), operands }])
+    Ok(vec![Task { work: Work::Pointwise(work), types, operands }])
 }
 
 /// The task of soft-max or arg-max.
@@ -44,5 +46,5 @@ pub(super) fn classify(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
         space: voxels(b.extent(x)),
         argmax: matches!(b.g.op(op), Op::Argmax(_)),
     };
-    Ok(vec![Task { work: Work::Classify(work), operands: vec![(Slot::X, Operand::Value(x)), (Slot::Y, Operand::Value(y))] }])
+    Ok(vec![Task { work: Work::Classify(work), types: Types::F32, operands: vec![(Slot::X, Operand::Value(x)), (Slot::Y, Operand::Value(y))] }])
 }
