@@ -149,8 +149,6 @@ pub(super) fn emit(k: &Depthwise, site: &Site<'_, '_>) {
 pub(crate) struct Rows<'c> {
     /// Sample.
     pub(crate) sample: Val<'c>,
-    /// Spatial workgroup within the sample (the row of partials).
-    pub(crate) part: Val<'c>,
     /// Output plane.
     pub(crate) z: Val<'c>,
     /// First output row within the plane.
@@ -195,7 +193,7 @@ pub(crate) fn emit_rows<'c>(
                     });
                 }
             });
-            body(&Rows { sample: conv.place.sample, part: conv.place.part, z, y: first, count: b.sub(end, first) });
+            body(&Rows { sample: conv.place.sample, z, y: first, count: b.sub(end, first) });
         });
     });
 }
