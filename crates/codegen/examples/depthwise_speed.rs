@@ -6,8 +6,12 @@
 #![allow(unsafe_code)]
 
 use mnx_codegen::{Options, Stage, compile_with};
-use mnx_plan::kernel::{Depthwise, DepthwiseTile, Kernel, voxels};
+use mnx_plan::Kernel;
+use mnx_plan::host::Depthwise;
+use mnx_plan::host::depthwise::Tile;
 use mnx_plan::target::TARGETS;
+use mnx_plan::vocabulary::voxels;
+use mnx_plan::work::Conv;
 use std::error::Error;
 use std::ffi::c_void;
 use std::time::Instant;
@@ -31,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let transposed = mode == "transposed";
     let stride = if mode == "stride1" { 1 } else { 2 };
     let output = if transposed { input.map(|e| 2 * e - 1) } else { input.map(|e| (e - 1) / stride + 1) };
-    let mut k = Depthwise {
+    let conv = Conv {
         batch: 1,
         channels,
         input,
@@ -43,15 +47,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         bias: false,
         stem: None,
         stats: true,
-        tile: DepthwiseTile { channels, depth: 1, height: 1, width: 2 },
     };
     let tile = numbers(&arg(5, "0"))?;
-    k.tile = match tile[..] {
-        [channels, depth, height, width] => DepthwiseTile { channels, depth, height, width },
-        _ => k.choose_tile(target),
-    };
+    let mut kernel = Kernel::from(Depthwise { conv, tile: Tile::default() });
+    kernel.choose(target)?;
+    if let [channels, depth, height, width] = tile[..] {
+        for (knob, value) in [("channels", channels), ("depth", depth), ("height", height), ("width", width)] {
+            kernel.set_knob(knob, value)?;
+        }
+    }
     let dump = args.get(6);
-    let kernel = Kernel::Depthwise(k.clone());
     let options =
         Options { stages: if dump.is_some() { vec![Stage::Mlir, Stage::Llvm, Stage::Asm, Stage::Object] } else { vec![] }, threads: 1 };
     let start = Instant::now();
@@ -95,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{} {mode} k{taps} C{channels} {input:?} tile {:?} workgroups {} scratch {} KiB: {:.3} ms, {:.1} GFLOP/s; code {} KiB, compiled in {:.0} ms {:?}",
         target.name,
-        k.tile,
+        kernel.knobs(),
         kernel.workgroups(),
         kernel.scratch_bytes() / 1024,
         best * 1e3,

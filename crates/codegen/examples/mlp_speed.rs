@@ -4,8 +4,13 @@
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use mnx_codegen::{Options, Stage, compile_with};
-use mnx_plan::kernel::{Gelu, Grn, Kernel, Mlp, MlpSource, MlpTile, Residual, voxels};
+use mnx_plan::Kernel;
+use mnx_plan::family::Family;
+use mnx_plan::host::Mlp;
+use mnx_plan::host::mlp::Tile;
 use mnx_plan::target::{TARGETS, Target};
+use mnx_plan::vocabulary::{Gelu, voxels};
+use mnx_plan::work::{self, Grn, Residual};
 use std::ffi::c_void;
 use std::io::Write;
 use std::time::Instant;
@@ -13,23 +18,21 @@ use std::time::Instant;
 type Entry = unsafe extern "C" fn(*const *const c_void, u64, *mut c_void);
 
 fn kernel(side: usize, channels: usize, hidden: usize) -> Mlp {
-    Mlp {
+    let mlp = work::Mlp {
         batch: 1,
         grid: [side; 3],
         channels,
         hidden,
         out_channels: channels,
-        source: MlpSource::Tensor { norm: true },
+        norm: true,
         grn: Grn::None,
-        gelu: Gelu::Accurate,
         residual: Residual::Identity,
         pad_front: [0; 3],
         skip: false,
         head: None,
         store: true,
-        in_place: false,
-        tile: MlpTile { voxels: 1, rows: 1, hidden },
-    }
+    };
+    Mlp { mlp, gelu: Gelu::Accurate, in_place: false, tile: Tile::default() }
 }
 
 /// 64-byte aligned, page-touched memory.
@@ -43,12 +46,12 @@ fn memory(bytes: usize) -> (Vec<f32>, *mut c_void) {
 
 /// Seconds of a launch on this thread: the best time of every workgroup, summed, so that other work on the machine disturbs little.
 fn time(k: &Mlp, target: &Target, assembly: Option<&str>) -> f64 {
-    let kernel = Kernel::Mlp(k.clone());
+    let kernel = Kernel::from(k.clone());
     let list = [("kernel".to_owned(), kernel.clone())];
     let options = Options { stages: vec![Stage::Asm, Stage::Mlir], threads: 1 };
     let compiled = compile_with(&list, target, &options, &mut |stage, _, text| {
         if let Some(folder) = assembly {
-            let name = format!("{folder}/{}_{}_{}.{}", k.channels, k.hidden, k.grid[0], stage.extension());
+            let name = format!("{folder}/{}_{}_{}.{}", k.mlp.channels, k.mlp.hidden, k.mlp.grid[0], stage.extension());
             std::fs::write(name, text).unwrap();
         }
     })
@@ -95,35 +98,35 @@ fn main() {
             continue;
         }
         let mut k = kernel(side, c, e);
-        k.head = words.iter().find_map(|w| w.strip_prefix("head=")?.parse().ok());
-        k.store = k.head.is_none();
+        k.mlp.head = words.iter().find_map(|w| w.strip_prefix("head=")?.parse().ok());
+        k.mlp.store = k.mlp.head.is_none();
         if words.iter().any(|w| w == "fast") {
             k.gelu = Gelu::Fast;
         }
         k.in_place = words.iter().any(|w| w == "in_place");
         if words.iter().any(|w| w == "up") {
             // the MLP of the up block that ends on `side`: half the channels come out, on a padded grid, over the skip
-            (k.grid, k.out_channels) = ([side - 1; 3], c / 2);
-            (k.pad_front, k.skip, k.in_place) = ([1; 3], true, true);
-            k.residual = Residual::Scattered { from: [side / 2; 3], stride: [2; 3] };
+            (k.mlp.grid, k.mlp.out_channels) = ([side - 1; 3], c / 2);
+            (k.mlp.pad_front, k.mlp.skip, k.in_place) = ([1; 3], true, true);
+            k.mlp.residual = Residual::Scattered { from: [side / 2; 3], stride: [2; 3] };
         }
-        let chosen = k.choose_tile(target);
-        let mut tiles = vec![chosen];
+        k.choose(target.cpu().unwrap());
+        let mut tiles = vec![k.tile];
         if words.iter().any(|w| w == "sweep") {
             for rows in [12, 24, 32, 48, 64, 96, 144, 192] {
                 for hidden in [64, 128, 256, 512, e] {
-                    if hidden <= e && rows <= voxels(k.grid).max(12) {
-                        let per = voxels(k.grid).div_ceil(rows).div_ceil(64) * rows;
-                        tiles.push(MlpTile { rows, hidden, voxels: per });
+                    if hidden <= e && rows <= voxels(k.mlp.grid).max(12) {
+                        let per = voxels(k.mlp.grid).div_ceil(rows).div_ceil(64) * rows;
+                        tiles.push(Tile { rows, hidden, voxels: per });
                     }
                 }
             }
         }
         for tile in tiles {
             k.tile = tile;
-            k.tile.voxels = k.tile.voxels.min(voxels(k.grid));
+            k.tile.voxels = k.tile.voxels.min(voxels(k.mlp.grid));
             let seconds = time(&k, target, words.get(1).map(String::as_str).filter(|w| std::path::Path::new(w).is_dir()));
-            let flops = 2.0 * (voxels(k.grid) * (c + k.out_channels) * e) as f64;
+            let flops = 2.0 * (voxels(k.mlp.grid) * (c + k.mlp.out_channels) * e) as f64;
             println!(
                 "{side}^3 {c} -> {e}: rows {} hidden {} voxels {}: {:.3} ms, {:.1} GFLOP/s",
                 tile.rows,

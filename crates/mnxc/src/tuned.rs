@@ -300,11 +300,11 @@ mod tests {
         let target = &TARGETS[0];
         let refuse = |edit: fn(&mut Entry)| {
             let mut made = cache(&g, COMPILER);
-            let mut entry = made.entries().find(|e| e.target == target.name && e.kernel.starts_with("Mlp")).unwrap().clone();
+            let mut entry = made.entries().find(|e| e.target == target.name && e.kernel.starts_with("mlp.tile ")).unwrap().clone();
             entry.line = 7;
             edit(&mut entry);
             made.insert(entry);
-            made.plan(&g, target).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            made.plan(&g, target, Gelu::Accurate).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         type Edit = fn(&mut Entry);
         let edits: [(Edit, &str); 4] = [

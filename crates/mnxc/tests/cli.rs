@@ -140,7 +140,7 @@ fn lists_are_complete() {
     let passes = first("passes");
     assert!(mnx_passes::PASSES.iter().all(|p| passes.iter().any(|n| n == p.name)));
     assert!(["infer", "upkern"].iter().all(|n| passes.iter().any(|p| p == n)), "{passes:?}");
-    assert_eq!(first("strategies"), mnx_plan::strategy::STRATEGIES.iter().map(|x| x.name).collect::<Vec<_>>());
+    assert_eq!(first("strategies"), mnx_plan::Kernel::strategies().map(|x| x.name).collect::<Vec<_>>());
     assert_eq!(first("targets"), ["x86-64-v4", "x86-64-v3", "host", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"]);
     assert_eq!(first("patterns"), mnx_ir::pattern::PATTERNS.iter().map(|p| p.name).collect::<Vec<_>>());
     for table in ["ops", "passes", "patterns", "strategies", "targets"] {

@@ -1,9 +1,12 @@
 //! Depthwise convolutions against the definition in float64.
 
 use crate::harness::{Random, apart, compile, rounded, target, tolerance};
+use mnx_plan::Kernel;
+use mnx_plan::gpu::Depthwise;
 use mnx_plan::gpu::depthwise::Tile;
-use mnx_plan::gpu::{Depthwise, GpuKernel, Storage};
-use mnx_plan::kernel::{Depthwise as Conv, DepthwiseTile, Extent, voxels};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::{Extent, Storage, voxels};
+use mnx_plan::work::Conv;
 
 /// What is convolved, as the tests vary it.
 #[derive(Clone, Copy, Debug)]
@@ -49,14 +52,13 @@ impl Case {
             bias: self.bias,
             stem: self.stem,
             stats: true,
-            tile: DepthwiseTile { channels: 0, depth: 0, height: 0, width: 0 },
         }
     }
 
     /// The kernel with the default tile for a target.
     pub fn chosen(&self, name: &str) -> Depthwise {
         let mut k = Depthwise { conv: self.conv(), storage: self.storage, result: self.storage.within_block(), tile: Tile::default() };
-        k.tile = k.best(target(name).gpu.as_ref().unwrap());
+        k.tile = k.best(target(name).nvptx().unwrap());
         k
     }
 
@@ -127,12 +129,12 @@ fn check(k: &Depthwise, name: &str, seed: u64) {
     let space = conv.batch * voxels(conv.input);
     let w: Vec<f32> = (0..voxels(conv.taps) * c).map(|_| random.value()).collect();
     let bias: Vec<f32> = (0..c).map(|_| if conv.bias { 2.0 + random.value() } else { 0.0 }).collect();
-    let mut inputs: Vec<(&str, Vec<f32>)> = Vec::new();
+    let mut inputs: Vec<(Slot, Vec<f32>)> = Vec::new();
     let x: Vec<f64> = match conv.stem {
         None => {
             let x = random.values(space * c, element);
             let wide = x.iter().map(|&v| f64::from(v)).collect();
-            inputs.push(("x", x));
+            inputs.push((Slot::X, x));
             wide
         }
         Some(image) => {
@@ -152,25 +154,25 @@ fn check(k: &Depthwise, name: &str, seed: u64) {
                     }
                 }
             }
-            inputs.extend([("x", port), ("stem_w", stem_w), ("stem_b", stem_b)]);
+            inputs.extend([(Slot::X, port), (Slot::StemW, stem_w), (Slot::StemB, stem_b)]);
             x
         }
     };
-    inputs.push(("w", w.clone()));
+    inputs.push((Slot::W, w.clone()));
     if conv.bias {
-        inputs.push(("b", bias.clone()));
+        inputs.push((Slot::B, bias.clone()));
     }
-    let inputs: Vec<(&str, &[f32])> = inputs.iter().map(|(n, v)| (*n, v.as_slice())).collect();
-    let compiled = compile(&GpuKernel::Depthwise(k.clone()), target(name));
+    let inputs: Vec<(Slot, &[f32])> = inputs.iter().map(|(n, v)| (*n, v.as_slice())).collect();
+    let compiled = compile(&k.clone().into(), target(name));
     let outcome = compiled.run(&inputs, seed);
     let want = reference(conv, &x, &w, &bias);
-    let error = apart(outcome.get("y"), &want);
+    let error = apart(outcome.get(Slot::Y), &want);
     assert!(error <= tolerance(k.result), "{k:?}: {error:e} apart");
-    statistics(k, outcome.get("partials"), &want);
+    statistics(k, outcome.get(Slot::Partials), &want);
     let again = compiled.run(&inputs, seed ^ 0x5555);
-    for name in ["y", "partials"] {
+    for slot in [Slot::Y, Slot::Partials] {
         let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert!(bits(outcome.get(name)) == bits(again.get(name)), "{k:?}: {name} depends on the order of warps");
+        assert!(bits(outcome.get(slot)) == bits(again.get(slot)), "{k:?}: {slot} depends on the order of warps");
     }
 }
 
@@ -179,7 +181,7 @@ fn statistics(k: &Depthwise, partials: &[f32], y: &[f64]) {
     let conv = &k.conv;
     let (c, [d, h, w], t) = (conv.channels, conv.output, k.tile);
     let [_, high, wide] = k.tiles();
-    let parts = k.parts();
+    let parts = k.spatial_parts();
     // A recomputed stem's rounding may fall on the other side for a value that is nearly halfway.
     let allowed = if conv.stem.is_some() { 1e-3 } else { 1e-5 };
     for n in 0..conv.batch {
@@ -281,7 +283,7 @@ fn bias_and_batch() {
 
 /// A random convolution and a random tile for it that is legal on the target.
 fn drawn(random: &mut Random, name: &str) -> Depthwise {
-    let gpu = target(name).gpu.as_ref().unwrap();
+    let gpu = target(name).nvptx().unwrap();
     loop {
         let kind = random.below(4);
         let flat = random.below(5) == 0;
@@ -310,7 +312,7 @@ fn drawn(random: &mut Random, name: &str) -> Depthwise {
             2 + if case.stem.is_some() { 0 } else { random.below(3) },
         ];
         let k = case.with(tile);
-        if GpuKernel::Depthwise(k.clone()).legal(target(name)).is_ok() && k.layout().bytes <= gpu.shared_block {
+        if Kernel::from(k.clone()).legal(target(name)).is_ok() && k.layout().bytes <= gpu.shared_block {
             return k;
         }
     }
@@ -345,10 +347,11 @@ fn inputs_are_read_without_bank_conflicts() {
         (Storage::F32, [32, 4, 8, 8, 4, 2]),
     ] {
         let case = Case { channels: 32, input: [4, 8, 8], storage, ..PLAIN };
-        let k = GpuKernel::Depthwise(case.with(tile));
+        let k = Kernel::from(case.with(tile));
         let mut random = Random(90);
-        let values: Vec<(&str, Vec<f32>)> = k.args().iter().filter(|a| a.read).map(|a| (a.name, random.values(a.len, a.element))).collect();
-        let inputs: Vec<(&str, &[f32])> = values.iter().map(|(n, v)| (*n, v.as_slice())).collect();
+        let values: Vec<(Slot, Vec<f32>)> =
+            k.args().iter().filter(|a| a.access.reads()).map(|a| (a.slot, random.values(a.len, a.element))).collect();
+        let inputs: Vec<(Slot, &[f32])> = values.iter().map(|(n, v)| (*n, v.as_slice())).collect();
         let counters = compile(&k, target("sm_80")).run(&inputs, 1).counters;
         println!("{storage:?} {tile:?}: {} conflicts of {} passes", counters.bank_conflicts, counters.shared_wavefronts);
         assert!(counters.bank_conflicts * 20 < counters.shared_wavefronts, "{storage:?} {tile:?}: {counters:?}");

@@ -1,10 +1,10 @@
 //! A GPU kernel on the virtual GPU: compiled, parsed back from its PTX, run with every buffer in an allocation of its own, and nothing may be found wrong.
 
 use half::{bf16, f16};
-use mnx_plan::args::Element;
-use mnx_plan::gpu::{GpuKernel, Storage};
-use mnx_plan::kernel::Kernel;
+use mnx_plan::Kernel;
+use mnx_plan::slot::{Element, Slot};
 use mnx_plan::target::{GPU_TARGETS, Target};
+use mnx_plan::vocabulary::Storage;
 use mnx_ptx_sim::{Counters, Launch, Memory, Module, Options, launch};
 
 /// A seeded stream of numbers (splitmix64).
@@ -84,24 +84,24 @@ fn decode(bytes: &[u8], element: Element) -> Vec<f32> {
 
 /// A kernel compiled for a target.
 pub struct Compiled {
-    kernel: GpuKernel,
+    kernel: Kernel,
     module: Module,
 }
 
-/// Values of every buffer by name, after a run, and what the run did.
+/// Values of every buffer by slot, after a run, and what the run did.
 pub struct Outcome {
-    pub buffers: Vec<(&'static str, Vec<f32>)>,
+    pub buffers: Vec<(Slot, Vec<f32>)>,
     pub counters: Counters,
 }
 
 impl Outcome {
-    pub fn get(&self, name: &str) -> &[f32] {
-        &self.buffers.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no buffer {name}")).1
+    pub fn get(&self, slot: Slot) -> &[f32] {
+        &self.buffers.iter().find(|(s, _)| *s == slot).unwrap_or_else(|| panic!("no buffer {slot}")).1
     }
 }
 
-pub fn compile(kernel: &GpuKernel, target: &Target) -> Compiled {
-    let named = [("kernel_under_test".to_string(), Kernel::Gpu(kernel.clone()))];
+pub fn compile(kernel: &Kernel, target: &Target) -> Compiled {
+    let named = [("kernel_under_test".to_string(), kernel.clone())];
     let ptx = mnx_codegen::compile(&named, target, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
     let text = String::from_utf8(ptx).unwrap();
     Compiled { kernel: kernel.clone(), module: Module::parse(&text).unwrap_or_else(|e| panic!("{e}")) }
@@ -109,23 +109,23 @@ pub fn compile(kernel: &GpuKernel, target: &Target) -> Compiled {
 
 impl Compiled {
     /// Runs with the given inputs; buffers that are only written start as junk, and every element of them must have been written.
-    pub fn run(&self, inputs: &[(&str, &[f32])], seed: u64) -> Outcome {
+    pub fn run(&self, inputs: &[(Slot, &[f32])], seed: u64) -> Outcome {
         let mut memory = Memory::new();
         let args = self.kernel.args();
         let mut addresses = Vec::new();
         for arg in &args {
             let at = memory.alloc(arg.bytes() as u64, 256);
             addresses.push(at);
-            if arg.read {
-                let (_, values) = inputs.iter().find(|(n, _)| *n == arg.name).unwrap_or_else(|| panic!("no input {}", arg.name));
-                assert_eq!(values.len(), arg.len, "{}", arg.name);
+            if arg.access.reads() {
+                let (_, values) = inputs.iter().find(|(s, _)| *s == arg.slot).unwrap_or_else(|| panic!("no input {}", arg.slot));
+                assert_eq!(values.len(), arg.len, "{}", arg.slot);
                 memory.write(at, &encode(values, arg.element)).unwrap();
             }
-            if !arg.written {
+            if !arg.access.writes() {
                 memory.protect(at).unwrap();
             }
         }
-        let geometry = self.kernel.geometry();
+        let geometry = self.kernel.geometry().expect("a GPU kernel");
         let what = Launch {
             kernel: "kernel_under_test",
             grid: geometry.grid,
@@ -141,7 +141,7 @@ impl Compiled {
             .map(|(arg, at)| {
                 let mut bytes = vec![0; arg.bytes()];
                 memory.read(at, &mut bytes).unwrap();
-                (arg.name, decode(&bytes, arg.element))
+                (arg.slot, decode(&bytes, arg.element))
             })
             .collect();
         Outcome { buffers, counters: report.counters }

@@ -1,20 +1,22 @@
 //! The small kernels against float64 loops: merging, folding, layer norm, ports, classification.
 
 use crate::harness::{Outcome, Random, apart, compile, rounded, target, tolerance};
-use mnx_plan::args::Element;
-use mnx_plan::gpu::small::Folded;
-use mnx_plan::gpu::{Classify, Fold, GpuKernel, LayerNorm, MergeGrn, MergeStats, Pointwise, Storage, SumParts};
-use mnx_plan::kernel::{Bits, voxels};
+use mnx_plan::Kernel;
+use mnx_plan::gpu::fold::Folded;
+use mnx_plan::gpu::{Classify, Fold, LayerNorm, MergeGrn, MergeStats, Pointwise, SumParts};
+use mnx_plan::slot::{Element, Slot};
+use mnx_plan::vocabulary::{Bits, Storage, voxels};
+use mnx_plan::work::{self, GrnRatio, Moments};
 
 const STORAGES: [Storage; 3] = [Storage::F32, Storage::Bf16, Storage::F16];
 const TARGETS: [&str; 3] = ["sm_80", "sm_90a", "sm_120"];
 
 /// Runs with two orders of warps, which must give the same bits.
-fn run(kernel: GpuKernel, on: &str, inputs: &[(&str, &[f32])]) -> Outcome {
-    let compiled = compile(&kernel, target(on));
+fn run(kernel: impl Into<Kernel>, on: &str, inputs: &[(Slot, &[f32])]) -> Outcome {
+    let compiled = compile(&kernel.into(), target(on));
     let (first, again) = (compiled.run(inputs, 1), compiled.run(inputs, 99));
-    for ((name, a), (_, b)) in first.buffers.iter().zip(&again.buffers) {
-        assert!(a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()), "{name} depends on the order of warps");
+    for ((slot, a), (_, b)) in first.buffers.iter().zip(&again.buffers) {
+        assert!(a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()), "{slot} depends on the order of warps");
     }
     first
 }
@@ -50,9 +52,9 @@ fn statistics_of_parts_are_those_of_all_voxels() {
                 rstds.push(1.0 / (variance + 1e-5).sqrt());
             }
         }
-        let k = MergeStats { batch, channels, parts, count, eps: Bits::of(1e-5) };
-        let out = run(GpuKernel::MergeStats(k), TARGETS[i % 3], &[("partials", &partials)]);
-        let stats = out.get("stats");
+        let k = MergeStats { moments: Moments { batch, channels, count, eps: Bits::of(1e-5) }, parts };
+        let out = run(k, TARGETS[i % 3], &[(Slot::Partials, &partials)]);
+        let stats = out.get(Slot::Stats);
         for n in 0..batch {
             let (mean, rstd) = stats[n * 2 * channels..][..2 * channels].split_at(channels);
             close("mean", mean, &means[n * channels..][..channels], 1e-6);
@@ -71,13 +73,13 @@ fn folded_weights_do_what_the_norm_before_them_did() {
             let mut draw = |n: usize| rng.values(n, Element::F32);
             let (w, bias) = (draw(rows * channels), draw(rows));
             let (stats, ratio, gamma, beta) = (draw(batch * 2 * channels), draw(batch * channels), draw(channels), draw(channels));
-            let mut inputs: Vec<(&str, &[f32])> = vec![("w", &w), ("b", &bias)];
+            let mut inputs: Vec<(Slot, &[f32])> = vec![(Slot::W, &w), (Slot::B, &bias)];
             match folded {
-                Folded::Norm => inputs.push(("stats", &stats)),
-                Folded::Grn => inputs.extend([("ratio", &ratio[..]), ("gamma", &gamma[..]), ("beta", &beta[..])]),
+                Folded::Norm => inputs.push((Slot::Stats, &stats)),
+                Folded::Grn => inputs.extend([(Slot::Ratio, &ratio[..]), (Slot::Gamma, &gamma[..]), (Slot::Beta, &beta[..])]),
             }
-            let out = run(GpuKernel::Fold(Fold { batch, channels, rows, folded, storage }), "sm_90a", &inputs);
-            let (wf, bf) = (out.get("wf"), out.get("bf"));
+            let out = run(Fold { batch, channels, rows, folded, storage }, "sm_90a", &inputs);
+            let (wf, bf) = (out.get(Slot::Wf), out.get(Slot::Bf));
             for n in 0..batch {
                 let (mut weights, mut biases) = (Vec::new(), Vec::new());
                 for row in 0..rows {
@@ -116,7 +118,7 @@ fn layer_norm_normalises_the_real_channels_alone() {
             let y: Vec<f32> =
                 (0..voxels * pitch).map(|i| if i % pitch < channels { rounded(3.0 + 2.0 * rng.value(), element) } else { 0.0 }).collect();
             let k = LayerNorm { voxels, channels, eps: Bits::of(1e-6), storage };
-            let out = run(GpuKernel::LayerNorm(k), "sm_80", &[("y", &y)]);
+            let out = run(k, "sm_80", &[(Slot::Y, &y)]);
             let mut want = vec![0.0; y.len()];
             for v in 0..voxels {
                 let row: Vec<f64> = y[v * pitch..][..channels].iter().map(|&x| f64::from(x)).collect();
@@ -126,7 +128,7 @@ fn layer_norm_normalises_the_real_channels_alone() {
                     want[v * pitch + c] = (x - mean) / (variance + 1e-6).sqrt();
                 }
             }
-            close("layer norm", out.get("y"), &want, tolerance(storage));
+            close("layer norm", out.get(Slot::Y), &want, tolerance(storage));
         }
     }
 }
@@ -137,23 +139,23 @@ fn sums_of_parts_and_the_ratio_of_grn() {
     for (batch, channels, real, parts, group, mean) in [(1, 16, 16, 1, 1, true), (2, 96, 90, 77, 5, true), (1, 272, 260, 40, 64, false)] {
         let partials: Vec<f32> = (0..batch * parts * channels).map(|i| if i % channels < real { rng.value().abs() } else { 0.0 }).collect();
         let k = SumParts { batch, channels, parts, group };
-        let out = run(GpuKernel::SumParts(k), "sm_86", &[("partials", &partials)]);
+        let out = run(k, "sm_86", &[(Slot::Partials, &partials)]);
         let groups = parts.div_ceil(group);
         let mut want = vec![0.0; batch * groups * channels];
         for (i, &v) in partials.iter().enumerate() {
             let (n, p, c) = (i / channels / parts, i / channels % parts, i % channels);
             want[(n * groups + p / group) * channels + c] += f64::from(v);
         }
-        close("sums", out.get("sums"), &want, 1e-6);
+        close("sums", out.get(Slot::Sums), &want, 1e-6);
 
-        let k = MergeGrn { batch, channels, real, parts, eps: Bits::of(1e-6), mean };
-        let out = run(GpuKernel::MergeGrn(k), "sm_90a", &[("partials", &partials)]);
+        let k = MergeGrn { ratio: GrnRatio { batch, channels: real, eps: Bits::of(1e-6), mean }, parts };
+        let out = run(k, "sm_90a", &[(Slot::Partials, &partials)]);
         for n in 0..batch {
             let sum = |c: usize| (0..parts).map(|p| f64::from(partials[(n * parts + p) * channels + c])).sum::<f64>();
             let norms: Vec<f64> = (0..channels).map(|c| sum(c).sqrt()).collect();
             let below = norms.iter().sum::<f64>() / if mean { real as f64 } else { 1.0 } + 1e-6;
             let want: Vec<f64> = norms.iter().map(|g| g / below).collect();
-            close("ratio", &out.get("ratio")[n * channels..][..channels], &want, 1e-5);
+            close("ratio", &out.get(Slot::Ratio)[n * channels..][..channels], &want, 1e-5);
         }
     }
 }
@@ -174,8 +176,8 @@ fn pointwise_between_ports_and_inner_tensors() {
             let element = |port: bool| if port { Element::F32 } else { storage.element() };
             let x = rng.values(batch * from * ci, element(in_first));
             let (w, b) = (rng.values(co * ci, Element::F32), rng.values(co, Element::F32));
-            let k = Pointwise { batch, input, output, stride, in_channels: ci, out_channels: co, in_first, out_first, bias, storage };
-            let out = run(GpuKernel::Pointwise(k), "sm_80", &[("x", &x), ("w", &w), ("b", &b)]);
+            let pointwise = work::Pointwise { batch, input, output, stride, in_channels: ci, out_channels: co, in_first, out_first, bias };
+            let out = run(Pointwise { pointwise, storage }, "sm_80", &[(Slot::X, &x), (Slot::W, &w), (Slot::B, &b)]);
             let mut want = vec![0.0; batch * m * co];
             for n in 0..batch {
                 for v in 0..m {
@@ -192,7 +194,7 @@ fn pointwise_between_ports_and_inner_tensors() {
                 }
             }
             let allowed = if out_first { 1e-5 } else { tolerance(storage) };
-            close("pointwise", out.get("y"), &want, allowed);
+            close("pointwise", out.get(Slot::Y), &want, allowed);
         }
     }
 }
@@ -218,10 +220,10 @@ fn classes_and_their_probabilities() {
                 }
             }
         }
-        let k = Classify { batch, classes, space, argmax: true };
-        let got = run(GpuKernel::Classify(k.clone()), TARGETS[i % 3], &[("x", &x)]);
-        assert!(got.get("y").iter().zip(&labels).all(|(g, w)| f64::from(*g) == *w), "{classes} classes");
-        let got = run(GpuKernel::Classify(Classify { argmax: false, ..k }), TARGETS[i % 3], &[("x", &x)]);
-        close("soft-max", got.get("y"), &soft, 1e-6);
+        let classify = |argmax| Classify { classify: work::Classify { batch, classes, space, argmax } };
+        let got = run(classify(true), TARGETS[i % 3], &[(Slot::X, &x)]);
+        assert!(got.get(Slot::Y).iter().zip(&labels).all(|(g, w)| f64::from(*g) == *w), "{classes} classes");
+        let got = run(classify(false), TARGETS[i % 3], &[(Slot::X, &x)]);
+        close("soft-max", got.get(Slot::Y), &soft, 1e-6);
     }
 }

@@ -3,15 +3,15 @@
 
 use crate::depthwise::{Case, PLAIN};
 use mnx_codegen::ptxas;
-use mnx_plan::gpu::{Depthwise, GpuKernel, Storage};
-use mnx_plan::kernel::Kernel;
+use mnx_plan::gpu::Depthwise;
 use mnx_plan::target::GPU_TARGETS;
+use mnx_plan::vocabulary::Storage;
 
 /// What a target's assembler makes of one convolution with its default tile; a complaint if it spills.
 fn assembled(case: &Case, name: &str) -> Option<String> {
     let k: Depthwise = case.chosen(name);
     let target = crate::harness::target(name);
-    let named = [("k".to_string(), Kernel::Gpu(GpuKernel::Depthwise(k.clone())))];
+    let named = [("k".to_string(), k.clone().into())];
     let ptx = String::from_utf8(mnx_codegen::compile(&named, target, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{k:?}: {e}"))).unwrap();
     let (_, resources) = ptxas::assemble(&ptx, name, false).unwrap_or_else(|e| panic!("{k:?}: {e}"));
     let r = &resources[0];

@@ -1,10 +1,11 @@
 //! Where a kernel is run: compiled to PTX, launched on memory that knows what was written, in two orders of the warps.
 
 use half::{bf16, f16};
-use mnx_plan::args::{Arg, Element};
-use mnx_plan::gpu::{GpuKernel, Residual, Storage};
-use mnx_plan::kernel::{Extent, Kernel};
+use mnx_plan::Kernel;
+use mnx_plan::slot::{Arg, Element, Slot};
 use mnx_plan::target::{GPU_TARGETS, Target};
+use mnx_plan::vocabulary::{Extent, Storage};
+use mnx_plan::work::Residual;
 use mnx_ptx_sim::{Launch, Memory, Module, Options, launch};
 
 /// A seeded generator (xorshift64*).
@@ -60,65 +61,57 @@ fn decode(element: Element, bytes: &[u8]) -> Vec<f64> {
     }
 }
 
-/// Buffers by name: what a kernel is given, and what it leaves.
+/// Buffers by slot: what a kernel is given, and what it leaves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Buffers(Vec<(Arg, Vec<f64>)>);
 
 impl Buffers {
     /// Random contents for whatever is read, as its element type holds them. Weights are small, so that sums stay near 1.
-    pub fn random(kernel: &GpuKernel, rng: &mut Random) -> Self {
+    pub fn random(kernel: &Kernel, rng: &mut Random) -> Self {
         let one = |arg: Arg| {
-            let scale = match arg.name {
-                "w" | "w2" | "w3" | "res_w" => 0.3,
+            let scale = match arg.slot {
+                Slot::W | Slot::W2 | Slot::W3 | Slot::ResW => 0.3,
                 _ => 1.0,
             };
-            let len = if arg.read { arg.len } else { 0 };
+            let len = if arg.access.reads() { arg.len } else { 0 };
             let values = (0..len).map(|_| encode(arg.element, scale * rng.float()).0).collect();
             (arg, values)
         };
         Self(kernel.args().into_iter().map(one).collect())
     }
 
-    /// The buffer of this name.
-    pub fn get(&self, name: &str) -> &[f64] {
-        self.0.iter().find(|(a, _)| a.name == name).map_or_else(|| panic!("no {name}"), |(_, v)| v)
-    }
-
-    /// The same with one buffer under another name.
-    pub fn renamed(mut self, from: &str, to: &'static str) -> Self {
-        if let Some((arg, _)) = self.0.iter_mut().find(|(a, _)| a.name == from) {
-            arg.name = to;
-        }
-        self
+    /// The buffer that serves a slot.
+    pub fn get(&self, slot: Slot) -> &[f64] {
+        self.0.iter().find(|(a, _)| a.serves(slot)).map_or_else(|| panic!("no {slot}"), |(_, v)| v)
     }
 }
 
 /// Runs a kernel on the targets, in two orders of the warps, and hands back the buffers that it wrote; anything found is a failure.
-pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buffers {
+pub fn run(kernel: &Kernel, given: &Buffers, target: &'static Target) -> Buffers {
     kernel.legal(target).unwrap_or_else(|e| panic!("{e}: {kernel:?}"));
-    let ptx = mnx_codegen::compile(&[("kernel".into(), Kernel::Gpu(kernel.clone()))], target, &mut |_, _, _| {}).unwrap();
+    let ptx = mnx_codegen::compile(&[("kernel".into(), kernel.clone())], target, &mut |_, _, _| {}).unwrap();
     let module = Module::parse(std::str::from_utf8(&ptx).unwrap()).unwrap_or_else(|e| panic!("{e}: {kernel:?}"));
     let once = |seed: u64| {
         let mut memory = Memory::new();
         let args = kernel.args();
         let mut params = Vec::new();
         for (arg, (own, values)) in args.iter().zip(&given.0) {
-            assert_eq!(arg.name, own.name);
+            assert_eq!(arg.slot, own.slot);
             let at = memory.alloc((arg.len * arg.element.bytes()) as u64, 256);
-            if arg.read {
+            if arg.access.reads() {
                 let bytes: Vec<u8> = values.iter().flat_map(|&v| encode(arg.element, v).1).collect();
                 memory.write(at, &bytes).unwrap();
             }
-            if !arg.written {
+            if !arg.access.writes() {
                 memory.protect(at).unwrap();
             }
             params.push(at);
         }
-        let g = kernel.geometry();
+        let g = kernel.geometry().expect("a GPU kernel");
         let what = Launch { kernel: "kernel", grid: g.grid, block: g.block, dynamic_shared: g.shared_bytes, params: params.clone() };
         let report = launch(&module, &mut memory, &what, &Options { seed, ..Options::default() }).unwrap();
         assert!(report.is_clean(), "{:#?}\n{kernel:?}", report.findings);
-        let left = args.iter().zip(params).filter(|(a, _)| a.written).map(|(arg, at)| {
+        let left = args.iter().zip(params).filter(|(a, _)| a.access.writes()).map(|(arg, at)| {
             let mut bytes = vec![0; arg.len * arg.element.bytes()];
             memory.read(at, &mut bytes).unwrap();
             (*arg, decode(arg.element, &bytes))
@@ -127,7 +120,7 @@ pub fn run(kernel: &GpuKernel, given: &Buffers, target: &'static Target) -> Buff
     };
     let (first, second) = (once(1), once(2));
     for ((arg, a), (_, b)) in first.0.iter().zip(&second.0) {
-        assert!(a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()), "{} depends on the order of warps: {kernel:?}", arg.name);
+        assert!(a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits()), "{} depends on the order of warps: {kernel:?}", arg.slot);
     }
     first
 }

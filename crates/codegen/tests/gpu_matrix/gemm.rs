@@ -2,9 +2,12 @@
 
 use crate::bench::{self, Buffers, Random, close, run, target, tolerance};
 use crate::reference;
+use mnx_plan::Kernel;
 use mnx_plan::gpu::gemm::Tile;
-use mnx_plan::gpu::{Epilogue, Gemm, GpuKernel, Residual, Storage};
-use mnx_plan::kernel::{Gelu, voxels};
+use mnx_plan::gpu::{Epilogue, Gemm};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::{Gelu, Storage, voxels};
+use mnx_plan::work::Residual;
 
 fn plain(rng: &mut Random, storage: Storage) -> Gemm {
     let grid = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 9)];
@@ -37,17 +40,16 @@ fn rounds(storage: Storage, base: u64, change: &dyn Fn(usize, &mut Random, &mut 
         let mut rng = Random::new(seed);
         let mut k = plain(&mut rng, storage);
         change(round, &mut rng, &mut k);
-        if GpuKernel::Gemm(k.clone()).legal(target(round + 1)).is_err() {
+        if Kernel::from(k.clone()).legal(target(round + 1)).is_err() {
             k.tile = Tile { m_tiles: 1, columns: 16, stages: k.tile.stages.min(2), ..k.tile };
         }
-        let kernel = GpuKernel::Gemm(k.clone());
+        let kernel = Kernel::from(k.clone());
         let given = Buffers::random(&kernel, &mut rng);
         let left = run(&kernel, &given, target(round + 1));
-        let given = if k.epilogue.in_place { given.renamed("out", if k.epilogue.skip { "skip" } else { "res" }) } else { given };
         let values = reference::gemm(&k, &given);
         let what = format!("{k:?}");
         if k.squares {
-            let (m, c, parts) = (voxels(k.grid), k.out_channels, k.parts());
+            let (m, c, parts) = (voxels(k.grid), k.out_channels, kernel.parts().unwrap());
             let rows = k.rows();
             let mut want = vec![0.0; k.batch * parts * c];
             for (i, row) in values.chunks_exact(c).enumerate() {
@@ -55,10 +57,10 @@ fn rounds(storage: Storage, base: u64, change: &dyn Fn(usize, &mut Random, &mut 
                     want[(i / m * parts + i % m / rows) * c + j] += v * v;
                 }
             }
-            close(&what, left.get("partials"), &want, tolerance(k.storage));
+            close(&what, left.get(Slot::Partials), &want, tolerance(k.storage));
         } else {
             let (out, _) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &values, &given);
-            close(&what, left.get("out"), &out, tolerance(k.storage).max(tolerance(k.stream)));
+            close(&what, left.get(Slot::Out), &out, tolerance(k.storage).max(tolerance(k.stream)));
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use crate::bench::{self, Buffers, Random, close, run, target, tolerance};
 use crate::reference;
+use mnx_plan::Kernel;
 use mnx_plan::gpu::mlp::Tile;
-use mnx_plan::gpu::{Epilogue, GpuKernel, Mlp, Residual, Storage};
-use mnx_plan::kernel::Gelu;
+use mnx_plan::gpu::{Epilogue, Mlp};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::{Gelu, Storage};
+use mnx_plan::work::Residual;
 
 const CHANNELS: [usize; 6] = [16, 32, 48, 64, 80, 96];
 
@@ -36,7 +39,7 @@ fn plain(rng: &mut Random, storage: Storage) -> Mlp {
 
 fn verify(k: &Mlp, seed: u64, round: usize) {
     let mut rng = Random::new(seed);
-    let kernel = GpuKernel::Mlp(k.clone());
+    let kernel = Kernel::from(k.clone());
     if kernel.legal(target(round)).is_err() {
         let tile = Tile { warps: 1, m_tiles: 1, chunk: 16, stages: if k.norm { k.hidden / 16 } else { 2.min(k.hidden / 16) }, ..k.tile };
         assert_ne!(tile, k.tile);
@@ -44,22 +47,15 @@ fn verify(k: &Mlp, seed: u64, round: usize) {
     }
     let given = Buffers::random(&kernel, &mut rng);
     let left = run(&kernel, &given, target(round));
-    let named = if !k.epilogue.in_place {
-        given
-    } else if k.epilogue.skip {
-        given.renamed("out", "skip")
-    } else {
-        given.renamed("out", "res")
-    };
-    let (out, logits) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &reference::mlp(k, &named), &named);
+    let (out, logits) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &reference::mlp(k, &given), &given);
     let what = format!("{k:?}");
     // 2e-4 for every hidden value, times weights that are 0.3 at most.
     let part = tolerance(k.storage).max(tolerance(k.stream)) + if k.gelu == Gelu::Fast { 2e-4 * 0.3 * k.hidden as f64 } else { 0.0 };
     if k.epilogue.store {
-        close(&what, left.get("out"), &out, part);
+        close(&what, left.get(Slot::Out), &out, part);
     }
     if k.epilogue.head.is_some() {
-        close(&what, left.get("logits"), &logits, part);
+        close(&what, left.get(Slot::Logits), &logits, part);
     }
 }
 

@@ -2,10 +2,11 @@
 #![allow(clippy::print_stdout)]
 
 use mnx_codegen::ptxas;
+use mnx_plan::Kernel;
 use mnx_plan::gpu::*;
-use mnx_plan::kernel::{Gelu, Kernel};
-use mnx_plan::knobs::choose;
 use mnx_plan::target::{GPU_TARGETS, Target};
+use mnx_plan::vocabulary::{Gelu, Storage};
+use mnx_plan::work::Residual;
 
 /// Ends of blocks: plain, first, last, down, up, up in place.
 fn ends(grid: [usize; 3], channels: usize, out_channels: usize) -> Vec<Epilogue> {
@@ -97,9 +98,9 @@ fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKer
 fn assemble(kernels: Vec<GpuKernel>, target: &Target) {
     let mut named = Vec::new();
     for (i, kernel) in kernels.into_iter().enumerate() {
-        let name = format!("{}_{i}", kernel.strategy().replace('.', "_"));
+        let name = format!("{}_{i}", kernel.strategy().name.replace('.', "_"));
         let mut kernel = Kernel::Gpu(kernel);
-        choose(&mut kernel, target);
+        kernel.choose(target).unwrap();
         named.push((name, kernel));
     }
     let ptx = mnx_codegen::compile(&named, target, &mut |_, _, _| {}).unwrap();

@@ -1,8 +1,10 @@
 //! Plain float64 definitions of the matrix kernels.
 
 use crate::bench::Buffers;
-use mnx_plan::gpu::{Epilogue, Gemm, Mlp, Residual};
-use mnx_plan::kernel::{Extent, voxels};
+use mnx_plan::gpu::{Epilogue, Gemm, Mlp};
+use mnx_plan::slot::Slot;
+use mnx_plan::vocabulary::{Extent, voxels};
+use mnx_plan::work::Residual;
 
 /// GELU in its erf form; erf by its Taylor series, erfc by its continued fraction.
 pub fn gelu(x: f64) -> f64 {
@@ -50,16 +52,16 @@ pub fn mlp(k: &Mlp, given: &Buffers) -> Vec<f64> {
     let m = voxels(k.grid);
     let one = |i: usize| {
         let n = i / m;
-        let get = |name, per| part(given.get(name), per, n, k.batch);
-        let x = &given.get("x")[i * k.channels..][..k.channels];
+        let get = |slot, per| part(given.get(slot), per, n, k.batch);
+        let x = &given.get(Slot::X)[i * k.channels..][..k.channels];
         let x: Vec<f64> = if k.norm {
-            let (mean, rstd) = given.get("stats")[2 * n * k.channels..][..2 * k.channels].split_at(k.channels);
+            let (mean, rstd) = given.get(Slot::Stats)[2 * n * k.channels..][..2 * k.channels].split_at(k.channels);
             x.iter().zip(mean).zip(rstd).map(|((x, mean), rstd)| (x - mean) * rstd).collect()
         } else {
             x.to_vec()
         };
-        let hidden: Vec<f64> = affine(&x, get("w2", k.folded), get("b2", k.folded)).into_iter().map(gelu).collect();
-        affine(&hidden, get("w3", k.grn_folded), get("b3", k.grn_folded))
+        let hidden: Vec<f64> = affine(&x, get(Slot::W2, k.folded), get(Slot::B2, k.folded)).into_iter().map(gelu).collect();
+        affine(&hidden, get(Slot::W3, k.grn_folded), get(Slot::B3, k.grn_folded))
     };
     (0..k.batch * m).flat_map(one).collect()
 }
@@ -71,37 +73,37 @@ pub fn gemm(k: &Gemm, given: &Buffers) -> Vec<f64> {
         let n = i / m;
         let at = coordinates(i % m, k.grid);
         let from = flat(k.from, n, [0, 1, 2].map(|a| at[a] * k.stride[a]));
-        let x = &given.get("x")[from * k.channels..][..k.channels];
-        let values = affine(x, part(given.get("w"), k.folded, n, k.batch), part(given.get("b"), k.folded, n, k.batch));
+        let x = &given.get(Slot::X)[from * k.channels..][..k.channels];
+        let values = affine(x, part(given.get(Slot::W), k.folded, n, k.batch), part(given.get(Slot::B), k.folded, n, k.batch));
         if k.gelu.is_some() { values.into_iter().map(gelu).collect() } else { values }
     };
     (0..k.batch * m).flat_map(one).collect::<Vec<f64>>()
 }
 
-/// The result and the logits. `res` and `skip` are read under these names, in place or not.
+/// The result and the logits. `res` and `skip` are read by these slots, in place or not.
 pub fn end(e: &Epilogue, batch: usize, grid: Extent, channels: usize, values: &[f64], given: &Buffers) -> (Vec<f64>, Vec<f64>) {
     let output = e.output(grid);
     let all = batch * voxels(output);
-    let mut out = if e.skip { given.get("skip").to_vec() } else { vec![0.0; all * channels] };
+    let mut out = if e.skip { given.get(Slot::Skip).to_vec() } else { vec![0.0; all * channels] };
     for i in 0..batch * voxels(grid) {
         let (n, at) = (i / voxels(grid), coordinates(i % voxels(grid), grid));
         let to = flat(output, n, [0, 1, 2].map(|a| at[a] + e.pad_front[a]));
         for c in 0..channels {
             let residual = match e.residual {
                 Residual::None => 0.0,
-                Residual::Identity => given.get("res")[i * channels + c],
+                Residual::Identity => given.get(Slot::Res)[i * channels + c],
                 Residual::Stem { channels: image } => {
                     let m = voxels(grid);
-                    let value = |j: usize| given.get("stem_w")[c * image + j] * given.get("input")[(n * image + j) * m + i % m];
+                    let value = |j: usize| given.get(Slot::ResW)[c * image + j] * given.get(Slot::Res)[(n * image + j) * m + i % m];
                     (0..image).map(value).sum()
                 }
                 Residual::Strided { from, channels: own, stride } => {
-                    let x = &given.get("res")[flat(from, n, [0, 1, 2].map(|a| at[a] * stride[a])) * own..][..own];
-                    x.iter().zip(&given.get("res_w")[c * own..]).map(|(x, w)| x * w).sum()
+                    let x = &given.get(Slot::Res)[flat(from, n, [0, 1, 2].map(|a| at[a] * stride[a])) * own..][..own];
+                    x.iter().zip(&given.get(Slot::ResW)[c * own..]).map(|(x, w)| x * w).sum()
                 }
                 Residual::Scattered { from, stride } => {
                     if (0..3).all(|a| at[a] % stride[a] == 0) {
-                        given.get("res")[flat(from, n, [0, 1, 2].map(|a| at[a] / stride[a])) * channels + c]
+                        given.get(Slot::Res)[flat(from, n, [0, 1, 2].map(|a| at[a] / stride[a])) * channels + c]
                     } else {
                         0.0
                     }
@@ -115,7 +117,7 @@ pub fn end(e: &Epilogue, batch: usize, grid: Extent, channels: usize, values: &[
         let m = voxels(output);
         for i in 0..all {
             let row = &out[i * channels..][..channels];
-            for (class, value) in affine(row, given.get("head_w"), given.get("head_b")).into_iter().enumerate() {
+            for (class, value) in affine(row, given.get(Slot::HeadW), given.get(Slot::HeadB)).into_iter().enumerate() {
                 logits[(i / m * classes + class) * m + i % m] = value;
             }
         }

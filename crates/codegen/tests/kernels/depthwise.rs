@@ -1,103 +1,46 @@
 //! Depthwise convolutions of random shapes, tiles and options against the definition in float64.
 
-use crate::harness::{Data, Random, close, close64, on_targets, random, targets};
-use mnx_plan::kernel::{Depthwise, DepthwiseTile, Kernel, PANEL, voxels};
+use crate::harness::{Data, Random, close, close64, cpu, on_targets, random, targets};
+use crate::reference::{Inputs, convolve};
+use mnx_plan::Kernel;
+use mnx_plan::family::Family;
+use mnx_plan::host::Depthwise;
+use mnx_plan::host::depthwise::{Tile, inputs};
 use mnx_plan::target::{TARGETS, Target};
+use mnx_plan::vocabulary::voxels;
+use mnx_plan::work::Conv;
 
-/// The convolved tensor `[n, input, c]` in float64: as stored, or the stem of the port.
-fn convolved(k: &Depthwise, inputs: &[Data]) -> Vec<f64> {
-    let x = inputs[0].f32();
-    let Some(image) = k.stem else {
-        return x.iter().map(|&v| f64::from(v)).collect();
-    };
-    let (w, bias) = (inputs[1].f32(), inputs[2].f32());
-    let space = voxels(k.input);
-    let c = k.channels;
-    let mut out = vec![0.0; k.batch * space * c];
-    for n in 0..k.batch {
-        for v in 0..space {
-            for o in 0..c {
-                let start = o / PANEL * PANEL;
-                let wide = (c - start).min(PANEL);
-                let sum: f64 = (0..image)
-                    .map(|i| f64::from(w[start * image + i * wide + o - start]) * f64::from(x[(n * image + i) * space + v]))
-                    .sum();
-                out[(n * space + v) * c + o] = f64::from(bias[o]) + sum;
-            }
-        }
-    }
-    out
-}
-
-/// The definition: `y` and the whole-sample sums `[n, 2, c]`.
-fn reference(k: &Depthwise, inputs: &[Data]) -> (Vec<f64>, Vec<f64>) {
-    let x = convolved(k, inputs);
-    let at = if k.stem.is_some() { 3 } else { 1 };
-    let w = inputs[at].f32();
-    let bias = k.bias.then(|| inputs[at + 1].f32());
-    let c = k.channels;
-    let mut y = vec![0.0; k.batch * voxels(k.output) * c];
+/// Sums and sums of squares of a result, `[n, 2, c]`.
+fn whole_sums(k: &Conv, y: &[f64]) -> Vec<f64> {
+    let (c, per_sample) = (k.channels, voxels(k.output) * k.channels);
     let mut sums = vec![0.0; k.batch * 2 * c];
-    for n in 0..k.batch {
-        for (o, out) in coordinates(k.output).enumerate() {
-            for channel in 0..c {
-                let mut sum = bias.map_or(0.0, |b| f64::from(b[channel]));
-                for (q, tap) in coordinates(k.taps).enumerate() {
-                    if let Some(i) = source(k, out, tap) {
-                        sum += x[(n * voxels(k.input) + i) * c + channel] * f64::from(w[q * c + channel]);
-                    }
-                }
-                y[(n * voxels(k.output) + o) * c + channel] = sum;
-                sums[n * 2 * c + channel] += sum;
-                sums[(n * 2 + 1) * c + channel] += sum * sum;
-            }
-        }
+    for (i, value) in y.iter().enumerate() {
+        let at = i / per_sample * 2 * c + i % c;
+        sums[at] += value;
+        sums[at + c] += value * value;
     }
-    (y, sums)
+    sums
 }
 
-fn coordinates([d, h, w]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
-    (0..d).flat_map(move |z| (0..h).flat_map(move |y| (0..w).map(move |x| [z, y, x])))
-}
-
-fn source(k: &Depthwise, out: [usize; 3], tap: [usize; 3]) -> Option<usize> {
-    let mut flat = 0;
-    for a in 0..3 {
-        let (o, q, s, p) = (out[a] as i64, tap[a] as i64, k.stride[a] as i64, k.pad[a] as i64);
-        let i = if k.transposed {
-            let i = o + p - q;
-            if i % s != 0 {
-                return None;
-            }
-            i / s
-        } else {
-            o * s - p + q
-        };
-        if i < 0 || i >= k.input[a] as i64 {
-            return None;
-        }
-        flat = flat * k.input[a] + i as usize;
-    }
-    Some(flat)
-}
-
-fn check(k: &Depthwise, seed: u64, targets: &[&'static Target]) {
+fn check(kernel: &Depthwise, seed: u64, targets: &[&'static Target]) {
     let mut generator = Random::new(seed);
-    let mut inputs: Vec<Data> = k.inputs().iter().map(|a| random(a, &mut generator)).collect();
+    let (k, parts) = (&kernel.conv, kernel.spatial_parts());
+    let args = inputs(k);
+    let mut inputs: Vec<Data> = args.iter().map(|a| random(a, &mut generator)).collect();
     // A mean far from zero, which sums of squares in float32 would not survive.
     if let (None, Data::F32(x)) = (k.stem, &mut inputs[0]) {
         x.iter_mut().for_each(|v| *v += 3.0);
     }
-    let (y, sums) = reference(k, &inputs);
+    let y = convolve(k, &Inputs::new(&args, &inputs));
+    let sums = whole_sums(k, &y);
     let taps = voxels(k.taps) as f64;
-    on_targets(targets, &Kernel::Depthwise(k.clone()), &inputs, seed, |target, out| {
+    on_targets(targets, &Kernel::from(kernel.clone()), &inputs, seed, |target, out| {
         close(target.name, out[0].f32(), &y, taps.sqrt(), 2e-6);
         if !k.stats {
             return;
         }
         let c = k.channels;
         let count = voxels(k.output) as f64;
-        let parts = k.parts();
         let mut got = vec![0.0; k.batch * 2 * c];
         for (i, value) in out[1].f64().iter().enumerate() {
             let (n, rest) = (i / (parts * 2 * c), i % (2 * c));
@@ -139,7 +82,7 @@ fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
     let channels: usize = r.pick(&[1, 3, 5, 8, 16, 20, 32, 33, 40, 48]);
     let blocks: Vec<usize> = (1..=channels).filter(|b| channels.is_multiple_of(*b)).collect();
     let step = if transposed { stride[2] } else { 1 };
-    Depthwise {
+    let conv = Conv {
         batch: r.between(1, 2),
         channels,
         input,
@@ -151,13 +94,14 @@ fn drawn(r: &mut Random, transposed: bool) -> Depthwise {
         bias: r.flip(),
         stem: if r.between(0, 3) == 0 { Some(r.between(1, 6)) } else { None },
         stats: r.flip(),
-        tile: DepthwiseTile {
-            channels: r.pick(&blocks),
-            depth: r.between(1, output[0] + 2),
-            height: r.between(1, output[1] + 2),
-            width: r.between(1, 7) * step,
-        },
-    }
+    };
+    let tile = Tile {
+        channels: r.pick(&blocks),
+        depth: r.between(1, output[0] + 2),
+        height: r.between(1, output[1] + 2),
+        width: r.between(1, 7) * step,
+    };
+    Depthwise { conv, tile }
 }
 
 #[test]
@@ -186,8 +130,8 @@ fn chosen_tiles_are_legal_and_right() {
     for seed in 0..16 {
         let mut k = drawn(&mut r, seed % 2 == 1);
         for target in targets() {
-            k.tile = k.choose_tile(target);
-            k.legal(target).unwrap_or_else(|e| panic!("{e}: {k:?}"));
+            k.choose(cpu(target));
+            k.legal(cpu(target)).unwrap_or_else(|e| panic!("{e}: {k:?}"));
             check(&k, seed, &[target]);
         }
     }
@@ -200,9 +144,10 @@ fn large_results() {
     for (transposed, channels, input) in [(false, 32, [35, 63, 61]), (true, 48, [25, 24, 33])] {
         let stride = if transposed { [2; 3] } else { [1; 3] };
         let output = if transposed { input.map(|e: usize| 2 * e - 1) } else { input };
-        let tile = DepthwiseTile { channels: 16, depth: r.between(9, 20), height: r.between(9, 30), width: 6 };
+        let tile = Tile { channels: 16, depth: r.between(9, 20), height: r.between(9, 30), width: 6 };
         let (taps, pad, stats) = ([3, 1, 3], [1, 0, 1], true);
-        let k = Depthwise { batch: 1, channels, input, output, taps, stride, pad, transposed, bias: true, stem: None, stats, tile };
+        let conv = Conv { batch: 1, channels, input, output, taps, stride, pad, transposed, bias: true, stem: None, stats };
+        let k = Depthwise { conv, tile };
         assert!(voxels(output) * channels * 4 > 16 << 20, "{output:?}");
         check(&k, 900 + u64::from(transposed), &targets());
     }
@@ -210,14 +155,14 @@ fn large_results() {
 
 fn check_legal(k: &Depthwise) {
     for target in TARGETS {
-        k.legal(target).unwrap_or_else(|e| panic!("{e}: {k:?}"));
+        k.legal(cpu(target)).unwrap_or_else(|e| panic!("{e}: {k:?}"));
     }
 }
 
 #[test]
 fn unsuitable_tiles_are_refused() {
     let good = drawn(&mut Random::new(14), false);
-    let target = &TARGETS[0];
+    let target = cpu(&TARGETS[0]);
     good.legal(target).unwrap();
     let with = |change: &dyn Fn(&mut Depthwise)| {
         let mut k = good.clone();
@@ -225,8 +170,8 @@ fn unsuitable_tiles_are_refused() {
         k.legal(target).unwrap_err()
     };
     assert!(with(&|k| k.tile.width = 40).contains("width 40"));
-    assert!(with(&|k| k.tile.channels = k.channels + 1).contains("divisor"));
+    assert!(with(&|k| k.tile.channels = k.conv.channels + 1).contains("divisor"));
     assert!(with(&|k| k.tile.height = 0).contains("height 0"));
-    assert!(with(&|k| k.pad[1] = k.taps[1]).contains("padding"));
-    assert!(with(&|k| k.stride[2] = 3).contains("stride 3"));
+    assert!(with(&|k| k.conv.pad[1] = k.conv.taps[1]).contains("padding"));
+    assert!(with(&|k| k.conv.stride[2] = 3).contains("stride 3"));
 }

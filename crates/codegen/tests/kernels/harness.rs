@@ -1,8 +1,8 @@
 //! Compiles a kernel, loads it, runs its workgroups in random order on poisoned memory, and hands back what it wrote.
 
-use mnx_plan::args::{Arg, Element};
-use mnx_plan::kernel::Kernel;
-use mnx_plan::target::{TARGETS, Target};
+use mnx_plan::Kernel;
+use mnx_plan::slot::{Arg, Element};
+use mnx_plan::target::{Cpu, TARGETS, Target};
 use std::ffi::c_void;
 use std::io::Write;
 
@@ -95,10 +95,15 @@ pub fn random(arg: &Arg, random: &mut Random) -> Data {
     }
 }
 
+/// The CPU of a target.
+pub fn cpu(target: &'static Target) -> &'static Cpu {
+    target.cpu().expect("a CPU")
+}
+
 /// Targets that this machine can run.
 pub fn targets() -> Vec<&'static Target> {
-    let here = |t: &&Target| {
-        t.requires.iter().all(|name| match *name {
+    let here = |t: &&'static Target| {
+        cpu(t).requires.iter().all(|name| match *name {
             "avx512f" => is_x86_feature_detected!("avx512f"),
             "avx512bw" => is_x86_feature_detected!("avx512bw"),
             "avx512cd" => is_x86_feature_detected!("avx512cd"),
@@ -177,9 +182,9 @@ impl Loaded {
         let mut memory: Vec<Memory> = Vec::new();
         for arg in &args {
             let mut m = Memory::poisoned(arg.bytes());
-            if arg.read {
+            if arg.access.reads() {
                 let data = given.next().expect("an input per read argument").bytes();
-                assert_eq!(data.len(), arg.bytes(), "{}", arg.name);
+                assert_eq!(data.len(), arg.bytes(), "{}", arg.slot);
                 m.all()[..data.len()].copy_from_slice(&data);
             }
             memory.push(m);
@@ -202,13 +207,13 @@ impl Loaded {
         let mut given = inputs.iter();
         let mut written = Vec::new();
         for (arg, m) in args.iter().zip(&mut memory) {
-            m.check_guard(arg.name);
+            m.check_guard(arg.slot.name());
             let bytes = m.all()[..arg.bytes()].to_vec();
-            let before = arg.read.then(|| given.next().unwrap().bytes());
-            if arg.written {
+            let before = arg.access.reads().then(|| given.next().unwrap().bytes());
+            if arg.access.writes() {
                 written.push(Data::from_bytes(arg.element, &bytes));
             } else {
-                assert!(Some(bytes) == before, "{} was overwritten", arg.name);
+                assert!(Some(bytes) == before, "{} was overwritten", arg.slot);
             }
         }
         written

@@ -1,7 +1,9 @@
 //! Merging kernels.
 
 use crate::harness::{Data, Random, close, on_every_target};
-use mnx_plan::kernel::{Bits, Kernel, MergeGrn, MergeStats};
+use mnx_plan::host::{MergeGrn, MergeStats};
+use mnx_plan::vocabulary::Bits;
+use mnx_plan::work::{GrnRatio, Moments};
 
 #[test]
 fn statistics_merge() {
@@ -27,7 +29,7 @@ fn statistics_merge() {
                 want[(n * 2 + 1) * channels + c] = 1.0 / (variance + eps).sqrt();
             }
         }
-        let kernel = Kernel::MergeStats(MergeStats { batch, channels, parts, count, eps: Bits::of(eps) });
+        let kernel = MergeStats { moments: Moments { batch, channels, count, eps: Bits::of(eps) }, parts }.into();
         on_every_target(&kernel, &[Data::F64(partials)], round, |target, out| {
             close(target.name, out[0].f32(), &want, 1e-9, 2e-7);
         });
@@ -49,7 +51,7 @@ fn grn_merges() {
             let share = if mean { sum / channels as f64 } else { sum };
             want.extend(norms.iter().map(|g| g / (share + eps)));
         }
-        let kernel = Kernel::MergeGrn(MergeGrn { batch, channels, parts, eps: Bits::of(eps), mean });
+        let kernel = MergeGrn { ratio: GrnRatio { batch, channels, eps: Bits::of(eps), mean }, parts }.into();
         on_every_target(&kernel, &[Data::F64(partials)], round, |target, out| {
             close(target.name, out[0].f32(), &want, 1e-9, 2e-7);
         });

@@ -1,14 +1,17 @@
 //! The shared object itself: the same input gives the same bytes, whatever the threads; stages are shown in order.
 
 use mnx_codegen::{CodegenError, Options, Stage, compile_with};
-use mnx_plan::kernel::{Bits, Kernel, MergeStats};
+use mnx_plan::Kernel;
+use mnx_plan::host::MergeStats;
 use mnx_plan::target::TARGETS;
+use mnx_plan::vocabulary::Bits;
+use mnx_plan::work::Moments;
 
 fn kernels() -> Vec<(String, Kernel)> {
     (1..6)
         .map(|channels| {
-            let kernel = MergeStats { batch: 1, channels, parts: 3, count: 10, eps: Bits::of(1e-5) };
-            (format!("k{channels}"), Kernel::MergeStats(kernel))
+            let kernel = MergeStats { moments: Moments { batch: 1, channels, count: 10, eps: Bits::of(1e-5) }, parts: 3 };
+            (format!("k{channels}"), kernel.into())
         })
         .collect()
 }

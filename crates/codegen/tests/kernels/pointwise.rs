@@ -1,11 +1,15 @@
 //! Pointwise convolutions in every layout, soft-max and arg-max.
 
-use crate::harness::{Data, Random, close, on_every_target, random};
+use crate::harness::{Data, Random, close, cpu, on_every_target, random};
 use crate::reference::{points, weight};
-use mnx_plan::kernel::{Classify, Kernel, Pointwise, voxels};
+use mnx_plan::Kernel;
+use mnx_plan::family::Family;
+use mnx_plan::host::{Classify, Pointwise, classify, pointwise};
 use mnx_plan::target::TARGETS;
+use mnx_plan::vocabulary::voxels;
+use mnx_plan::work;
 
-fn want(k: &Pointwise, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
+fn want(k: &work::Pointwise, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
     let (from, to) = (voxels(k.input), voxels(k.output));
     let (ci, co) = (k.in_channels, k.out_channels);
     let mut y = vec![0.0; k.batch * to * co];
@@ -30,7 +34,7 @@ fn every_layout() {
     for round in 0..24usize {
         let output = [rng.between(1, 4), rng.between(1, 6), rng.between(1, 20)];
         let stride = if round % 8 < 4 { [1; 3] } else { [0, 1, 2].map(|_| rng.between(1, 2)) };
-        let mut k = Pointwise {
+        let k = work::Pointwise {
             batch: rng.between(1, 2),
             input: [0, 1, 2].map(|a| output[a] * stride[a] - rng.between(0, stride[a] - 1)),
             output,
@@ -40,16 +44,16 @@ fn every_layout() {
             in_first: round & 1 == 1,
             out_first: round & 2 == 2,
             bias: rng.flip(),
-            voxels: 0,
-            rows: rng.pick(&[1, 6, 16, 17, 24, 36]),
         };
-        k.voxels = if rng.flip() { voxels(output) } else { k.rows * rng.between(1, 3) };
+        let rows = rng.pick(&[1, 6, 16, 17, 24, 36]);
+        let tile = pointwise::Tile { voxels: if rng.flip() { voxels(output) } else { rows * rng.between(1, 3) }, rows };
+        let mut k = Pointwise { pointwise: k, tile };
         if round >= 16 {
-            (k.voxels, k.rows) = k.choose_tile(&TARGETS[round % 2]);
+            k.choose(cpu(&TARGETS[round % 2]));
         }
-        let kernel = Kernel::Pointwise(k.clone());
-        let inputs: Vec<Data> = kernel.args().iter().filter(|a| !a.written).map(|a| random(a, &mut rng)).collect();
-        let want = want(&k, inputs[0].f32(), inputs[1].f32(), inputs.get(2).map(Data::f32));
+        let kernel = Kernel::from(k.clone());
+        let inputs: Vec<Data> = kernel.args().iter().filter(|a| !a.access.writes()).map(|a| random(a, &mut rng)).collect();
+        let want = want(&k.pointwise, inputs[0].f32(), inputs[1].f32(), inputs.get(2).map(Data::f32));
         on_every_target(&kernel, &inputs, round as u64, |target, out| {
             close(&format!("{} {k:?}", target.name), out[0].f32(), &want, 1.0, 1e-5);
         });
@@ -60,15 +64,15 @@ fn every_layout() {
 fn softmax_and_argmax() {
     let mut rng = Random::new(22);
     for round in 0..8 {
-        let mut k = Classify {
+        let k = work::Classify {
             batch: rng.between(1, 2),
             classes: rng.pick(&[1, 2, 3, 4, 14]),
             space: rng.between(1, 700),
             argmax: round % 2 == 0,
-            voxels: rng.between(1, 200),
         };
+        let mut kernel = Classify { classify: k.clone(), tile: classify::Tile { voxels: rng.between(1, 200) } };
         if round > 4 {
-            k.voxels = k.choose_voxels();
+            kernel.choose(cpu(&TARGETS[0]));
         }
         // few distinct values, so that equal maxima occur; wide, so that exp underflows
         let spread = rng.pick(&[2.0, 20.0, 200.0]);
@@ -77,7 +81,7 @@ fn softmax_and_argmax() {
             .collect();
         let inputs = [Data::F32(x.clone())];
         let value = |n: usize, c: usize, m: usize| f64::from(x[(n * k.classes + c) * k.space + m]);
-        on_every_target(&Kernel::Classify(k.clone()), &inputs, round, |target, out| {
+        on_every_target(&kernel.into(), &inputs, round, |target, out| {
             for n in 0..k.batch {
                 for m in 0..k.space {
                     let most = (0..k.classes).map(|c| value(n, c, m)).fold(f64::MIN, f64::max);

@@ -4,8 +4,8 @@ use super::place::Place;
 use super::staging::input_plane;
 use super::taps::{TapRow, Taps, storage};
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
-use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
 use mnx_plan::gpu::Depthwise;
+use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
 use mnx_plan::vocabulary::Storage;
 
 pub(super) struct Sums<'a, 'c> {
