@@ -1,6 +1,5 @@
 //! Reading a box: its ops, what comes from outside, and weights as recipes.
 
-use mnx_ir::ops::Kind;
 use mnx_ir::pattern::{self, Part};
 use mnx_ir::{DType, Diagnostic, DispatchId, Graph, Layout, Op, OpId, ValueId};
 use mnx_weights::{Half, Recipe};
@@ -116,7 +115,7 @@ impl<'a> DispatchView<'a> {
         let Some(id) = self.g.def(v) else {
             return Err(self.refuse("an input of the graph stands where a weight must"));
         };
-        if !matches!(self.g.op(id).info().kind, Kind::Param | Kind::Weight) {
+        if !self.g.is_weight(v) {
             return Err(self.refuse("an activation stands where a weight must"));
         }
         let x = self.g.operands(id);
@@ -136,7 +135,8 @@ impl<'a> DispatchView<'a> {
                 DType::F32 => self.recipe(x[0])?,
                 other @ (DType::F64 | DType::I32) => return Err(self.refuse(&format!("a weight of {other} is read by no kernel"))),
             },
-            _ => return Err(self.refuse("a weight is derived by an op without a recipe")),
+            #[expect(clippy::wildcard_enum_match_arm, reason = "recipes are a language of their own; every other op has none")]
+            other => return Err(self.refuse(&format!("a weight is derived by {}, which has no recipe", other.info().mnemonic))),
         })
     }
 
