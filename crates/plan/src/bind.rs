@@ -7,9 +7,10 @@ use mnx_ir::{Diagnostic, Graph, ValueId};
 use mnx_weights::Recipe;
 
 use crate::in_place::Places;
+use crate::kernel::Kernel;
 use crate::lowering::Step;
 use crate::memory::{Interval, Placed, place};
-use crate::plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
+use crate::module::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
 use crate::slot::{Arg, Element};
 use crate::target::{Machine, Target};
 use crate::vocabulary::Storage;
@@ -38,7 +39,7 @@ pub(crate) fn bind(
     g: &Graph,
     target: &'static Target,
     precision: Storage,
-    planned: Vec<(String, Vec<Step>)>,
+    planned: Vec<(String, Vec<Step<Kernel>>)>,
     places: &Places,
 ) -> Result<ModulePlan, Diagnostic> {
     let mut buffers = Buffers { g, target, places, known: HashMap::new(), elements: Vec::new(), intervals: Vec::new() };
@@ -173,7 +174,7 @@ fn problem(dispatch: &str, message: String) -> Diagnostic {
     Diagnostic::new("plan-0206", format!("@{dispatch}"), message)
 }
 
-fn operand<'a>(name: &str, step: &'a Step, arg: &Arg) -> Result<&'a Operand, Diagnostic> {
+fn operand<'a>(name: &str, step: &'a Step<Kernel>, arg: &Arg) -> Result<&'a Operand, Diagnostic> {
     step.operands
         .iter()
         .find(|(slot, _)| *slot == arg.slot)

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
-use crate::space::Space;
 use crate::work::Task;
 
 /// One row of the strategy table.
@@ -90,15 +89,75 @@ pub trait Family {
         None
     }
     /// Offers a tuner tiles worth measuring besides the one there is, the likeliest first.
-    fn neighbours(&self, _space: &mut Space<'_>, _machine: &Self::Machine) {}
+    fn neighbours(&self, _near: &mut Neighbours, _machine: &Self::Machine) {}
+}
+
+/// Tiles near the one that a kernel has, as a family offers them to a tuner: each as the knobs that differ.
+#[derive(Debug)]
+pub struct Neighbours {
+    knobs: Vec<(&'static str, usize)>,
+    offers: Vec<Vec<(&'static str, usize)>>,
+}
+
+impl Neighbours {
+    /// None yet, of a kernel with these knobs.
+    pub(crate) fn of(knobs: Vec<(&'static str, usize)>) -> Self {
+        Self { knobs, offers: Vec::new() }
+    }
+
+    /// The offers, the likeliest first; not all need be legal or new.
+    pub(crate) fn offers(&self) -> &[Vec<(&'static str, usize)>] {
+        &self.offers
+    }
+
+    fn now(&self, name: &str) -> usize {
+        self.knobs.iter().find(|(n, _)| *n == name).map_or(1, |(_, v)| *v)
+    }
+
+    /// Offers the tile with these knobs.
+    pub(crate) fn offer(&mut self, edits: &[(&'static str, usize)]) {
+        self.offers.push(edits.to_vec());
+    }
+
+    /// Depth, height and width of a convolution's tile.
+    pub(crate) fn sizes(&mut self, output: [usize; 3], step: usize) {
+        let (depth, height, width) = (self.now("depth"), self.now("height"), self.now("width"));
+        for w in [width + step, width.saturating_sub(step), width / 2, 8, 12, 16, 6, 4] {
+            self.offer(&[("width", w)]);
+        }
+        for h in [height * 2, height / 2, output[1], output[1].div_ceil(3)] {
+            self.offer(&[("height", h.min(output[1]))]);
+        }
+        for d in [depth * 2, depth / 2, output[0], output[0].div_ceil(3)] {
+            self.offer(&[("depth", d.min(output[0]))]);
+        }
+        self.offer(&[("depth", (depth * 2).min(output[0])), ("height", height / 2)]);
+        self.offer(&[("depth", depth / 2), ("height", (height * 2).min(output[1]))]);
+    }
+
+    /// Rows per tile and voxels per workgroup; the latter stay near what they were, in whole tiles.
+    pub(crate) fn rows(&mut self, all: usize, block: usize) {
+        let (rows, per_workgroup) = (self.now("rows"), self.now("voxels"));
+        let near = |voxels: usize, rows: usize| ((voxels + rows / 2) / rows.max(1)).max(1).saturating_mul(rows).min(all);
+        for r in [rows * 2, rows / 2, rows + block, rows.saturating_sub(block), 2 * block, 4 * block, 8 * block, block] {
+            if r > 0 {
+                self.offer(&[("rows", r), ("voxels", near(per_workgroup, r))]);
+            }
+        }
+        for v in [per_workgroup * 2, per_workgroup / 2, per_workgroup / 4] {
+            self.offer(&[("voxels", near(v, rows))]);
+        }
+    }
 }
 
 /// What the table of a target knows of a family beyond [`Family`].
 pub(crate) trait Row: Family + Serialize + DeserializeOwned {
+    /// All kernels of its target.
+    type Kernel;
     /// The family's row of the strategy table.
     const STRATEGY: Strategy;
     /// Turns a task into launches if it is this family's; families are asked in the order of the table. What only other families launch is nobody's.
-    fn take(_task: &Task, _to: &mut Lowering) -> Result<bool, String> {
+    fn take(_task: &Task, _to: &mut Lowering<Self::Kernel>) -> Result<bool, String> {
         Ok(false)
     }
 }
@@ -192,7 +251,7 @@ macro_rules! kernel_enum {
             }
 
             /// Has the first family that takes a task turn it into launches; false if none does.
-            pub(crate) fn take(task: &$crate::work::Task, to: &mut $crate::lowering::Lowering) -> Result<bool, String> {
+            pub(crate) fn take(task: &$crate::work::Task, to: &mut $crate::lowering::Lowering<Self>) -> Result<bool, String> {
                 $( if <$Name as $crate::family::Row>::take(task, to)? {
                     return Ok(true);
                 } )+
@@ -200,9 +259,9 @@ macro_rules! kernel_enum {
             }
         }
 
-        $( impl From<$Name> for $crate::kernel::Kernel {
+        $( impl From<$Name> for $Enum {
             fn from(k: $Name) -> Self {
-                $Enum::$Name(k).into()
+                Self::$Name(k)
             }
         } )+
     };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mnx_ir::{Graph, ValueId};
 
+use crate::kernel::Kernel;
 use crate::lowering::Step;
 use crate::slot::Slot;
 use crate::work::Operand;
@@ -23,8 +24,8 @@ impl Places {
 ///
 /// The summand must be read by nothing later, by no other argument of the launch (a fused convolution reads its neighbours), and be
 /// neither input nor output of the graph.
-pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step>) -> Places {
-    let mut steps: Vec<&mut Step> = steps.into_iter().collect();
+pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step<Kernel>>) -> Places {
+    let mut steps: Vec<&mut Step<Kernel>> = steps.into_iter().collect();
     let mut last: HashMap<ValueId, usize> = HashMap::new();
     for (at, step) in steps.iter().enumerate() {
         last.extend(values(step).map(|(_, v)| (v, at)));
@@ -46,7 +47,7 @@ pub(crate) fn settle<'a>(g: &Graph, steps: impl IntoIterator<Item = &'a mut Step
     places
 }
 
-fn values(step: &Step) -> impl Iterator<Item = (Slot, ValueId)> + '_ {
+fn values(step: &Step<Kernel>) -> impl Iterator<Item = (Slot, ValueId)> + '_ {
     step.operands.iter().filter_map(|(slot, operand)| match operand {
         Operand::Value(v) => Some((*slot, *v)),
         Operand::Partial(_) | Operand::Temp(_) | Operand::Weight(_) => None,

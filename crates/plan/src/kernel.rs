@@ -29,6 +29,20 @@ impl From<GpuKernel> for Kernel {
     }
 }
 
+/// A kernel of a family is a kernel.
+macro_rules! into_kernel {
+    ($room:ident $Enum:ident; $( $(#[doc = $about:literal])+ $Name:ident in $module:ident; )+) => {
+        $( impl From<crate::$room::$Name> for Kernel {
+            fn from(k: crate::$room::$Name) -> Self {
+                crate::$room::$Enum::from(k).into()
+            }
+        } )+
+    };
+}
+
+crate::host_kernels!(into_kernel!(host HostKernel;));
+crate::gpu_kernels!(into_kernel!(gpu GpuKernel;));
+
 /// Asks the family of either target.
 macro_rules! ask {
     ($self:ident, $k:ident => $answer:expr) => {

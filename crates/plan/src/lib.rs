@@ -18,6 +18,7 @@ pub mod kernel;
 mod lowering;
 pub mod machine;
 pub mod memory;
+pub mod module;
 pub mod plan;
 pub mod slot;
 pub mod space;
@@ -28,5 +29,6 @@ pub mod vocabulary;
 pub mod work;
 
 pub use kernel::Kernel;
-pub use plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan, PlanOptions, plan};
+pub use module::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
+pub use plan::{PlanOptions, plan};
 pub use text::PlanText;

@@ -2,16 +2,15 @@
 
 use mnx_weights::{Half, Recipe};
 
-use crate::kernel::Kernel;
 use crate::slot::Slot;
 use crate::vocabulary::{Gelu, Storage};
 use crate::work::{Operand, Operands, Task};
 
 /// A kernel with an operand for each of its slots.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct Step<K> {
     /// What is launched; its tile is chosen later.
-    pub kernel: Kernel,
+    pub kernel: K,
     /// Operands by slot.
     pub operands: Vec<(Slot, Operand)>,
 }
@@ -25,21 +24,21 @@ pub(crate) struct Choices {
 
 /// The launches of one box as they are gathered.
 #[derive(Debug)]
-pub(crate) struct Lowering {
+pub(crate) struct Lowering<K> {
     pub choices: Choices,
-    pub out: Vec<Step>,
+    pub out: Vec<Step<K>>,
     temps: usize,
     partials: usize,
 }
 
-impl Lowering {
+impl<K> Lowering<K> {
     /// None yet, for a box whose tasks pass on `partials` partial results.
     pub fn new(choices: Choices, partials: usize) -> Self {
         Self { choices, out: Vec::new(), temps: 0, partials }
     }
 
     /// Adds a launch.
-    pub fn push(&mut self, kernel: impl Into<Kernel>, operands: Operands) {
+    pub fn push(&mut self, kernel: impl Into<K>, operands: Operands) {
         self.out.push(Step { kernel: kernel.into(), operands });
     }
 

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use mnx_artifact::{BufferRef, Cost};
 use mnx_ir::{DType, Diagnostic, Graph, OpId, Stage};
-use mnx_weights::Recipe;
 
 use crate::bind::bind;
 use crate::gpu::GpuKernel;
@@ -12,70 +10,12 @@ use crate::host::HostKernel;
 use crate::in_place::settle;
 use crate::kernel::Kernel;
 use crate::lowering::{Choices, Lowering, Step};
+use crate::module::ModulePlan;
 use crate::target::{Machine, Target};
 use crate::text::{LaunchText, PlanText};
 use crate::verify::verify;
 use crate::vocabulary::{Gelu, Storage};
 use crate::work::{Operand, Task, tasks};
-
-/// Where a launch finds one of its buffers.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LaunchArg {
-    /// In the arena.
-    Arena(BufferRef),
-    /// In the weights section, made by this recipe.
-    Weight(Recipe),
-}
-
-/// One launch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Launch {
-    /// What runs.
-    pub kernel: Kernel,
-    /// Its buffers, in the order of [`Kernel::args`].
-    pub args: Vec<LaunchArg>,
-    /// Predicted cost.
-    pub cost: Cost,
-}
-
-/// The launches of one dispatch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DispatchPlan {
-    /// The dispatch's name in the graph.
-    pub name: String,
-    /// Its launches, in order.
-    pub launches: Vec<Launch>,
-}
-
-/// How much memory a run takes beside the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryPlan {
-    /// Bytes of the arena.
-    pub arena_bytes: u64,
-    /// Bytes of scratch per thread.
-    pub scratch_bytes: u64,
-    /// Most bytes that live buffers hold at any one launch: the arena can be no smaller.
-    pub live_bytes: u64,
-}
-
-/// A network's plan for one target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModulePlan {
-    /// The graph's name.
-    pub name: String,
-    /// The target.
-    pub target: &'static Target,
-    /// Element type of what flows from block to block, as the graph says it.
-    pub precision: Storage,
-    /// Dispatches, in order.
-    pub dispatches: Vec<DispatchPlan>,
-    /// Memory.
-    pub memory: MemoryPlan,
-    /// Where inputs are read from.
-    pub inputs: Vec<BufferRef>,
-    /// Where outputs stand at the end.
-    pub outputs: Vec<BufferRef>,
-}
 
 /// What may be chosen of a plan beside its tiles.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,23 +93,31 @@ fn all_float32(g: &Graph, target: &Target) -> Result<(), Vec<Diagnostic>> {
 }
 
 /// The launches of a box: every task goes to the target's first family that takes it.
-fn lower(tasks: &[Task], choices: Choices, target: &Target) -> Result<Vec<Step>, String> {
+fn lower(tasks: &[Task], choices: Choices, target: &Target) -> Result<Vec<Step<Kernel>>, String> {
     let partials = tasks.iter().flat_map(|t| &t.operands).filter_map(|(_, o)| if let Operand::Partial(n) = o { Some(n + 1) } else { None });
-    let mut to = Lowering::new(choices, partials.max().unwrap_or(0));
+    let partials = partials.max().unwrap_or(0);
+    match target.machine {
+        Machine::Cpu(_) => taken(tasks, Lowering::new(choices, partials), target, HostKernel::take),
+        Machine::Nvptx(_) => taken(tasks, Lowering::new(choices, partials), target, GpuKernel::take),
+    }
+}
+
+fn taken<K: Into<Kernel>>(
+    tasks: &[Task],
+    mut to: Lowering<K>,
+    target: &Target,
+    take: impl Fn(&Task, &mut Lowering<K>) -> Result<bool, String>,
+) -> Result<Vec<Step<Kernel>>, String> {
     for task in tasks {
-        let taken = match target.machine {
-            Machine::Cpu(_) => HostKernel::take(task, &mut to)?,
-            Machine::Nvptx(_) => GpuKernel::take(task, &mut to)?,
-        };
-        if !taken {
+        if !take(task, &mut to)? {
             return Err(format!("no family of kernels of {} does it", target.name));
         }
     }
-    Ok(to.out)
+    Ok(to.out.into_iter().map(|step| Step { kernel: step.kernel.into(), operands: step.operands }).collect())
 }
 
 /// Chooses tiles and tells readers of partial results how many there are.
-fn tile(name: &str, steps: &mut [Step], target: &Target, edited: Option<&PlanText>, errors: &mut Vec<Diagnostic>) {
+fn tile(name: &str, steps: &mut [Step<Kernel>], target: &Target, edited: Option<&PlanText>, errors: &mut Vec<Diagnostic>) {
     // By number of the partial results: rows per sample, once their writer has a tile.
     let mut parts: HashMap<usize, usize> = HashMap::new();
     for (i, step) in steps.iter_mut().enumerate() {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use mnx_ir::Diagnostic;
 
-use crate::plan::{Launch, LaunchArg, ModulePlan};
+use crate::module::{Launch, LaunchArg, ModulePlan};
 
 mod read;
 

@@ -8,7 +8,7 @@ use mnx_artifact::{ALIGNMENT, BufferRef, Space};
 use mnx_ir::Diagnostic;
 
 use crate::bind::fits;
-use crate::plan::{Launch, LaunchArg, ModulePlan};
+use crate::module::{Launch, LaunchArg, ModulePlan};
 use crate::slot::Arg;
 
 /// Who wrote a stretch of the arena last: launches count from 0.

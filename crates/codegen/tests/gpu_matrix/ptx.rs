@@ -28,7 +28,7 @@ fn ends(grid: [usize; 3], channels: usize, out_channels: usize) -> Vec<Epilogue>
 
 /// The products of a network of `n` channels at ratio `ratio`, patch `patch`, with every end that may follow.
 fn products(n: usize, ratio: usize, patch: usize, stream: Storage) -> Vec<GpuKernel> {
-    let storage = stream.within_block();
+    let storage = if stream == Storage::F32 { Storage::F32 } else { Storage::F16 };
     let mut all = Vec::new();
     for level in 0..5 {
         let (c, extent) = (n << level, (patch >> level).max(1));

@@ -5,7 +5,7 @@ use crate::reference::{Inputs, convolve};
 use mnx_plan::Kernel;
 use mnx_plan::family::Family;
 use mnx_plan::host::Depthwise;
-use mnx_plan::host::depthwise::{Tile, inputs};
+use mnx_plan::host::depthwise::Tile;
 use mnx_plan::target::{TARGETS, Target};
 use mnx_plan::vocabulary::voxels;
 use mnx_plan::work::Conv;
@@ -25,7 +25,7 @@ fn whole_sums(k: &Conv, y: &[f64]) -> Vec<f64> {
 fn check(kernel: &Depthwise, seed: u64, targets: &[&'static Target]) {
     let mut generator = Random::new(seed);
     let (k, parts) = (&kernel.conv, kernel.spatial_parts());
-    let args = inputs(k);
+    let args = k.inputs();
     let mut inputs: Vec<Data> = args.iter().map(|a| random(a, &mut generator)).collect();
     // A mean far from zero, which sums of squares in float32 would not survive.
     if let (None, Data::F32(x)) = (k.stem, &mut inputs[0]) {

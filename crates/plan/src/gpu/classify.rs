@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, THREADS, flat};
+use super::{Geometry, THREADS, flat, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -32,9 +32,10 @@ impl Family for Classify {
 }
 
 impl Row for Classify {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy { name: "gpu.classify", knobs: &[], about: "soft-max or arg-max over the classes" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };
         to.push(Self { classify: classify.clone() }, task.take(&[Slot::X, Slot::Y])?);
         Ok(true)

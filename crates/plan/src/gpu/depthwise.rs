@@ -14,9 +14,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::lower::conv_operands;
-use super::{Geometry, Storage};
+use super::{Geometry, Storage, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
-use crate::host::depthwise::inputs;
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -93,7 +92,7 @@ impl Family for Depthwise {
     fn args(&self) -> Vec<Arg> {
         let k = &self.conv;
         let element = self.storage.element();
-        let mut args = inputs(k);
+        let mut args = k.inputs();
         if let (None, Some(x)) = (k.stem, args.first_mut()) {
             x.element = element;
         }
@@ -178,13 +177,14 @@ impl Family for Depthwise {
 }
 
 impl Row for Depthwise {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy {
         name: "gpu.depthwise",
         knobs: Tile::KNOBS,
         about: "depthwise conv on a GPU: planes streamed along depth through shared memory, statistics in the same pass",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Conv(conv) = &task.work else { return Ok(false) };
         let (conv, mut operands) = conv_operands(task, conv)?;
         operands.push((Slot::Y, task.operand(Slot::Y)?));

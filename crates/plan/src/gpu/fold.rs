@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, Storage, THREADS, flat};
+use super::{Geometry, Storage, THREADS, flat, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -57,6 +57,7 @@ impl Family for Fold {
 }
 
 impl Row for Fold {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy =
         Strategy { name: "gpu.fold", knobs: &[], about: "normalisation or GRN folded into a pointwise weight, per sample" };
 }

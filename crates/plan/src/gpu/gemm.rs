@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::epilogue::Epilogue;
 use super::chooser::{self, Load};
 use super::lower::{padded_last, stored};
-use super::{Geometry, Storage, padded};
+use super::{Geometry, Storage, padded, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
 use crate::machine::{Block, gelu_instructions};
@@ -248,13 +248,14 @@ impl Family for Gemm {
 }
 
 impl Row for Gemm {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy {
         name: "gpu.gemm",
         knobs: Tile::KNOBS,
         about: "one pointwise convolution: the halves of an MLP of many channels and few voxels, residual convolutions",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Pointwise(k) = &task.work else { return Ok(false) };
         if k.in_first || k.out_first {
             return Ok(false);

@@ -7,7 +7,7 @@ use super::fold::{Fold, Folded};
 use super::gemm::{self, Gemm};
 use super::layer_norm::LayerNorm;
 use super::mlp::{self, Mlp};
-use super::{Epilogue, Storage, padded};
+use super::{Epilogue, Storage, padded, GpuKernel};
 use crate::lowering::Lowering;
 use crate::slot::Slot;
 use crate::vocabulary::{Bits, voxels};
@@ -118,7 +118,7 @@ struct Factors {
 }
 
 /// The launches of a block's pointwise half, behind its convolution and layer norm where it has them: one kernel with the hidden values in registers, or two GEMMs.
-pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits)>, to: &mut Lowering) -> Result<(), String> {
+pub(super) fn block(task: &Task, k: &crate::work::Mlp, conv: Option<(&Conv, Bits)>, to: &mut Lowering<GpuKernel>) -> Result<(), String> {
     let (channels, hidden, out) = (padded(k.channels), padded(k.hidden), padded(k.out_channels));
     let storage = task.types.factors;
     // A fused head needs all output channels in one workgroup. float32 lacks the registers for a strided residual beside many sums.
@@ -181,12 +181,12 @@ impl Block<'_> {
     }
 
     /// The expansion as a kernel of its own.
-    fn expand(&self, factors: &Factors, to: &Lowering) -> Gemm {
+    fn expand(&self, factors: &Factors, to: &Lowering<GpuKernel>) -> Gemm {
         Gemm { folded: factors.folded, gelu: Some(to.choices.gelu), ..self.product(self.storage) }
     }
 
     /// The expansion's factors where x is a stored tensor: its weight with the normalisation folded in, unless the kernel does that by itself.
-    fn expansion(&self, to: &mut Lowering) -> Result<Factors, String> {
+    fn expansion(&self, to: &mut Lowering<GpuKernel>) -> Result<Factors, String> {
         let x = self.task.operand(Slot::X)?;
         if self.norm || !self.k.norm {
             return self.plain(x);
@@ -212,7 +212,7 @@ impl Block<'_> {
     }
 
     /// The expansion's factors where x is a convolution of the box, normalised over channels in place.
-    fn behind_layer_norm(&self, conv: &Conv, eps: Bits, to: &mut Lowering) -> Result<Factors, String> {
+    fn behind_layer_norm(&self, conv: &Conv, eps: Bits, to: &mut Lowering<GpuKernel>) -> Result<Factors, String> {
         let real = conv.channels;
         let y = to.temp();
         let (conv, mut operands) = conv_operands(self.task, conv)?;
@@ -224,7 +224,7 @@ impl Block<'_> {
     }
 
     /// Weight and bias of the compression, with GRN folded in where the block has it.
-    fn compression(&self, to: &mut Lowering) -> Result<(Operand, Operand), String> {
+    fn compression(&self, to: &mut Lowering<GpuKernel>) -> Result<(Operand, Operand), String> {
         if self.k.grn != Grn::Apply {
             let w = stored(self.task, Slot::W3, [self.out, self.hidden], self.storage)?;
             return Ok((w, padded_last(self.task, Slot::B3, self.out)?));
@@ -250,7 +250,7 @@ impl Block<'_> {
         expand: Factors,
         (w3, b3): (Operand, Operand),
         (epilogue, tail): (Epilogue, Operands),
-        to: &mut Lowering,
+        to: &mut Lowering<GpuKernel>,
     ) -> Result<(), String> {
         let mlp = Mlp {
             batch: self.k.batch,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, THREADS, flat, padded};
+use super::{Geometry, THREADS, flat, padded, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -41,10 +41,11 @@ impl Family for MergeStats {
 }
 
 impl Row for MergeStats {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy =
         Strategy { name: "gpu.merge_stats", knobs: &[], about: "partial statistics to mean and reciprocal standard deviation, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };
         let moments = Moments { channels: padded(moments.channels), ..moments.clone() };
         to.push(Self { moments, parts: 0 }, task.take(&[Slot::Partials, Slot::Stats])?);

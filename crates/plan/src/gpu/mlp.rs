@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::epilogue::Epilogue;
 use super::chooser::{self, Load};
 use super::lower::block;
-use super::{Geometry, Storage};
+use super::{Geometry, Storage, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
 use crate::machine::{Block, gelu_instructions};
@@ -294,13 +294,14 @@ impl Family for Mlp {
 }
 
 impl Row for Mlp {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy {
         name: "gpu.mlp",
         knobs: Tile::KNOBS,
         about: "expand, GELU, compress, residual, skip, pad and head back to back, hidden values in registers",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         match &task.work {
             Work::Mlp(mlp) => block(task, mlp, None, to),
             Work::ConvMlp(work) => block(task, &work.mlp, Some((&work.conv, work.eps)), to),

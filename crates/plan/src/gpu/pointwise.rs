@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::lower::{matrix, padded_last};
-use super::{Geometry, Storage, THREADS, flat, padded};
+use super::{Geometry, Storage, THREADS, flat, padded, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -47,9 +47,10 @@ impl Family for Pointwise {
 }
 
 impl Row for Pointwise {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy { name: "gpu.pointwise", knobs: &[], about: "pointwise convolution from or to a port: stem, heads" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Pointwise(k) = &task.work else { return Ok(false) };
         if !k.in_first && !k.out_first {
             return Ok(false);

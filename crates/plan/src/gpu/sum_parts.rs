@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, flat};
+use super::{Geometry, flat, GpuKernel};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -53,5 +53,6 @@ impl SumParts {
 }
 
 impl Row for SumParts {
+    type Kernel = GpuKernel;
     const STRATEGY: Strategy = Strategy { name: "gpu.sum_parts", knobs: &[], about: "partial sums, fewer of them, in fixed order" };
 }

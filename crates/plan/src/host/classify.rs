@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::verdict;
-use crate::family::{Arithmetic, Family, Row, Strategy, tile, tiled};
+use super::HostKernel;
+use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
-use crate::space::Space;
 use crate::target::Cpu;
 use crate::work::{self, Task, Work};
 
@@ -59,17 +59,18 @@ impl Family for Classify {
         }
         verdict(wrong)
     }
-    fn neighbours(&self, space: &mut Space<'_>, _cpu: &Cpu) {
+    fn neighbours(&self, near: &mut Neighbours, _cpu: &Cpu) {
         for v in [self.tile.voxels * 2, self.tile.voxels / 2, 4096] {
-            space.offer(&[("voxels", v.next_multiple_of(64).min(self.classify.space))]);
+            near.offer(&[("voxels", v.next_multiple_of(64).min(self.classify.space))]);
         }
     }
 }
 
 impl Row for Classify {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy { name: "classify.rows", knobs: Tile::KNOBS, about: "soft-max or arg-max over the classes" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };
         to.push(Self { classify: classify.clone(), tile: Tile::default() }, task.take(&[Slot::X, Slot::Y])?);
         Ok(true)

@@ -2,21 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::depthwise::{self, Depthwise, DepthwiseScratch, inputs};
+use super::depthwise::{self, Depthwise, DepthwiseScratch};
 use super::mlp::{MlpScratch, arithmetic, complaints, hidden_step, neighbours_hidden, row_limits, tail_args};
 use super::scratch::{Carver, ScratchTile};
-use super::{formed, max_row_block, verdict};
-use crate::family::{Arithmetic, Family, Row, Strategy, tile, tiled};
+use super::{formed, max_row_block, verdict, HostKernel};
+use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
-use crate::space::Space;
 use crate::target::Cpu;
 use crate::vocabulary::{Gelu, voxels};
 use crate::work::{self, Grn, Task, Work};
 
 /// The convolution hands over whole rows of the image, layer norm is taken over their channels, and they go through the MLP.
 ///
-/// Args: those that the convolution reads ([`inputs`]), then those of the MLP behind its input.
+/// Args: those that the convolution reads ([`work::Conv::inputs`]), then those of the MLP behind its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvMlp {
     /// What is computed.
@@ -90,7 +89,7 @@ impl Family for ConvMlp {
     type Machine = Cpu;
     tiled!();
     fn args(&self) -> Vec<Arg> {
-        let mut args = inputs(&self.work.conv);
+        let mut args = self.work.conv.inputs();
         args.extend(tail_args(&self.work.mlp, self.in_place, || self.depthwise().spatial_parts()));
         args
     }
@@ -146,25 +145,26 @@ impl Family for ConvMlp {
         }
         verdict(wrong)
     }
-    fn neighbours(&self, space: &mut Space<'_>, cpu: &Cpu) {
+    fn neighbours(&self, near: &mut Neighbours, cpu: &Cpu) {
         let conv = &self.work.conv;
-        space.sizes(conv.output, conv.axis(2).out_step());
+        near.sizes(conv.output, conv.axis(2).out_step());
         let (rows, block) = (self.tile.rows, max_row_block(cpu));
         for rows in [rows * 2, rows / 2, rows + block, rows.saturating_sub(block)] {
-            space.offer(&[("rows", rows)]);
+            near.offer(&[("rows", rows)]);
         }
-        neighbours_hidden(space, self.tile.hidden, self.work.mlp.hidden);
+        neighbours_hidden(near, self.tile.hidden, self.work.mlp.hidden);
     }
 }
 
 impl Row for ConvMlp {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy {
         name: "mlp.conv_tile",
         knobs: Tile::KNOBS,
         about: "the MLP of a tile of voxels with the depthwise conv and layer norm of its rows computed in place (layer-norm networks)",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::ConvMlp(work) = &task.work else { return Ok(false) };
         let gelu = to.choices.gelu;
         to.push(Self { work: work.clone(), gelu, in_place: false, tile: Tile::default() }, formed(task, true)?);

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::formed;
 use super::scratch::{Carver, Region};
-use crate::family::{Arithmetic, Family, Row, Strategy, tile, tiled};
+use super::HostKernel;
+use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
-use crate::space::Space;
 use crate::target::Cpu;
 use crate::vocabulary::voxels;
 use crate::work::{Conv, Task, Work};
@@ -64,25 +64,6 @@ tile! {
     }
 }
 
-/// The buffers that a convolution reads: all of its args up to the bias.
-pub fn inputs(conv: &Conv) -> Vec<Arg> {
-    let mut args = Vec::new();
-    let space = conv.batch * voxels(conv.input);
-    match conv.stem {
-        None => args.push(Arg::read(Slot::X, space * conv.channels)),
-        Some(image) => {
-            args.push(Arg::read(Slot::X, space * image));
-            args.push(Arg::read(Slot::StemW, conv.channels * image));
-            args.push(Arg::read(Slot::StemB, conv.channels));
-        }
-    }
-    args.push(Arg::read(Slot::W, voxels(conv.taps) * conv.channels));
-    if conv.bias {
-        args.push(Arg::read(Slot::B, conv.channels));
-    }
-    args
-}
-
 /// Where everything of a convolution's scratch lies. All regions are float32 but `sums`, which is float64; `block` is the tile's channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DepthwiseScratch {
@@ -133,7 +114,7 @@ impl Family for Depthwise {
     tiled!();
     fn args(&self) -> Vec<Arg> {
         let k = &self.conv;
-        let mut args = inputs(k);
+        let mut args = k.inputs();
         args.push(Arg::write(Slot::Y, k.batch * voxels(k.output) * k.channels));
         if k.stats {
             args.push(Arg::write(Slot::Partials, k.batch * self.spatial_parts() * 2 * k.channels).of(Element::F64));
@@ -190,24 +171,25 @@ impl Family for Depthwise {
             _ => Ok(()),
         }
     }
-    fn neighbours(&self, space: &mut Space<'_>, _cpu: &Cpu) {
+    fn neighbours(&self, near: &mut Neighbours, _cpu: &Cpu) {
         let t = self.tile;
-        space.sizes(self.conv.output, self.conv.axis(2).out_step());
+        near.sizes(self.conv.output, self.conv.axis(2).out_step());
         for c in [t.channels * 2, t.channels / 2, 16, 32, 64] {
-            space.offer(&[("channels", c)]);
-            space.offer(&[("channels", c), ("height", (t.height * t.channels / c.max(1)).clamp(1, self.conv.output[1]))]);
+            near.offer(&[("channels", c)]);
+            near.offer(&[("channels", c), ("height", (t.height * t.channels / c.max(1)).clamp(1, self.conv.output[1]))]);
         }
     }
 }
 
 impl Row for Depthwise {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy {
         name: "depthwise.ring",
         knobs: Tile::KNOBS,
         about: "depthwise conv streamed along depth through a ring of padded planes, statistics in the same pass, stem recomputed if fused",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Conv(conv) = &task.work else { return Ok(false) };
         to.push(Self { conv: conv.clone(), tile: Tile::default() }, formed(task, true)?);
         Ok(true)

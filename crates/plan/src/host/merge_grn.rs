@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HostKernel;
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -40,9 +41,10 @@ impl Family for MergeGrn {
 }
 
 impl Row for MergeGrn {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy { name: "merge.grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::GrnRatio(ratio) = &task.work else { return Ok(false) };
         to.push(Self { ratio: ratio.clone(), parts: 0 }, task.take(&[Slot::Partials, Slot::Ratio])?);
         Ok(true)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HostKernel;
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -40,10 +41,11 @@ impl Family for MergeStats {
 }
 
 impl Row for MergeStats {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy =
         Strategy { name: "merge.stats", knobs: &[], about: "partial sums to mean and reciprocal standard deviation, in fixed order" };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };
         to.push(Self { moments: moments.clone(), parts: 0 }, task.take(&[Slot::Partials, Slot::Stats])?);
         Ok(true)

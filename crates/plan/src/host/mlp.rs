@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
 use super::scratch::{Carver, ScratchTile, padded_rows};
-use super::{PANEL, formed, max_row_block, row_stride, verdict};
-use crate::family::{Arithmetic, Family, Row, Strategy, tile, tiled};
+use super::{PANEL, formed, max_row_block, row_stride, verdict, HostKernel};
+use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
-use crate::space::Space;
 use crate::target::Cpu;
 use crate::vocabulary::{Extent, Gelu, voxels};
 use crate::work::{self, Grn, Residual, Task, Work};
@@ -239,10 +238,10 @@ fn check_residual(k: &work::Mlp, need: &mut impl FnMut(bool, String)) {
 }
 
 /// Offers a tuner hidden channels per step: whole panels, or all.
-pub(super) fn neighbours_hidden(space: &mut Space<'_>, hidden: usize, all: usize) {
+pub(super) fn neighbours_hidden(near: &mut Neighbours, hidden: usize, all: usize) {
     for h in [hidden * 2, hidden / 2, all, 64, 128, 256] {
         let h = if h >= all { all } else { h.next_multiple_of(PANEL).min(all) };
-        space.offer(&[("hidden", h)]);
+        near.offer(&[("hidden", h)]);
     }
 }
 
@@ -302,20 +301,21 @@ impl Family for Mlp {
         }
         verdict(wrong)
     }
-    fn neighbours(&self, space: &mut Space<'_>, cpu: &Cpu) {
-        space.rows(voxels(self.mlp.grid), max_row_block(cpu));
-        neighbours_hidden(space, self.tile.hidden, self.mlp.hidden);
+    fn neighbours(&self, near: &mut Neighbours, cpu: &Cpu) {
+        near.rows(voxels(self.mlp.grid), max_row_block(cpu));
+        neighbours_hidden(near, self.tile.hidden, self.mlp.hidden);
     }
 }
 
 impl Row for Mlp {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy {
         name: "mlp.tile",
         knobs: Tile::KNOBS,
         about: "normalise, expand, GELU, compress, residual, skip, pad and head for a tile of voxels; the hidden tensor stays in cache",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Mlp(mlp) = &task.work else { return Ok(false) };
         let gelu = to.choices.gelu;
         to.push(Self { mlp: mlp.clone(), gelu, in_place: false, tile: Tile::default() }, formed(task, false)?);

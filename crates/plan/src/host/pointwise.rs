@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
 use super::scratch::{Carver, ScratchTile, padded_rows};
-use super::{formed, max_row_block, row_stride, verdict};
-use crate::family::{Arithmetic, Family, Row, Strategy, tile, tiled};
+use super::{formed, max_row_block, row_stride, verdict, HostKernel};
+use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
-use crate::space::Space;
 use crate::target::Cpu;
 use crate::vocabulary::voxels;
 use crate::work::{self, Task, Work};
@@ -126,19 +125,20 @@ impl Family for Pointwise {
         }
         verdict(wrong)
     }
-    fn neighbours(&self, space: &mut Space<'_>, cpu: &Cpu) {
-        space.rows(voxels(self.pointwise.output), if self.pointwise.out_first { 16 } else { max_row_block(cpu) });
+    fn neighbours(&self, near: &mut Neighbours, cpu: &Cpu) {
+        near.rows(voxels(self.pointwise.output), if self.pointwise.out_first { 16 } else { max_row_block(cpu) });
     }
 }
 
 impl Row for Pointwise {
+    type Kernel = HostKernel;
     const STRATEGY: Strategy = Strategy {
         name: "pointwise.tile",
         knobs: Tile::KNOBS,
         about: "pointwise convolution on its own: stem, heads, low-resolution residuals",
     };
 
-    fn take(task: &Task, to: &mut Lowering) -> Result<bool, String> {
+    fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Pointwise(pointwise) = &task.work else { return Ok(false) };
         to.push(Self { pointwise: pointwise.clone(), tile: Tile::default() }, formed(task, false)?);
         Ok(true)

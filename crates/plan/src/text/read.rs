@@ -6,7 +6,7 @@ use mnx_weights::Recipe;
 
 use super::{ArgText, DispatchText, LaunchText, Lies, PlanText};
 use crate::kernel::Kernel;
-use crate::plan::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
+use crate::module::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
 use crate::slot::Arg;
 use crate::target;
 use crate::verify::verify;

@@ -15,7 +15,7 @@ use mnx_weights::Recipe;
 use serde::{Deserialize, Serialize};
 
 use crate::axis::Axis;
-use crate::slot::Slot;
+use crate::slot::{Arg, Element, Slot};
 use crate::vocabulary::{Bits, Extent, Storage, voxels};
 
 pub(crate) use read::{DispatchView, add};
@@ -124,6 +124,25 @@ impl Conv {
             pad: self.pad[a],
             transposed: self.transposed,
         }
+    }
+
+    /// The buffers that a convolution reads: all of its args up to the bias.
+    pub fn inputs(&self) -> Vec<Arg> {
+        let mut args = Vec::new();
+        let space = self.batch * voxels(self.input);
+        match self.stem {
+            None => args.push(Arg::read(Slot::X, space * self.channels)),
+            Some(image) => {
+                args.push(Arg::read(Slot::X, space * image));
+                args.push(Arg::read(Slot::StemW, self.channels * image));
+                args.push(Arg::read(Slot::StemB, self.channels));
+            }
+        }
+        args.push(Arg::read(Slot::W, voxels(self.taps) * self.channels));
+        if self.bias {
+            args.push(Arg::read(Slot::B, self.channels));
+        }
+        args
     }
 
     /// Floating-point operations; a multiply-add counts two.
@@ -340,8 +359,7 @@ pub struct Classify {
 
 impl Classify {
     /// The buffers, the same for every target.
-    pub fn args(&self) -> Vec<crate::slot::Arg> {
-        use crate::slot::{Arg, Element};
+    pub fn args(&self) -> Vec<Arg> {
         let all = self.batch * self.classes * self.space;
         let y = if self.argmax { Arg::write(Slot::Y, self.batch * self.space).of(Element::I32) } else { Arg::write(Slot::Y, all) };
         vec![Arg::read(Slot::X, all), y]

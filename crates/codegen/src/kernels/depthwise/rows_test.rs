@@ -6,7 +6,7 @@ use crate::mlir::{Scalar, Session};
 use crate::target::{host, link};
 use mnx_plan::family::Family;
 use mnx_plan::host::Depthwise;
-use mnx_plan::host::depthwise::{DepthwiseScratch, Tile, inputs};
+use mnx_plan::host::depthwise::{DepthwiseScratch, Tile};
 use mnx_plan::host::scratch::Carver;
 use mnx_plan::slot::{Arg, Slot};
 use mnx_plan::target::{TARGETS, Target};
@@ -42,7 +42,7 @@ fn cases() -> Vec<(Depthwise, usize)> {
 /// Compiles the kernel (`group` 0) or the row engine with a body that stores its rows, and runs it on a ramp of numbers.
 fn run(k: &Depthwise, group: usize, target: &Target) -> Vec<f32> {
     let conv = &k.conv;
-    let mut args = inputs(conv);
+    let mut args = conv.inputs();
     args.push(Arg::write(Slot::Y, conv.batch * voxels(conv.output) * conv.channels));
     let mut carver = Carver::default();
     // The caller's own region stands first, so that the layout is not at 0.
