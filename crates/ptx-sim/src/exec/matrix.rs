@@ -29,7 +29,7 @@ pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             let rows = |slots: &[u32]| -> Vec<Row> { slots.iter().map(|&s| warp.w[s as usize]).collect() };
             cta.tally.rest.mma += 1;
             cta.tally.rest.flops += m.flops;
-            match tensor::mma(m.shape, m.ab, m.acc_f32, [&rows(&m.a), &rows(&m.b), &rows(&m.c)], cta.model) {
+            match tensor::mma(m.shape, m.ab, m.acc_f32, [&rows(&m.a), &rows(&m.b), &rows(&m.c)], cta.launch.model) {
                 Ok(out) => {
                     for (&slot, row) in m.d.iter().zip(&out) {
                         put(&mut warp.w[slot as usize], mask, |i| row[i]);
