@@ -4,18 +4,42 @@
 //! May import: nothing of ours, it runs `mnxc` and `mnx`; `bin/volume.rs` alone measures the volume crate by itself.
 //! Never: assertions on time.
 //! Start reading at: `bin/e2e.rs`.
+// A tool for people who work on mnx; a closed stream may end it.
+#![allow(clippy::print_stderr)]
 #![forbid(unsafe_code)]
 
 pub mod assembly;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 /// What went wrong, in words.
 pub type Failure = String;
+
+/// Folders that a measurement reads and writes.
+#[derive(Debug, clap::Args)]
+pub struct Folders {
+    /// Folder of the binaries `mnxc` and `mnx`.
+    #[arg(long, default_value = "target/release")]
+    pub bin: PathBuf,
+    /// Where the tables go.
+    #[arg(long, default_value = "benches/results")]
+    pub out: PathBuf,
+}
+
+/// Exit code of a measurement; what went wrong is printed.
+pub fn exit(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The binaries under test and a folder for what they make.
 #[derive(Debug)]

@@ -6,22 +6,17 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mnx_benches::{Bench, Case, Failure, cases, machine, write_atomic};
+use mnx_benches::{Bench, Case, Failure, Folders, cases, exit, machine, write_atomic};
 use serde_json::{Value, json};
 
 /// Time every variant on this machine's CPU.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Folder of the binaries `mnxc` and `mnx`.
-    #[arg(long, default_value = "target/release")]
-    bin: PathBuf,
-    /// Where the tables go.
-    #[arg(long, default_value = "benches/results")]
-    out: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -34,17 +29,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match bench(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<(), Failure> {
-    let bench = Bench::new(&args.bin)?;
+    let bench = Bench::new(&args.folders.bin)?;
     let all = if args.quick { vec![Case { variant: "S", kernel: 3, patch: 64 }] } else { cases() };
     let mut rows = Vec::new();
     let mut table = String::from(
@@ -92,9 +81,9 @@ fn bench(args: &Args) -> Result<(), Failure> {
             machine["cores"],
             machine["avx512"],
         );
-        write_atomic(&args.out.join("host.md"), &format!("{head}{table}"))?;
+        write_atomic(&args.folders.out.join("host.md"), &format!("{head}{table}"))?;
         let text = serde_json::to_string_pretty(&json!({ "machine": machine, "rows": rows })).map_err(|e| e.to_string())?;
-        write_atomic(&args.out.join("host.json"), &(text + "\n"))?;
+        write_atomic(&args.folders.out.join("host.json"), &(text + "\n"))?;
     }
     Ok(())
 }

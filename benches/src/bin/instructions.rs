@@ -8,23 +8,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use mnx_benches::assembly::{Loop, loops, section};
-use mnx_benches::{Failure, write_atomic};
+use mnx_benches::{Failure, Folders, exit, write_atomic};
 use serde_json::{Value, json};
 
 /// Count the vector instructions of the hot kernels.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Folder of the binaries `mnxc` and `mnx`.
-    #[arg(long, default_value = "target/release")]
-    bin: PathBuf,
-    /// Where the tables go.
-    #[arg(long, default_value = "benches/results")]
-    out: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
 }
 
 /// A kernel to look at, as a dispatch of a published network.
@@ -59,13 +55,7 @@ const HOT: &[Hot] = &[
 const TARGETS: [&str; 2] = ["x86-64-v4", "x86-64-v3"];
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
@@ -90,7 +80,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             let key = (hot.variant, hot.kernel);
             let (assembly, manifest) = match made.entry(key) {
                 Entry::Occupied(e) => e.into_mut(),
-                Entry::Vacant(e) => e.insert(compile(&args.bin, dir.path(), hot, target)?),
+                Entry::Vacant(e) => e.insert(compile(&args.folders.bin, dir.path(), hot, target)?),
             };
             let symbol = symbol(manifest, hot.dispatch)?;
             let body = section(assembly, symbol).ok_or_else(|| format!("no assembly of {symbol} ({})", hot.name))?;
@@ -98,9 +88,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     print!("{text}");
-    write_atomic(&args.out.join("instructions.md"), &text)?;
+    write_atomic(&args.folders.out.join("instructions.md"), &text)?;
     let json = serde_json::to_string_pretty(&json!({ "kernels": all })).map_err(|e| e.to_string())?;
-    write_atomic(&args.out.join("instructions.json"), &(json + "\n"))
+    write_atomic(&args.folders.out.join("instructions.json"), &(json + "\n"))
 }
 
 /// Writes a kernel's lines and gives its JSON. Loops with less than a tenth of the multiply-adds of the widest serve remainders.

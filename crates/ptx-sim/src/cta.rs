@@ -38,15 +38,8 @@ pub(crate) struct Spot {
 /// What instructions may touch besides their own warp.
 #[derive(Debug)]
 pub(crate) struct Cta<'a> {
-    pub program: &'a Program,
-    pub memory: &'a Memory,
-    pub params: &'a [u8],
-    pub constants: &'a [u8],
-    pub races: Option<&'a GlobalWatch>,
-    pub wide_atomics: &'a Mutex<()>,
-    pub lines: &'a Lines,
-    pub checks: Checks,
-    pub model: MmaModel,
+    /// What its launch shares.
+    pub launch: Shared<'a>,
     pub place: Place,
     /// Number of the CTA in the grid, x fastest.
     pub linear: u64,
@@ -61,7 +54,7 @@ pub(crate) struct Cta<'a> {
     live: u32,
 }
 
-/// The parts of `Cta` that a launch shares.
+/// What all CTAs of a launch share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared<'a> {
     pub program: &'a Program,
@@ -90,23 +83,16 @@ fn random(state: &mut u64) -> u64 {
 }
 
 impl<'a> Cta<'a> {
-    pub(crate) fn new(s: &Shared<'a>) -> Self {
+    pub(crate) fn new(launch: Shared<'a>) -> Self {
+        let checks = launch.checks;
         Self {
-            program: s.program,
-            memory: s.memory,
-            params: s.params,
-            constants: s.constants,
-            races: s.races,
-            wide_atomics: s.wide_atomics,
-            lines: s.lines,
-            checks: s.checks,
-            model: s.model,
-            place: s.place,
+            launch,
+            place: launch.place,
             linear: 0,
             shared: Vec::new(),
             watch: SharedWatch::default(),
-            watch_shared: s.checks.uninitialised || s.checks.shared_races || s.checks.async_copies,
-            tally: Tally::new(s.program.code.len()),
+            watch_shared: checks.uninitialised || checks.shared_races || checks.async_copies,
+            tally: Tally::new(launch.program.code.len()),
             reporter: Reporter::default(),
             barriers: [Barrier::default(); BARRIERS],
             live: 0,
@@ -117,7 +103,7 @@ impl<'a> Cta<'a> {
     pub(crate) fn find(&mut self, kind: FindingKind, spot: Spot, message: impl FnOnce() -> String) {
         let Spot { line, warp, lane } = spot;
         if self.reporter.wanted(kind, line) {
-            let source_text = self.lines.get(line).to_string();
+            let source_text = self.launch.lines.get(line).to_string();
             let thread = self.place.thread((32 * warp + lane) as u32);
             self.reporter.kept.push(Finding { kind, line, source_text, cta: self.place.cta, thread, message: message() });
         }
@@ -179,8 +165,9 @@ impl<'a> Cta<'a> {
     }
 
     /// Runs the CTA at `cta` from start to end.
-    pub(crate) fn run(&mut self, s: &Shared<'_>, warps: &mut Vec<Warp>, cta: [u32; 3], linear: u64) {
-        if s.given_up.load(Relaxed) {
+    pub(crate) fn run(&mut self, warps: &mut Vec<Warp>, cta: [u32; 3], linear: u64) {
+        let Shared { program, seed, simd, given_up, .. } = self.launch;
+        if given_up.load(Relaxed) {
             return;
         }
         self.place.cta = cta;
@@ -197,12 +184,12 @@ impl<'a> Cta<'a> {
         self.watch.begin(bytes, count);
         warps.resize_with(count, Warp::default);
         for (i, w) in warps.iter_mut().enumerate() {
-            w.reset(self.program, i, &self.place);
+            w.reset(program, i, &self.place);
         }
-        let mut state = s.seed ^ linear.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mut state = seed ^ linear.wrapping_mul(0xd6e8_feb8_6659_fd93);
         let mut ready: Vec<usize> = (0..count).collect();
         let mut done = 0;
-        let mut left = self.checks.instruction_budget;
+        let mut left = self.launch.checks.instruction_budget;
         while done < count {
             // Any order is legal; a different one each round brings out missing barriers.
             for i in (1..ready.len()).rev() {
@@ -212,7 +199,7 @@ impl<'a> Cta<'a> {
             let mut next = Vec::with_capacity(ready.len());
             for &i in &ready {
                 let steps = (16 + random(&mut state) % 1009).min(left).max(1) as u32;
-                let (stop, ran) = exec::run(s.simd, self, &mut warps[i], steps);
+                let (stop, ran) = exec::run(simd, self, &mut warps[i], steps);
                 left = left.saturating_sub(u64::from(ran));
                 progress |= ran > 0 || stop == Stop::Done;
                 match stop {
@@ -227,7 +214,7 @@ impl<'a> Cta<'a> {
             ready = next;
             if left == 0 && done < count {
                 self.stop_endless(&warps[ready[0]]);
-                s.given_up.store(true, Relaxed);
+                given_up.store(true, Relaxed);
                 break;
             }
             if !progress && done < count && !self.resolve(warps, &ready) {
@@ -247,8 +234,8 @@ impl<'a> Cta<'a> {
             Some(g) => (g.pc, g.mask),
             None => (0, 1),
         };
-        let line = self.program.code[pc as usize].line;
-        let budget = self.checks.instruction_budget;
+        let line = self.launch.program.code[pc as usize].line;
+        let budget = self.launch.checks.instruction_budget;
         let spot = Spot { line, warp: warp.index, lane: mask.trailing_zeros() as usize };
         self.find(FindingKind::EndlessLoop, spot, || format!("the CTA has issued {budget} warp instructions; it stood here"));
     }
@@ -266,7 +253,7 @@ impl<'a> Cta<'a> {
             let Some(g) = w.others.first() else { continue };
             let State::Barrier { id, .. } = g.state else { continue };
             let b = self.barriers[id as usize];
-            let line = self.program.code[g.pc.saturating_sub(1) as usize].line;
+            let line = self.launch.program.code[g.pc.saturating_sub(1) as usize].line;
             let expected = b.expected.unwrap_or(self.live);
             let (spot, live) = (Spot { line, warp: w.index, lane: g.mask.trailing_zeros() as usize }, self.live);
             self.find(FindingKind::Deadlock, spot, || {

@@ -123,8 +123,8 @@ pub fn launch(module: &Module, memory: &mut Memory, what: &Launch<'_>, options: 
             .fold(
                 || None,
                 |worker: Option<Worker<'_>>, p| {
-                    let mut worker = worker.unwrap_or_else(|| Worker { cta: Cta::new(&shared), warps: Vec::new(), findings: Vec::new() });
-                    worker.run(&shared, p, piece, ctas);
+                    let mut worker = worker.unwrap_or_else(|| Worker { cta: Cta::new(shared), warps: Vec::new(), findings: Vec::new() });
+                    worker.run(p, piece, ctas);
                     Some(worker)
                 },
             )
@@ -157,12 +157,12 @@ struct Worker<'a> {
     findings: Vec<(u64, Vec<Finding>)>,
 }
 
-impl<'a> Worker<'a> {
-    fn run(&mut self, shared: &Shared<'a>, index: u64, piece: u64, ctas: u64) {
-        let [x, y, _] = shared.place.grid.map(u64::from);
+impl Worker<'_> {
+    fn run(&mut self, index: u64, piece: u64, ctas: u64) {
+        let [x, y, _] = self.cta.place.grid.map(u64::from);
         for linear in index * piece..((index + 1) * piece).min(ctas) {
             let cta = [linear % x, linear / x % y, linear / (x * y)].map(|v| v as u32);
-            self.cta.run(shared, &mut self.warps, cta, linear);
+            self.cta.run(&mut self.warps, cta, linear);
         }
         let kept = std::mem::take(&mut self.cta.reporter.kept);
         if !kept.is_empty() {

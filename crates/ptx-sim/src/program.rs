@@ -181,6 +181,25 @@ pub(crate) enum AtomOp {
     Dec,
 }
 
+impl AtomOp {
+    /// The operation that a word of a mnemonic names.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "add" => Self::Add,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "and" => Self::And,
+            "or" => Self::Or,
+            "xor" => Self::Xor,
+            "exch" => Self::Exch,
+            "cas" => Self::Cas,
+            "inc" => Self::Inc,
+            "dec" => Self::Dec,
+            _ => return None,
+        })
+    }
+}
+
 /// Type of an atomic's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtomType {

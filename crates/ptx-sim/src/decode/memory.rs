@@ -127,19 +127,7 @@ impl Decoder<'_> {
         let all: Vec<&str> = QUALIFIERS.iter().copied().filter(|q| !q.starts_with('v')).chain(operations).chain(["noftz"]).collect();
         m.allow(&all)?;
         let ty = m.ty()?;
-        let op = match m.parts.iter().find(|p| operations.contains(p)) {
-            Some(&"add") => AtomOp::Add,
-            Some(&"min") => AtomOp::Min,
-            Some(&"max") => AtomOp::Max,
-            Some(&"and") => AtomOp::And,
-            Some(&"or") => AtomOp::Or,
-            Some(&"xor") => AtomOp::Xor,
-            Some(&"exch") => AtomOp::Exch,
-            Some(&"cas") => AtomOp::Cas,
-            Some(&"inc") => AtomOp::Inc,
-            Some(&"dec") => AtomOp::Dec,
-            _ => return Err("no operation".into()),
-        };
+        let op = m.parts.iter().find_map(|p| AtomOp::named(p)).ok_or("no operation")?;
         let kind = match ty {
             Ty::F32 => AtomType::F32,
             Ty::F64 => AtomType::F64,

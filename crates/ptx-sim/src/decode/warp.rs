@@ -91,15 +91,7 @@ impl Decoder<'_> {
                 if !ty.is_int() {
                     return Ok(false);
                 }
-                let op = match m.parts.get(1) {
-                    Some(&"add") => AtomOp::Add,
-                    Some(&"min") => AtomOp::Min,
-                    Some(&"max") => AtomOp::Max,
-                    Some(&"and") => AtomOp::And,
-                    Some(&"or") => AtomOp::Or,
-                    Some(&"xor") => AtomOp::Xor,
-                    _ => return Ok(false),
-                };
+                let Some(op) = m.parts.get(1).and_then(|p| AtomOp::named(p)) else { return Ok(false) };
                 let (a, mask) = (self.word(a, word)?, self.word(mask, word)?);
                 let d = self.word_out(d)?;
                 self.emit(Op::Redux { op, signed: ty.signed(), d, a, mask });

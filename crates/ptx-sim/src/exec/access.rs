@@ -102,7 +102,7 @@ pub(super) fn aligned(cta: &mut Cta<'_>, r: Request<'_>) -> u32 {
     for lane in lanes(r.mask) {
         if r.at[lane] & (r.bytes - 1) != 0 {
             good &= !(1 << lane);
-            if cta.checks.alignment {
+            if cta.launch.checks.alignment {
                 let Piece { spot, at, bytes } = r.piece(lane);
                 cta.find(FindingKind::Misaligned, spot, || format!("address {at:#x} is no multiple of {bytes}"));
             }
@@ -121,7 +121,7 @@ fn bounded(cta: &mut Cta<'_>, r: Request<'_>, size: u64) -> u32 {
     for lane in lanes(r.mask) {
         if r.at[lane].saturating_add(r.bytes) > size {
             good &= !(1 << lane);
-            if cta.checks.bounds {
+            if cta.launch.checks.bounds {
                 let Piece { spot, at, bytes } = r.piece(lane);
                 cta.find(FindingKind::OutOfBounds, spot, || format!("{bytes} bytes at {at:#x} of {} memory, which has {size}", r.space));
             }
@@ -136,21 +136,21 @@ pub(super) fn fault(cta: &mut Cta<'_>, Piece { spot, at, bytes }: Piece, fault: 
         Fault::ReadOnly => FindingKind::ReadOnly,
         Fault::Freed => FindingKind::UseAfterFree,
     };
-    if cta.checks.bounds {
-        let memory = cta.memory;
+    if cta.launch.checks.bounds {
+        let memory = cta.launch.memory;
         cta.find(kind, spot, || format!("{bytes} bytes at {at:#x}, {}", memory.near(at)));
     }
 }
 
 fn problem(cta: &mut Cta<'_>, spot: Spot, at: u64, p: Problem) {
     match p {
-        Problem::Uninitialised if cta.checks.uninitialised => {
+        Problem::Uninitialised if cta.launch.checks.uninitialised => {
             cta.find(FindingKind::UninitialisedMemory, spot, || format!("shared byte {at:#x} is read before anybody writes it"));
         }
-        Problem::Pending if cta.checks.async_copies => {
+        Problem::Pending if cta.launch.checks.async_copies => {
             cta.find(FindingKind::MissingAsyncWait, spot, || format!("a cp.async to shared byte {at:#x} has not been waited for"));
         }
-        Problem::Race { warp: w, lane: l, wrote } if cta.checks.shared_races => {
+        Problem::Race { warp: w, lane: l, wrote } if cta.launch.checks.shared_races => {
             let first = 32 * u32::from(w);
             let who = match l {
                 Some(l) => format!("thread {}", mnx_words::list(&cta.place.thread(first + u32::from(l)))),
@@ -227,7 +227,7 @@ pub(super) fn admit(cta: &mut Cta<'_>, r: Request<'_>, kind: Kind) -> u32 {
             }
             0
         }
-        (Space::Local, _) => within(cta, u64::from(cta.program.local_bytes)),
+        (Space::Local, _) => within(cta, u64::from(cta.launch.program.local_bytes)),
         // Generic pointers into read-only spaces.
         (Space::Param | Space::Const, Kind::Write) => {
             for lane in lanes(r.mask).take(1) {
@@ -235,8 +235,8 @@ pub(super) fn admit(cta: &mut Cta<'_>, r: Request<'_>, kind: Kind) -> u32 {
             }
             0
         }
-        (Space::Param, Kind::Read) => within(cta, cta.params.len() as u64),
-        (Space::Const, Kind::Read) => within(cta, cta.constants.len() as u64),
+        (Space::Param, Kind::Read) => within(cta, cta.launch.params.len() as u64),
+        (Space::Const, Kind::Read) => within(cta, cta.launch.constants.len() as u64),
     };
     let bytes = r.bytes * u64::from(good.count_ones());
     if kind != Kind::Write {
@@ -250,7 +250,7 @@ pub(super) fn admit(cta: &mut Cta<'_>, r: Request<'_>, kind: Kind) -> u32 {
 
 /// Reports global memory that is read before it is written.
 pub(super) fn check_written(cta: &mut Cta<'_>, allocation: &Allocation, offset: u64, Piece { spot, at, bytes }: Piece) {
-    if cta.checks.uninitialised && !allocation.is_written(offset, bytes) {
+    if cta.launch.checks.uninitialised && !allocation.is_written(offset, bytes) {
         cta.find(FindingKind::UninitialisedMemory, spot, || {
             format!("{bytes} bytes at global {at:#x} are read before all of them are written")
         });
@@ -259,7 +259,7 @@ pub(super) fn check_written(cta: &mut Cta<'_>, allocation: &Allocation, offset: 
 
 /// Tells the global-memory watch of an access to an element that lies at an offset of an allocation, by its number, and reports what is wrong.
 pub(super) fn touch_global(cta: &mut Cta<'_>, Piece { spot, at, bytes }: Piece, (allocation, offset): (usize, u64), write: bool) {
-    let Some(races) = cta.races else { return };
+    let Some(races) = cta.launch.races else { return };
     if let Some(other) = races.touch(allocation, offset, bytes, By { cta: cta.linear, write }) {
         let [x, y, _] = cta.place.grid.map(u64::from);
         let who = match other.cta {

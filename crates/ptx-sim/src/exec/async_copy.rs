@@ -24,7 +24,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
     let source = Request { site, space: Space::Global, at: &from, mask: good, bytes: size };
     let good = aligned(cta, source);
     let mut reading = 0u32;
-    let memory = cta.memory;
+    let memory = cta.launch.memory;
     for lane in lanes(good) {
         let mut take = size;
         if let Some(n) = source_bytes {
@@ -47,7 +47,7 @@ pub(super) fn issue(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                 }
                 Ok((_, allocation, at)) => {
                     reading |= 1 << lane;
-                    if let Some(races) = cta.races {
+                    if let Some(races) = cta.launch.races {
                         for k in (0..take).step_by(4) {
                             let width = if take - k >= 4 { 4 } else { 1 };
                             if races.touch(allocation, at + k, width, By { cta: cta.linear, write: false }).is_some_and(|o| o.wrote) {
@@ -98,7 +98,7 @@ pub(super) fn wait(cta: &mut Cta<'_>, warp: &mut Warp, mask: u32, pending: Optio
 
 /// Writes the data of copies and ends their watch.
 pub(crate) fn land(cta: &mut Cta<'_>, warp: usize, copies: &[Copy]) {
-    let memory = cta.memory;
+    let memory = cta.launch.memory;
     for c in copies {
         let (at, size, take) = (c.shared as usize, usize::from(c.bytes), u64::from(c.source_bytes));
         let mut written = true;

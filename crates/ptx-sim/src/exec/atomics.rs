@@ -88,7 +88,7 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
     by_space(access.space, a, mask, |space, at, mask| {
         let request = Request { site, space, at, mask, bytes: width };
         let good = admit(cta, request, Kind::Atomic);
-        let memory = cta.memory;
+        let memory = cta.launch.memory;
         for lane in lanes(good) {
             let (piece, v) = (request.piece(lane), warp.get(*s, lane));
             let at = piece.at;
@@ -115,7 +115,7 @@ pub(super) fn atomic(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
                         allocation.mark(offset, width);
                         match width {
                             8 => {
-                                let _serial = cta.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
+                                let _serial = cta.launch.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
                                 allocation.update_wide(offset, new)
                             }
                             4 => u64::from(allocation.update(offset, |old| new(u64::from(old)) as u32)),

@@ -29,7 +29,7 @@ pub(super) fn matrix(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32)
             let rows = |slots: &[u32]| -> Vec<Row> { slots.iter().map(|&s| warp.w[s as usize]).collect() };
             cta.tally.rest.mma += 1;
             cta.tally.rest.flops += m.flops;
-            match tensor::mma(m.shape, m.ab, m.acc_f32, [&rows(&m.a), &rows(&m.b), &rows(&m.c)], cta.model) {
+            match tensor::mma(m.shape, m.ab, m.acc_f32, [&rows(&m.a), &rows(&m.b), &rows(&m.c)], cta.launch.model) {
                 Ok(out) => {
                     for (&slot, row) in m.d.iter().zip(&out) {
                         put(&mut warp.w[slot as usize], mask, |i| row[i]);
@@ -68,12 +68,16 @@ impl Matrices<'_> {
         Request { site: self.site, space: Space::Shared, at, mask, bytes: 16 }
     }
 
-    /// The 16-bit halves of a register: the lane, the half's number and its address, but for rows that are not good.
-    fn halves<'r>(&self, reg: usize, mask: u32, (a, good): &'r ([u64; 32], u32)) -> impl Iterator<Item = (usize, usize, u64)> + use<'r> {
-        let (count, trans) = (self.slots.len(), self.trans);
-        let of = move |lane| tensor::ldmatrix_source(count, trans, lane, reg).into_iter().enumerate().map(move |(e, from)| (lane, e, from));
-        let good = lanes(mask).flat_map(of).filter(|(_, _, (row, _))| *good >> row & 1 == 1);
-        good.map(|(lane, e, (row, byte))| (lane, e, a[row] + byte as u64))
+    /// Calls `f` with the 16-bit halves of a register: the lane, the half's number and its address, but for rows that are not good.
+    #[inline(always)]
+    fn each_half(&self, reg: usize, mask: u32, (a, good): &([u64; 32], u32), mut f: impl FnMut(usize, usize, u64)) {
+        for lane in lanes(mask) {
+            for (e, (row, byte)) in tensor::ldmatrix_source(self.slots.len(), self.trans, lane, reg).into_iter().enumerate() {
+                if good >> row & 1 == 1 {
+                    f(lane, e, a[row] + byte as u64);
+                }
+            }
+        }
     }
 }
 
@@ -86,10 +90,10 @@ fn load(cta: &mut Cta<'_>, warp: &mut Warp, mask: u32, m: &Matrices<'_>) {
     }
     for (reg, &slot) in m.slots.iter().enumerate() {
         let mut out = [0; 32];
-        for (lane, e, at) in m.halves(reg, mask, &rows) {
+        m.each_half(reg, mask, &rows, |lane, e, at| {
             let half = u32::from(u16::from_le_bytes([cta.shared[at as usize], cta.shared[at as usize + 1]]));
             out[lane] |= half << (16 * e);
-        }
+        });
         put(&mut warp.w[slot as usize], mask, |i| out[i]);
     }
 }
@@ -99,9 +103,9 @@ fn store(cta: &mut Cta<'_>, warp: &mut Warp, mask: u32, m: &Matrices<'_>) {
     cta.tally.rest.written.add(Space::Shared, 16 * u64::from(rows.1.count_ones()));
     for (reg, &slot) in m.slots.iter().enumerate() {
         let values = warp.w[slot as usize];
-        for (lane, e, at) in m.halves(reg, mask, &rows) {
+        m.each_half(reg, mask, &rows, |lane, e, at| {
             let half = values[lane] >> (16 * e) & 0xffff;
             store_shared(cta, Piece { spot: m.site.lane(lane), at, bytes: 2 }, u64::from(half));
-        }
+        });
     }
 }

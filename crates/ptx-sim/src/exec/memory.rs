@@ -80,7 +80,7 @@ fn load_global_at_once(cta: &mut Cta<'_>, warp: &mut Warp, r: Request<'_>, load:
         low = low.min(r.at[lane]);
         high = high.max(r.at[lane]);
     }
-    let memory = cta.memory;
+    let memory = cta.launch.memory;
     let span = high.wrapping_sub(low).saturating_add(r.bytes);
     let Ok((allocation, index, first)) = memory.find(low, span, false) else { return false };
     let mut before = u64::MAX;
@@ -93,7 +93,7 @@ fn load_global_at_once(cta: &mut Cta<'_>, warp: &mut Warp, r: Request<'_>, load:
         before = offset;
         let piece = r.piece(lane);
         check_written(cta, allocation, offset, piece);
-        if cta.races.is_some() && !load.access.strong {
+        if cta.launch.races.is_some() && !load.access.strong {
             for k in 0..d.len() {
                 // The finding names where the lane begins.
                 let element = Piece { at: piece.at, ..piece.element(k, 4) };
@@ -119,7 +119,7 @@ fn load_global_at_once(cta: &mut Cta<'_>, warp: &mut Warp, r: Request<'_>, load:
 
 /// One lane's load from global memory; false if it faults.
 fn load_global(cta: &mut Cta<'_>, warp: &mut Warp, piece: Piece, load: &Load<'_>) -> bool {
-    let memory = cta.memory;
+    let memory = cta.launch.memory;
     let (allocation, index, offset) = match memory.find(piece.at, piece.bytes, false) {
         Ok(found) => found,
         Err(f) => {
@@ -128,7 +128,7 @@ fn load_global(cta: &mut Cta<'_>, warp: &mut Warp, piece: Piece, load: &Load<'_>
         }
     };
     check_written(cta, allocation, offset, piece);
-    if cta.races.is_some() && !load.access.strong {
+    if cta.launch.races.is_some() && !load.access.strong {
         for k in 0..load.d.len() {
             let element = Piece { at: piece.at, ..piece.element(k, load.width) };
             touch_global(cta, element, (index, offset + k as u64 * load.width), false);
@@ -141,8 +141,8 @@ fn load_global(cta: &mut Cta<'_>, warp: &mut Warp, piece: Piece, load: &Load<'_>
 /// One lane's load from its local memory.
 fn load_local(cta: &mut Cta<'_>, warp: &mut Warp, piece: Piece, load: &Load<'_>) {
     let Piece { spot, at, bytes } = piece;
-    let frame = spot.lane * cta.program.local_bytes as usize + at as usize;
-    if cta.checks.uninitialised && !warp.local_written[frame..frame + bytes as usize].iter().all(|w| *w) {
+    let frame = spot.lane * cta.launch.program.local_bytes as usize + at as usize;
+    if cta.launch.checks.uninitialised && !warp.local_written[frame..frame + bytes as usize].iter().all(|w| *w) {
         cta.find(FindingKind::UninitialisedMemory, spot, || {
             format!("{bytes} bytes at local {at:#x} are read before all of them are written")
         });
@@ -165,8 +165,8 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
         let r = request.of(good);
         let mut zero = mask & !good;
         let bank = match space {
-            Space::Param => cta.params,
-            _ => cta.constants,
+            Space::Param => cta.launch.params,
+            _ => cta.launch.constants,
         };
         match space {
             Space::Shared => load_shared(cta, warp, r, &load),
@@ -192,13 +192,13 @@ pub(super) fn load(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) {
 
 /// One lane's store to global memory.
 fn store_global(cta: &mut Cta<'_>, warp: &Warp, piece: Piece, (access, s): (&Access, &[Reg])) {
-    let (memory, width) = (cta.memory, u64::from(access.width));
+    let (memory, width) = (cta.launch.memory, u64::from(access.width));
     match memory.find(piece.at, piece.bytes, true) {
         Err(f) => fault(cta, piece, f),
         Ok((allocation, index, offset)) => {
             for (k, s) in s.iter().enumerate() {
                 let offset = offset + k as u64 * width;
-                if cta.races.is_some() && !access.strong {
+                if cta.launch.races.is_some() && !access.strong {
                     let element = Piece { at: piece.at, ..piece.element(k, width) };
                     touch_global(cta, element, (index, offset), true);
                 }
@@ -227,7 +227,7 @@ pub(super) fn store(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, mask: u32) 
                     }
                 }
                 Space::Local => {
-                    let frame = lane * cta.program.local_bytes as usize + piece.at as usize;
+                    let frame = lane * cta.launch.program.local_bytes as usize + piece.at as usize;
                     for (k, s) in s.iter().enumerate() {
                         let from = frame + k * width as usize;
                         let v = warp.get(*s, lane).to_le_bytes();

@@ -75,7 +75,7 @@ impl pulp::NullaryFnOnce for Slice<'_, '_> {
 
 #[inline(always)]
 fn slice(cta: &mut Cta<'_>, warp: &mut Warp, steps: u32) -> (Stop, u32) {
-    let program: &Program = cta.program;
+    let program: &Program = cta.launch.program;
     for step in 0..steps {
         if warp.mask == 0
             && let Some(stop) = next_group(cta, warp)
@@ -134,7 +134,7 @@ fn next_group(cta: &mut Cta<'_>, warp: &mut Warp) -> Option<Stop> {
 /// and the first group goes on without the lanes it misses.
 #[inline(never)]
 pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
-    let program = cta.program;
+    let program = cta.launch.program;
     let all_barriers = warp.others.iter().all(|g| matches!(program.code[g.pc as usize].op, Op::WarpBar(_)));
     let gathered = warp.others.iter().fold(0, |m, g| m | g.mask);
     if all_barriers && gathered == warp.live {
@@ -155,7 +155,7 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
         let exited = warp.members & !warp.live;
         let message =
             format!("only lanes {:#010x} are here; waiting elsewhere: {}; exited: {exited:#010x}", warp.mask, elsewhere.join(", "));
-        if cta.checks.divergence {
+        if cta.launch.checks.divergence {
             let spot = spot(warp, &program.code[pc as usize], warp.mask);
             cta.find(FindingKind::Divergence, spot, || message);
         }
@@ -165,7 +165,7 @@ pub(crate) fn release_gathering(cta: &mut Cta<'_>, warp: &mut Warp) {
 #[inline(never)]
 fn watch(cta: &mut Cta<'_>, warp: &mut Warp, program: &Program, pc: u32, mask: u32) {
     let inst = &program.code[pc as usize];
-    if inst.watch && cta.checks.uninitialised {
+    if inst.watch && cta.launch.checks.uninitialised {
         for &r in program.uses[pc as usize].iter().filter(|r| is_watched(program, **r)) {
             let reading = if r == Reg::P(inst.guard) { warp.mask } else { mask };
             let missing = warp.unwritten(r, reading);
@@ -192,7 +192,7 @@ fn gather(cta: &mut Cta<'_>, warp: &mut Warp, inst: &Inst, pc: u32, named: u32) 
     }
     let gone = missing & !warp.live;
     if missing == gone {
-        if cta.checks.divergence {
+        if cta.launch.checks.divergence {
             cta.find(FindingKind::Divergence, spot(warp, inst, warp.mask), || format!("lanes {gone:#010x} are needed but have exited"));
         }
         return true;
@@ -313,7 +313,7 @@ fn named(cta: &mut Cta<'_>, warp: &Warp, inst: &Inst, m: u32, mask: u32) -> u32 
             odd |= 1 << lane;
         }
     }
-    if odd != 0 && cta.checks.divergence {
+    if odd != 0 && cta.launch.checks.divergence {
         cta.find(FindingKind::Divergence, spot(warp, inst, odd), || {
             format!("lanes {odd:#010x} execute it but are not in the mask {first:#010x}")
         });

@@ -8,6 +8,7 @@ mod product;
 use std::fmt;
 
 use crate::Row;
+use product::Operands;
 
 pub use fragment::Fragments;
 pub use matrix::{ldmatrix_source, movmatrix};
@@ -81,21 +82,21 @@ impl fmt::Display for MmaType {
 /// Names the shape and type where PTX has no such instruction or the numbers of registers do not fit.
 pub fn mma(shape: MmaShape, ab: MmaType, acc_f32: bool, abc: [&[Row]; 3], model: MmaModel) -> Result<Vec<Row>, String> {
     let fragments = Fragments::of(shape, ab, acc_f32)?;
-    let [a, b, c] = abc;
-    fragments.check(a.len(), b.len(), c.len())?;
-    let mut d = vec![[0; 32]; c.len()];
+    fragments.check(abc[0].len(), abc[1].len(), abc[2].len())?;
+    let mut d = vec![[0; 32]; abc[2].len()];
+    let operands = Operands { fragments, abc, d: &mut d };
     let k = shape.k();
     match (model, k) {
-        (MmaModel::Exact, 16) => product::exact::<16>(fragments, abc, &mut d),
-        (MmaModel::Exact, 8) => product::exact::<8>(fragments, abc, &mut d),
-        (MmaModel::Exact, _) => product::exact::<4>(fragments, abc, &mut d),
-        (MmaModel::Hopper, _) => product::aligned(fragments, abc, &mut d, 25, k),
+        (MmaModel::Exact, 16) => product::exact::<16>(operands),
+        (MmaModel::Exact, 8) => product::exact::<8>(operands),
+        (MmaModel::Exact, _) => product::exact::<4>(operands),
+        (MmaModel::Hopper, _) => product::aligned(operands, 25, k),
         (MmaModel::Ampere, _) => {
             let step = match ab {
                 MmaType::Bf16 | MmaType::F16 => 8,
                 MmaType::Tf32 => 4,
             };
-            product::aligned(fragments, abc, &mut d, 24, step);
+            product::aligned(operands, 24, step);
         }
     }
     Ok(d)

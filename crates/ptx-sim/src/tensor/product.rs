@@ -13,29 +13,31 @@ const NAN16: u32 = 0x7fff;
 
 static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
+/// The registers of an instruction.
+pub(crate) struct Operands<'a> {
+    pub fragments: Fragments,
+    /// A, B and C.
+    pub abc: [&'a [Row]; 3],
+    pub d: &'a mut [Row],
+}
+
 /// The exact sum rounded once.
 ///
 /// In f64 first, with a bound on its error; where the bound does not settle the rounding, exactly.
-pub(crate) fn exact<const K: usize>(fragments: Fragments, [a, b, c]: [&[Row]; 3], d: &mut [Row]) {
-    ARCH.dispatch(ExactProduct::<K> { fragments, a, b, c, d });
+pub(crate) fn exact<const K: usize>(operands: Operands<'_>) {
+    ARCH.dispatch(ExactProduct::<K>(operands));
 }
 
 /// Arguments of [`exact`], so that its body is compiled once per instruction set.
-struct ExactProduct<'a, const K: usize> {
-    fragments: Fragments,
-    a: &'a [Row],
-    b: &'a [Row],
-    c: &'a [Row],
-    d: &'a mut [Row],
-}
+struct ExactProduct<'a, const K: usize>(Operands<'a>);
 
 impl<const K: usize> pulp::WithSimd for ExactProduct<'_, K> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let fragments = self.fragments;
-        let Matrices { a, b, c } = fragments.unpack::<K>(self.a, self.b, self.c);
+        let Operands { fragments, abc: [a, b, c], d } = self.0;
+        let Matrices { a, b, c } = fragments.unpack::<K>(a, b, c);
         let mut wide = [[0.0f64; N]; K];
         for (to, from) in wide.iter_mut().zip(&b) {
             for j in 0..N {
@@ -71,7 +73,7 @@ impl<const K: usize> pulp::WithSimd for ExactProduct<'_, K> {
                 }
             }
         }
-        fragments.pack(&bits, self.d);
+        fragments.pack(&bits, d);
     }
 }
 
@@ -127,21 +129,17 @@ fn cut(significand: i32, up: i32, down: i32) -> i64 {
 }
 
 /// Sums aligned to the largest exponent with `kept` fractional bits, in steps of `step` products.
-pub(crate) fn aligned(fragments: Fragments, [a, b, c]: [&[Row]; 3], d: &mut [Row], kept: i32, step: usize) {
-    match fragments.shape.k() {
-        16 => ARCH.dispatch(AlignedProduct::<16> { fragments, a, b, c, d, kept, step }),
-        8 => ARCH.dispatch(AlignedProduct::<8> { fragments, a, b, c, d, kept, step }),
-        _ => ARCH.dispatch(AlignedProduct::<4> { fragments, a, b, c, d, kept, step }),
+pub(crate) fn aligned(operands: Operands<'_>, kept: i32, step: usize) {
+    match operands.fragments.shape.k() {
+        16 => ARCH.dispatch(AlignedProduct::<16> { operands, kept, step }),
+        8 => ARCH.dispatch(AlignedProduct::<8> { operands, kept, step }),
+        _ => ARCH.dispatch(AlignedProduct::<4> { operands, kept, step }),
     }
 }
 
 /// Arguments of [`aligned`], so that its body is compiled once per instruction set.
 struct AlignedProduct<'a, const K: usize> {
-    fragments: Fragments,
-    a: &'a [Row],
-    b: &'a [Row],
-    c: &'a [Row],
-    d: &'a mut [Row],
+    operands: Operands<'a>,
     kept: i32,
     step: usize,
 }
@@ -151,8 +149,8 @@ impl<const K: usize> pulp::WithSimd for AlignedProduct<'_, K> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let (fragments, kept) = (self.fragments, self.kept);
-        let Matrices { a, b, c } = fragments.unpack::<K>(self.a, self.b, self.c);
+        let Self { operands: Operands { fragments, abc: [a, b, c], d }, kept, step } = self;
+        let Matrices { a, b, c } = fragments.unpack::<K>(a, b, c);
         let (fraction, lowest) = match fragments.ab {
             MmaType::Bf16 => (7, -126),
             MmaType::F16 => (10, -14),
@@ -174,8 +172,8 @@ impl<const K: usize> pulp::WithSimd for AlignedProduct<'_, K> {
             }
             let special = special_b || a[i].iter().any(|x| !x.is_finite());
             let mut acc = c[i];
-            for first in (0..K).step_by(self.step) {
-                let steps = first..(first + self.step).min(K);
+            for first in (0..K).step_by(step) {
+                let steps = first..(first + step).min(K);
                 let (mut start, mut largest, mut sum) = ([(0, 0); N], [0; N], [0i64; N]);
                 for j in 0..N {
                     start[j] = split(acc[j], fraction_c, lowest_c);
@@ -212,7 +210,7 @@ impl<const K: usize> pulp::WithSimd for AlignedProduct<'_, K> {
                 bits[i][j] = fragments.special(f64::from(acc[j]));
             }
         }
-        fragments.pack(&bits, self.d);
+        fragments.pack(&bits, d);
     }
 }
 
