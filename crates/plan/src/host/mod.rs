@@ -49,10 +49,12 @@ fn panels(task: &Task, slot: Slot) -> Result<(Slot, Operand), String> {
 fn formed(task: &Task, conv: bool) -> Result<Operands, String> {
     let mut operands = Vec::with_capacity(task.operands.len());
     for (slot, operand) in &task.operands {
-        operands.push(match slot {
-            Slot::W if conv => (*slot, Operand::Weight(Recipe::TapMajor { weight: Box::new(task.weight(*slot)?) })),
-            Slot::W | Slot::W2 | Slot::W3 | Slot::StemW | Slot::ResW | Slot::HeadW => panels(task, *slot)?,
-            _ => (*slot, operand.clone()),
+        operands.push(if *slot == Slot::W && conv {
+            (*slot, Operand::Weight(Recipe::TapMajor { weight: Box::new(task.weight(*slot)?) }))
+        } else if [Slot::W, Slot::W2, Slot::W3, Slot::StemW, Slot::ResW, Slot::HeadW].contains(slot) {
+            panels(task, *slot)?
+        } else {
+            (*slot, operand.clone())
         });
     }
     Ok(operands)

@@ -43,10 +43,12 @@ pub(super) fn staged(b: &DispatchView<'_>) -> Result<Storage, Diagnostic> {
 pub(super) fn describe(b: &DispatchView<'_>) -> Result<(Conv, Operands), Diagnostic> {
     let op = b.need(Part::Conv)?;
     let x = b.g.operands(op);
-    let (attrs, transposed) = match b.g.op(op) {
-        Op::ConvDepthwise(a) => (a, false),
-        Op::ConvDepthwiseTransposed(a) => (a, true),
-        other => return Err(b.refuse(&format!("its `conv` is {}", other.info().mnemonic))),
+    let (attrs, transposed) = if let Op::ConvDepthwise(a) = b.g.op(op) {
+        (a, false)
+    } else if let Op::ConvDepthwiseTransposed(a) = b.g.op(op) {
+        (a, true)
+    } else {
+        return Err(b.refuse("its `conv` is no depthwise convolution"));
     };
     let y = b.g.result(op);
     b.want_inner(y, "the convolution's result")?;

@@ -98,7 +98,7 @@ impl Front {
         let expand = b.need(Part::Expand)?;
         let x = b.g.operands(expand);
         let (a, hidden) = (x[0], b.g.result(expand));
-        let (mut front, norm, affine) = Self::source(b, a)?;
+        let (mut front, Normalised { stored: norm, affine }) = Self::source(b, a)?;
         // An affine that no pass folded is folded here: w2 gamma, b2 + w2 beta.
         let (mut w2, mut b2) = (b.recipe(x[1])?, b.bias(x.get(2).copied(), b.channels(hidden))?);
         if let Some((gamma, beta)) = affine {
@@ -124,31 +124,31 @@ impl Front {
         Ok((front, work))
     }
 
-    /// Where the expansion's input comes from, whether stored statistics normalise it, and scale and shift that no pass folded.
-    fn source(b: &DispatchView<'_>, a: ValueId) -> Result<(Self, bool, Option<(ValueId, ValueId)>), Diagnostic> {
+    /// Where the expansion's input comes from, and how it is normalised.
+    fn source(b: &DispatchView<'_>, a: ValueId) -> Result<(Self, Normalised), Diagnostic> {
         let Some(op) = b.part(Part::Norm) else {
             b.want_inner(a, "the expansion's input")?;
             let types = like(b.storage(a)?);
-            return Ok((Self { conv: None, types, operands: vec![(Slot::X, Operand::Value(a))] }, false, None));
+            let front = Self { conv: None, types, operands: vec![(Slot::X, Operand::Value(a))] };
+            return Ok((front, Normalised { stored: false, affine: None }));
         };
         let x = b.g.operands(op);
-        match b.g.op(op) {
-            Op::NormApply(attrs) => {
-                if attrs.groups != b.channels(a) {
-                    return Err(b.refuse("only one normalisation group per channel is generated"));
-                }
-                b.want_inner(x[0], "the normalised tensor")?;
-                let operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::Stats, Operand::Value(x[1]))];
-                let types = like(b.storage(x[0])?);
-                Ok((Self { conv: None, types, operands }, true, (x.len() == 4).then(|| (x[2], x[3]))))
+        if let Op::NormApply(attrs) = b.g.op(op) {
+            if attrs.groups != b.channels(a) {
+                return Err(b.refuse("only one normalisation group per channel is generated"));
             }
-            Op::NormLayer(attrs) => {
-                let (conv, operands) = conv::describe(b)?;
-                let affine = (x.len() == 3).then(|| (x[1], x[2]));
-                let types = Types { staged: conv::staged(b)?, factors: b.rounded(b.g.result(b.need(Part::Conv)?))?, stream: conv::staged(b)? };
-                Ok((Self { conv: Some((conv, Bits::of(attrs.eps))), types, operands }, false, affine))
-            }
-            other => Err(b.refuse(&format!("its `norm` is {}", other.info().mnemonic))),
+            b.want_inner(x[0], "the normalised tensor")?;
+            let operands = vec![(Slot::X, Operand::Value(x[0])), (Slot::Stats, Operand::Value(x[1]))];
+            let affine = (x.len() == 4).then(|| (x[2], x[3]));
+            Ok((Self { conv: None, types: like(b.storage(x[0])?), operands }, Normalised { stored: true, affine }))
+        } else if let Op::NormLayer(attrs) = b.g.op(op) {
+            let (conv, operands) = conv::describe(b)?;
+            let staged = conv::staged(b)?;
+            let types = Types { staged, factors: b.rounded(b.g.result(b.need(Part::Conv)?))?, stream: staged };
+            let affine = (x.len() == 3).then(|| (x[1], x[2]));
+            Ok((Self { conv: Some((conv, Bits::of(attrs.eps))), types, operands }, Normalised { stored: false, affine }))
+        } else {
+            Err(b.refuse("its `norm` is neither norm.apply nor norm.layer"))
         }
     }
 
@@ -160,6 +160,14 @@ impl Front {
         };
         Task { work, types: self.types, operands: self.operands }
     }
+}
+
+/// How the expansion's input is normalised.
+struct Normalised {
+    /// By stored statistics.
+    stored: bool,
+    /// Scale and shift that no pass folded.
+    affine: Option<(ValueId, ValueId)>,
 }
 
 /// All of a block in one type.

@@ -111,6 +111,7 @@ impl<'a> DispatchView<'a> {
     }
 
     /// A weight as a recipe over checkpoint tensors.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "recipes are a language of their own; every other op has none")]
     pub fn recipe(&self, v: ValueId) -> Result<Recipe, Diagnostic> {
         let Some(id) = self.g.def(v) else {
             return Err(self.refuse("an input of the graph stands where a weight must"));
@@ -135,7 +136,6 @@ impl<'a> DispatchView<'a> {
                 DType::F32 => self.recipe(x[0])?,
                 other @ (DType::F64 | DType::I32) => return Err(self.refuse(&format!("a weight of {other} is read by no kernel"))),
             },
-            #[expect(clippy::wildcard_enum_match_arm, reason = "recipes are a language of their own; every other op has none")]
             other => return Err(self.refuse(&format!("a weight is derived by {}, which has no recipe", other.info().mnemonic))),
         })
     }

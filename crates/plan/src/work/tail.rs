@@ -61,28 +61,25 @@ impl Tail {
     /// A residual branch that the box computes itself.
     fn branch(&mut self, b: &DispatchView<'_>, op: OpId) -> Result<(), Diagnostic> {
         let (x, v) = (b.g.operands(op), b.g.result(op));
-        match b.g.op(op) {
-            Op::Scatter(a) => {
-                b.want_inner(x[0], "the scattered tensor")?;
-                self.residual = Residual::Scattered { from: b.extent(x[0]), stride: b.axes(v, a.stride, 1) };
-                self.residual_operands = vec![(Slot::Res, Operand::Value(x[0]))];
-            }
-            Op::ConvPointwise(a) => {
-                if let Some(&bias) = x.get(2) {
-                    self.bias = b.recipe(bias)?;
-                }
-                self.residual = if !b.is_port(x[0]) {
-                    Residual::Strided { from: b.extent(x[0]), channels: b.channels(x[0]), stride: b.axes(v, a.stride, 1) }
-                } else if a.stride == 1 {
-                    Residual::Stem { channels: b.channels(x[0]) }
-                } else {
-                    return Err(b.refuse("a strided convolution of the network's input"));
-                };
-                let weight = Operand::Weight(b.recipe(x[1])?);
-                self.residual_operands = vec![(Slot::Res, Operand::Value(x[0])), (Slot::ResW, weight)];
-            }
-            other => return Err(b.refuse(&format!("its `residual` is {}", other.info().mnemonic))),
+        if let Op::Scatter(a) = b.g.op(op) {
+            b.want_inner(x[0], "the scattered tensor")?;
+            self.residual = Residual::Scattered { from: b.extent(x[0]), stride: b.axes(v, a.stride, 1) };
+            self.residual_operands = vec![(Slot::Res, Operand::Value(x[0]))];
+            return Ok(());
         }
+        let Op::ConvPointwise(a) = b.g.op(op) else { return Err(b.refuse("its `residual` is neither a scatter nor a pointwise convolution")) };
+        if let Some(&bias) = x.get(2) {
+            self.bias = b.recipe(bias)?;
+        }
+        self.residual = if !b.is_port(x[0]) {
+            Residual::Strided { from: b.extent(x[0]), channels: b.channels(x[0]), stride: b.axes(v, a.stride, 1) }
+        } else if a.stride == 1 {
+            Residual::Stem { channels: b.channels(x[0]) }
+        } else {
+            return Err(b.refuse("a strided convolution of the network's input"));
+        };
+        let weight = Operand::Weight(b.recipe(x[1])?);
+        self.residual_operands = vec![(Slot::Res, Operand::Value(x[0])), (Slot::ResW, weight)];
         Ok(())
     }
 }
