@@ -10,7 +10,7 @@ use crate::types::{DType, Shape, TensorType};
 pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     let o = op.info().operands;
     if !o.admits(x.len()) {
-        return Err(format!("takes {} ({}), got {}", o.arity(), o.names.join(", "), x.len()));
+        return Err(format!("takes {} ({}), got {}", o.arity(), o.names(), x.len()));
     }
     if let Some(labels) = x.iter().find(|t| !t.dtype.is_float()) {
         return Err(format!("reads {labels}, which holds labels, expected a float type"));

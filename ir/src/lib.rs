@@ -6,8 +6,10 @@
 //! Invariants: printing and parsing are exact inverses; the one serial form is the text; only `Patch` application rewrites ops.
 //! Start reading at: `ops.rs`, then `graph.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod attrs;
+pub mod builder;
 pub mod dataflow;
 pub mod diag;
 pub mod entity;
@@ -28,7 +30,7 @@ pub use diag::{Diagnostic, Loc};
 pub use entity::{DispatchId, OpId, ValueId};
 pub use graph::{Dispatch, Graph, OpNode, ValueNode};
 pub use module::Module;
-pub use ops::{Op, OpCode, OpInfo, Operands};
+pub use ops::{Builder, Op, OpCode, OpInfo, Operands};
 pub use patch::Patch;
 pub use pattern::{Part, Pattern};
 pub use stage::Stage;

@@ -1,27 +1,79 @@
 //! THE OP TABLE: one row per op. Everything else about an op is an exhaustive `match`, so rustc leads round:
 //! `infer` (here) -> `eval` (interp) -> strategy (plan) -> emit (codegen) -> golden file.
 
-use crate::attrs::{ApplyAttrs, AttrValue, Attrs, CastAttrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
+use std::fmt;
 
-/// How many operands an op takes.
+use smallvec::SmallVec;
+
+use crate::attrs::{ApplyAttrs, AttrValue, Attrs, CastAttrs, ConvAttrs, GrnAttrs, LayerAttrs, NoAttrs, NormAttrs, StrideAttrs};
+use crate::diag::Diagnostic;
+use crate::entity::ValueId;
+use crate::stage::Stage;
+
+/// What an operand is to its op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Tensor that a run computes.
+    Activation,
+    /// Param, or a value derived from params alone.
+    Weight,
+    /// Small tensor of sums over an activation.
+    Statistics,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Activation => "activation",
+            Self::Weight => "weight",
+            Self::Statistics => "statistics",
+        })
+    }
+}
+
+/// One operand of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    /// Name.
+    pub name: &'static str,
+    /// What it is to the op.
+    pub role: Role,
+    /// Whether it may be absent; only operands behind all others may.
+    pub optional: bool,
+    /// Whether it stands for one or more operands; only the last may.
+    pub variadic: bool,
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match (self.optional, self.variadic) {
+            (false, false) => "",
+            (true, _) => "?",
+            (false, true) => "...",
+        };
+        write!(f, "{}{mark}", self.name)
+    }
+}
+
+/// The operands that an op takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operands {
-    /// Names, in order; a trailing `?` marks those that may be absent, a trailing `...` on the last one or more of its kind.
-    pub names: &'static [&'static str],
+    /// Operands, in order.
+    pub list: &'static [Operand],
 }
 
 impl Operands {
     /// Fewest operands.
     pub fn min(self) -> usize {
-        self.names.iter().filter(|n| !n.ends_with('?')).count()
+        self.list.iter().filter(|o| !o.optional).count()
     }
-    /// Most operands; none if the last name stands for any number.
+    /// Most operands; none if the last one stands for any number.
     pub fn max(self) -> Option<usize> {
-        (!self.is_variadic()).then_some(self.names.len())
+        (!self.is_variadic()).then_some(self.list.len())
     }
-    /// Whether the last name stands for one or more operands.
+    /// Whether the last operand stands for one or more.
     pub fn is_variadic(self) -> bool {
-        self.names.last().is_some_and(|n| n.ends_with("..."))
+        self.list.last().is_some_and(|o| o.variadic)
     }
     /// Whether an op may have this many operands.
     pub fn admits(self, count: usize) -> bool {
@@ -35,21 +87,57 @@ impl Operands {
             (min, Some(max)) => format!("{min} to {max} operands"),
         }
     }
+    /// Names as `mnxc list ops` shows them: `input, weight, bias?`.
+    pub fn names(self) -> String {
+        self.list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
-/// What kind of op it is, for stages and passes.
+/// What kind of value an op computes. Whether a value is a weight goes by what it depends on: [`crate::Graph::is_weight`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Written by the model, removed before stage `graph`.
-    Sugar,
-    /// Computes activations.
-    Core,
-    /// Computes a derived weight from weights alone, at compile time or on refit.
+pub enum Class {
+    /// Tensor of the forward pass.
+    Activation,
+    /// Leaf, or a weight derived from weights.
     Weight,
-    /// A named weight of the checkpoint.
-    Param,
-    /// Named memory beside the checkpoint that a run may change.
-    State,
+    /// Derivative of the loss.
+    Gradient,
+    /// New value of a param or of an optimiser's state.
+    Update,
+    /// Value that training makes small.
+    Loss,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Activation => "activation",
+            Self::Weight => "weight",
+            Self::Gradient => "gradient",
+            Self::Update => "update",
+            Self::Loss => "loss",
+        })
+    }
+}
+
+/// Whether a derivative with respect to the operands exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differentiable {
+    /// Yes.
+    Yes,
+    /// No, with the reason.
+    No(&'static str),
+}
+
+/// How multiply-accumulates of an op are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Macs {
+    /// None: the op is no convolution.
+    Zero,
+    /// Every element of the result reads one filter of the weight, the second operand.
+    PerOutput,
+    /// Every element of the first operand meets one filter of the weight, the second operand.
+    PerInput,
 }
 
 /// One row of the table.
@@ -61,17 +149,123 @@ pub struct OpInfo {
     pub mnemonic: &'static str,
     /// Operands.
     pub operands: Operands,
-    /// Kind.
-    pub kind: Kind,
+    /// What kind of value it computes.
+    pub class: Class,
+    /// Stages of a graph at which it may stand.
+    pub stages: &'static [Stage],
+    /// Whether autodiff can go through it.
+    pub differentiable: Differentiable,
+    /// How its multiply-accumulates are counted.
+    pub macs: Macs,
     /// First line of its documentation.
     pub about: &'static str,
 }
 
+impl OpInfo {
+    /// Whether the op may stand in a graph of this stage.
+    pub fn legal_at(&self, stage: Stage) -> bool {
+        self.stages.contains(&stage)
+    }
+}
+
+/// The attributes' type of a row.
+macro_rules! attrs_type {
+    ([]) => {
+        NoAttrs
+    };
+    ([$attrs:ty]) => {
+        $attrs
+    };
+}
+
+/// One entry of a row's operands.
+macro_rules! operand {
+    ($name:ident (optional $role:ident)) => { operand!(@ $name $role true false) };
+    ($name:ident (variadic $role:ident)) => { operand!(@ $name $role false true) };
+    ($name:ident $role:ident) => { operand!(@ $name $role false false) };
+    (@ $name:ident $role:ident $optional:literal $variadic:literal) => {
+        Operand { name: stringify!($name), role: Role::$role, optional: $optional, variadic: $variadic }
+    };
+}
+
+/// The type of a builder method's parameter for an operand.
+macro_rules! operand_type {
+    ((optional $role:ident)) => { Option<ValueId> };
+    ((variadic $role:ident)) => { &[ValueId] };
+    ($role:ident) => { ValueId };
+}
+
+macro_rules! give_operand {
+    ($to:ident $operand:ident (optional $role:ident)) => {
+        $to.extend($operand)
+    };
+    ($to:ident $operand:ident (variadic $role:ident)) => {
+        $to.extend_from_slice($operand)
+    };
+    ($to:ident $operand:ident $role:ident) => {
+        $to.push($operand)
+    };
+}
+
+/// The builder method of a row; leaves have none, their types are declared.
+macro_rules! build_method {
+    (leaf $attrs:tt $name:ident $about:literal ()) => {};
+    ($method:ident [] $name:ident $about:literal ($($operand:ident : $kind:tt),*)) => {
+        #[doc = concat!("Adds `", stringify!($name), "`:", $about)]
+        ///
+        /// # Errors
+        /// If the operands do not fit.
+        fn $method(&mut self, $($operand: operand_type!($kind)),*) -> Result<ValueId, Diagnostic> {
+            let mut operands: SmallVec<[ValueId; 4]> = SmallVec::new();
+            $( give_operand!(operands $operand $kind); )*
+            self.push(Op::$name(NoAttrs {}), &operands)
+        }
+    };
+    ($method:ident [$attrs:ty] $name:ident $about:literal ($($operand:ident : $kind:tt),*)) => {
+        #[doc = concat!("Adds `", stringify!($name), "`:", $about)]
+        ///
+        /// # Errors
+        /// If the operands do not fit.
+        fn $method(&mut self, $($operand: operand_type!($kind)),*, attrs: $attrs) -> Result<ValueId, Diagnostic> {
+            let mut operands: SmallVec<[ValueId; 4]> = SmallVec::new();
+            $( give_operand!(operands $operand $kind); )*
+            self.push(Op::$name(attrs), &operands)
+        }
+    };
+}
+
+macro_rules! stages {
+    (all) => { &Stage::ALL };
+    ([$($stage:ident),*]) => { &[$(Stage::$stage),*] };
+}
+
+macro_rules! differentiable {
+    (yes) => {
+        Differentiable::Yes
+    };
+    (no $why:literal) => {
+        Differentiable::No($why)
+    };
+}
+
+macro_rules! macs {
+    () => {
+        Macs::Zero
+    };
+    ($macs:ident) => {
+        Macs::$macs
+    };
+}
+
 macro_rules! ops {
-    ($( #[doc = $about:literal] $(#[doc = $more:literal])* $name:ident($attrs:ty) = $mnemonic:literal [$($operand:literal),*] $kind:ident; )*) => {
+    ($(
+        #[doc = $about:literal] $(#[doc = $more:literal])*
+        $name:ident $attrs:tt = $mnemonic:literal $method:ident ($($operand:ident : $kind:tt),*)
+            : $class:ident at $stages:tt, differentiable $grad:ident $($why:literal)? $(, macs $macs:ident)?;
+    )*) => {
         /// An op with its attributes. The documentation of each is its definition; `interp` is the definition in code.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Op { $( #[doc = $about] $(#[doc = $more])* $name($attrs), )* }
+        pub enum Op { $( #[doc = $about] $(#[doc = $more])* $name(attrs_type!($attrs)), )* }
 
         /// An op's code, without attributes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,7 +273,14 @@ macro_rules! ops {
 
         /// The table.
         pub const OPS: &[OpInfo] = &[ $( OpInfo {
-            code: OpCode::$name, mnemonic: $mnemonic, operands: Operands { names: &[$($operand),*] }, kind: Kind::$kind, about: $about,
+            code: OpCode::$name,
+            mnemonic: $mnemonic,
+            operands: Operands { list: &[$(operand!($operand $kind)),*] },
+            class: Class::$class,
+            stages: stages!($stages),
+            differentiable: differentiable!($grad $($why)?),
+            macs: macs!($($macs)?),
+            about: $about,
         }, )* ];
 
         impl Op {
@@ -94,60 +295,83 @@ macro_rules! ops {
             /// # Errors
             /// The attribute at fault and what was expected.
             pub fn from_fields(code: OpCode, given: &[(String, AttrValue)]) -> Result<Self, String> {
-                match code { $( OpCode::$name => <$attrs>::from_fields(given).map(Self::$name), )* }
+                match code { $( OpCode::$name => <attrs_type!($attrs)>::from_fields(given).map(Self::$name), )* }
             }
+        }
+
+        /// A place where ops are added, with a method per op of the table: operands in the order of the row, optional ones as
+        /// `Option`, attributes last.
+        pub trait Builder {
+            /// Adds an op on values.
+            ///
+            /// # Errors
+            /// If the operands do not fit the op.
+            fn push(&mut self, op: Op, operands: &[ValueId]) -> Result<ValueId, Diagnostic>;
+
+            $( build_method!($method $attrs $name $about ($($operand : $kind),*)); )*
         }
     };
 }
 
 ops! {
     /// A tensor of the checkpoint, by its key. Text: `%w = param "stem.weight" : f32[32,1,1,1,1]`.
-    Param(ParamAttrs) = "param" [] Param;
+    Param [ParamAttrs] = "param" leaf(): Weight at all, differentiable yes;
     /// Named memory that a run may change, by its key: moments, counters. Text: `%m = state "adam.m/stem.weight" : f32[32,1,1,1,1]`.
     ///
     /// A read gives the value before the run; `update "adam.m/stem.weight" = %v` gives the value after it. Stages train and dispatch alone.
-    State(ParamAttrs) = "state" [] State;
+    State [ParamAttrs] = "state" leaf(): Weight at [Train, Dispatch], differentiable yes;
     /// Depthwise convolution: output channel c reads input channel c only.
     ///
     /// `y[n,c,o] = b[c] + sum_q x[n,c,o*stride - pad + q] w[c,0,q]`, zeros outside. PyTorch: `ConvNd(C, C, k, stride, pad, groups=C)`.
-    ConvDepthwise(ConvAttrs) = "conv.depthwise" ["input", "weight", "bias?"] Core;
+    ConvDepthwise [ConvAttrs] = "conv.depthwise" conv_depthwise(input: Activation, weight: Weight, bias: (optional Weight))
+        : Activation at all, differentiable yes, macs PerOutput;
     /// Transposed depthwise convolution, no output padding.
     ///
     /// `y[n,c,o] = b[c] + sum over (i,q) with o = i*stride - pad + q of x[n,c,i] w[c,0,q]`; extent `(n-1)*stride - 2 pad + k`.
     /// PyTorch: `ConvTransposeNd(C, C, k, stride, pad, groups=C)`.
-    ConvDepthwiseTransposed(ConvAttrs) = "conv.depthwise_transposed" ["input", "weight", "bias?"] Core;
+    ConvDepthwiseTransposed [ConvAttrs] = "conv.depthwise_transposed"
+        conv_depthwise_transposed(input: Activation, weight: Weight, bias: (optional Weight))
+        : Activation at all, differentiable yes, macs PerInput;
     /// Pointwise (1x1x1) convolution, possibly strided: `y[n,o,m] = b[o] + sum_i w[o,i] x[n,i,m*stride]`.
     ///
     /// PyTorch: `ConvNd(Ci, Co, 1, stride)`; extent `ceil(n/stride)`.
-    ConvPointwise(StrideAttrs) = "conv.pointwise" ["input", "weight", "bias?"] Core;
+    ConvPointwise [StrideAttrs] = "conv.pointwise" conv_pointwise(input: Activation, weight: Weight, bias: (optional Weight))
+        : Activation at all, differentiable yes, macs PerOutput;
     /// Transposed pointwise convolution: `y[n,o,m*stride] = b[o] + sum_i w[i,o] x[n,i,m]`, elsewhere `b[o]`.
     ///
     /// PyTorch: `ConvTransposeNd(Ci, Co, 1, stride)`, weight `[Ci, Co, 1, ..]`; extent `(n-1)*stride + 1`.
-    ConvPointwiseTransposed(StrideAttrs) = "conv.pointwise_transposed" ["input", "weight", "bias?"] Sugar;
+    ConvPointwiseTransposed [StrideAttrs] = "conv.pointwise_transposed"
+        conv_pointwise_transposed(input: Activation, weight: Weight, bias: (optional Weight))
+        : Activation at [Model], differentiable no "decompose first", macs PerInput;
     /// Group normalisation with affine: per sample and group, over channels in the group and space, biased variance.
     ///
     /// `y = (x - mean)/sqrt(var + eps) * gamma[c] + beta[c]`. PyTorch: `GroupNorm(groups, C)`. Refuses one value per group.
-    NormGroup(NormAttrs) = "norm.group" ["input", "gamma", "beta"] Sugar;
+    NormGroup [NormAttrs] = "norm.group" norm_group(input: Activation, gamma: Weight, beta: Weight)
+        : Activation at [Model], differentiable no "decompose first";
     /// Layer normalisation over channels at each voxel, biased variance; affine if given. ConvNeXt's `channels_first` layer norm.
-    NormLayer(LayerAttrs) = "norm.layer" ["input", "gamma?", "beta?"] Core;
+    NormLayer [LayerAttrs] = "norm.layer" norm_layer(input: Activation, gamma: (optional Weight), beta: (optional Weight))
+        : Activation at all, differentiable yes;
     /// Mean and reciprocal standard deviation `1/sqrt(var + eps)` per sample and group: `[n, 2, groups]`.
-    NormStats(NormAttrs) = "norm.stats" ["input"] Core;
+    NormStats [NormAttrs] = "norm.stats" norm_stats(input: Activation): Activation at all, differentiable yes;
     /// `(x - mean) * rstd`, then affine if given.
-    NormApply(ApplyAttrs) = "norm.apply" ["input", "stats", "gamma?", "beta?"] Core;
+    NormApply [ApplyAttrs] = "norm.apply"
+        norm_apply(input: Activation, stats: Statistics, gamma: (optional Weight), beta: (optional Weight))
+        : Activation at all, differentiable yes;
     /// Global response normalisation: `gamma[c] * x * r[n,c] + beta[c] + x`, r as in `grn.stats`.
-    Grn(GrnAttrs) = "grn" ["input", "gamma", "beta"] Sugar;
+    Grn [GrnAttrs] = "grn" grn(input: Activation, gamma: Weight, beta: Weight): Activation at [Model], differentiable no "decompose first";
     /// GRN's ratio `r[n,c] = g[n,c] / (reduce_c g[n,:] + eps)`, `g = sqrt(sum over space of x^2)`: `[n, c]`.
-    GrnStats(GrnAttrs) = "grn.stats" ["input"] Core;
+    GrnStats [GrnAttrs] = "grn.stats" grn_stats(input: Activation): Activation at all, differentiable yes;
     /// `gamma[c] * x * r[n,c] + beta[c] + x`.
-    GrnApply(NoAttrs) = "grn.apply" ["input", "ratio", "gamma", "beta"] Core;
+    GrnApply [] = "grn.apply" grn_apply(input: Activation, ratio: Statistics, gamma: Weight, beta: Weight)
+        : Activation at all, differentiable yes;
     /// Exact GELU: `0.5 x (1 + erf(x / sqrt 2))`.
-    Gelu(NoAttrs) = "gelu" ["input"] Core;
+    Gelu [] = "gelu" gelu(input: Activation): Activation at all, differentiable yes;
     /// Elementwise sum of two tensors of one shape.
-    Add(NoAttrs) = "add" ["a", "b"] Core;
+    Add [] = "add" add(a: Activation, b: Activation): Activation at all, differentiable yes;
     /// Elementwise sum of one or more tensors of one shape, summed from the first to the last. PyTorch: `a + b + c`.
     ///
     /// On weights alone it is a derived weight.
-    SumValues(NoAttrs) = "sum.values" ["values..."] Core;
+    SumValues [] = "sum.values" sum_values(values: (variadic Activation)): Activation at all, differentiable yes;
     /// Rounding to the element type `to`: to the nearest value, of two equally near the even one, as IEEE 754 and PyTorch's `x.to(dtype)`.
     ///
     /// Beyond the largest finite value by half a step or more it gives infinity; below the smallest normal one, subnormals and zero of the same sign;
@@ -157,25 +381,25 @@ ops! {
     /// To float32 and float64 nothing is rounded that the number type of the computation holds; where the operand is of type `to` already,
     /// `canonicalize` drops the cast. On weights alone it is a derived weight and stands outside boxes.
     /// Text: `%y = cast %x {to=bf16} : bf16[1,32,16,16,16]`.
-    Cast(CastAttrs) = "cast" ["input"] Core;
+    Cast [CastAttrs] = "cast" cast(input: Activation): Activation at all, differentiable yes;
     /// Adds `bias[c]` to every voxel.
-    AddBias(NoAttrs) = "add.bias" ["input", "bias"] Core;
+    AddBias [] = "add.bias" add_bias(input: Activation, bias: Weight): Activation at all, differentiable yes;
     /// One plane of zeros in front (index 0) of every spatial axis. PyTorch: `F.pad(x, (1,0,1,0,1,0))`.
-    PadFront(NoAttrs) = "pad.front" ["input"] Core;
+    PadFront [] = "pad.front" pad_front(input: Activation): Activation at all, differentiable yes;
     /// Zero insertion: `y[m*stride] = x[m]`, zero elsewhere; extent `(n-1)*stride + 1`.
-    Scatter(StrideAttrs) = "scatter" ["input"] Core;
+    Scatter [StrideAttrs] = "scatter" scatter(input: Activation): Activation at all, differentiable yes;
     /// Soft-max over channels.
-    Softmax(NoAttrs) = "softmax" ["input"] Core;
+    Softmax [] = "softmax" softmax(input: Activation): Activation at all, differentiable yes;
     /// Index of the largest channel (the first of equals), int32, without the channel axis: `[n, space]`.
-    Argmax(NoAttrs) = "argmax" ["input"] Core;
+    Argmax [] = "argmax" argmax(input: Activation): Activation at all, differentiable no "piecewise constant";
     /// `w[o,i,..] * s[i]`: a scale of the input moved into the weight.
-    WeightScaleIn(NoAttrs) = "weight.scale_in" ["weight", "scale"] Weight;
+    WeightScaleIn [] = "weight.scale_in" weight_scale_in(weight: Weight, scale: Weight): Weight at all, differentiable yes;
     /// `b[o] + sum_i w[o,i] shift[i]`: a shift of the input moved into the bias; the weight is pointwise.
-    WeightFoldBias(NoAttrs) = "weight.fold_bias" ["weight", "shift", "bias"] Weight;
+    WeightFoldBias [] = "weight.fold_bias" weight_fold_bias(weight: Weight, shift: Weight, bias: Weight): Weight at all, differentiable yes;
     /// `[Ci, Co, ..] -> [Co, Ci, ..]`.
-    WeightTransposeIo(NoAttrs) = "weight.transpose_io" ["weight"] Weight;
+    WeightTransposeIo [] = "weight.transpose_io" weight_transpose_io(weight: Weight): Weight at all, differentiable yes;
     /// Elementwise sum of two weights of one shape.
-    WeightAdd(NoAttrs) = "weight.add" ["a", "b"] Weight;
+    WeightAdd [] = "weight.add" weight_add(a: Weight, b: Weight): Weight at all, differentiable yes;
 }
 
 /// Attributes of `param` and `state`: the key of the tensor, printed before the type.
@@ -210,10 +434,8 @@ impl Op {
 
     /// The key of a leaf (a param or a state); none for every other op.
     pub fn key(&self) -> Option<&str> {
-        match self {
-            Self::Param(p) | Self::State(p) => Some(&p.key),
-            _ => None,
-        }
+        let (Self::Param(leaf) | Self::State(leaf)) = self else { return None };
+        Some(&leaf.key)
     }
 
     /// The op's row.

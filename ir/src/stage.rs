@@ -1,9 +1,7 @@
-//! Stages of a graph and what each allows.
+//! Stages of a graph. Which ops each allows, the rows of the op table say.
 
 use std::fmt;
 use std::str::FromStr;
-
-use crate::ops::Kind;
 
 /// How far a graph has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,15 +19,6 @@ pub enum Stage {
 impl Stage {
     /// All stages, in order.
     pub const ALL: [Self; 4] = [Self::Model, Self::Graph, Self::Train, Self::Dispatch];
-
-    /// Whether an op of this kind may stand in a graph of this stage.
-    pub fn allows(self, kind: Kind) -> bool {
-        match kind {
-            Kind::Sugar => self == Self::Model,
-            Kind::State => self.trains(),
-            Kind::Core | Kind::Weight | Kind::Param => true,
-        }
-    }
 
     /// Whether a graph of this stage may have states and updates, and derived weights of activations (gradients).
     pub fn trains(self) -> bool {

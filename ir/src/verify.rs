@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use crate::diag::Diagnostic;
 use crate::graph::Graph;
 use crate::infer::infer;
-use crate::ops::Kind;
+use crate::ops::{Class, Op};
 use crate::pattern;
 use crate::stage::Stage;
 use crate::types::TensorType;
@@ -74,10 +74,10 @@ fn ops(g: &Graph, errors: &mut Vec<Diagnostic>) {
         if std::mem::replace(&mut defined[node.result.index()], true) {
             errors.push(Diagnostic::new("ir-0112", &node.loc, format!("{} is defined twice", node.result)));
         }
-        if info.kind == Kind::State && !g.stage.trains() {
+        if matches!(node.op, Op::State(_)) && !g.stage.trains() {
             let message = format!("{} at stage {}, expected stage train or dispatch", info.mnemonic, g.stage);
             errors.push(Diagnostic::new("ir-0121", &node.loc, message));
-        } else if !g.stage.allows(info.kind) {
+        } else if !info.legal_at(g.stage) {
             errors.push(Diagnostic::new("ir-0113", &node.loc, format!("{} is not legal at stage {}", info.mnemonic, g.stage)));
         }
         let ty = g.ty(node.result);
@@ -102,7 +102,7 @@ fn ops(g: &Graph, errors: &mut Vec<Diagnostic>) {
             )),
             Ok(_) => {}
         }
-        if info.kind == Kind::Weight && !g.stage.trains() && !g.is_weight(node.result) {
+        if info.class == Class::Weight && !g.stage.trains() && !g.is_weight(node.result) {
             let message = format!("{}: a derived weight reads an activation at stage {}", info.mnemonic, g.stage);
             errors.push(Diagnostic::new("ir-0115", &node.loc, message));
         }
@@ -149,13 +149,9 @@ fn boxes(g: &Graph, errors: &mut Vec<Diagnostic>) {
     let mut open = None;
     for &id in g.order() {
         let node = g.node(id);
-        let kind = node.op.info().kind;
         // Ops on weights alone stand outside; of ordinary ones (a sum, a cast) a box may have its own.
-        let (outside, inside) = match kind {
-            Kind::Param | Kind::State => (true, false),
-            Kind::Weight => (g.is_weight(node.result), !g.is_weight(node.result)),
-            Kind::Core | Kind::Sugar => (false, !g.is_weight(node.result)),
-        };
+        let inside = !g.is_weight(node.result);
+        let outside = !inside && node.op.info().class == Class::Weight;
         match node.dispatch {
             Some(d) => {
                 if g.stage != Stage::Dispatch {

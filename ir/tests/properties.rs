@@ -38,7 +38,7 @@ impl Builder {
         let Some(operands) = operands.iter().copied().collect::<Option<Vec<_>>>() else { return };
         let loc = if loc.is_empty() { Loc::default() } else { Loc::layer(loc) };
         // A weight's op on an activation is no derived weight: legal from stage train on alone.
-        let gradient = matches!(op.info().kind, ops::Kind::Weight) && !operands.iter().all(|&v| self.g.is_weight(v));
+        let gradient = op.info().class == ops::Class::Weight && !operands.iter().all(|&v| self.g.is_weight(v));
         if (!gradient || self.g.stage.trains())
             && let Ok(v) = self.g.push(op, &operands, &loc)
         {

@@ -6,6 +6,7 @@
 //! Invariant: a pass that returns `Changed::No` left the printed graph byte-identical.
 //! Start reading at: `pipelines.rs`, then `graph/decompose_norm.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod bisect;
 pub mod error;

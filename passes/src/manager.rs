@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use mnx_ir::ops::Kind;
 use mnx_ir::verify::verify;
 use mnx_ir::{Graph, Stage};
 
@@ -110,7 +109,7 @@ fn keep_promise(promise: Promise, graph: &mut Graph) -> Changed {
         Promise::Same => graph.stage,
         Promise::Exactly(stage) => stage,
         Promise::GraphIfNoSugar => {
-            let sugar = graph.order().iter().any(|&id| graph.op(id).info().kind == Kind::Sugar);
+            let sugar = graph.order().iter().any(|&id| !graph.op(id).info().legal_at(Stage::Graph));
             if sugar { graph.stage } else { graph.stage.max(Stage::Graph) }
         }
     };
@@ -122,9 +121,14 @@ fn keep_promise(promise: Promise, graph: &mut Graph) -> Changed {
 fn wrong_stage(pass: &dyn Pass, got: Stage) -> PassError {
     let (takes, _) = pass.stages();
     let names: Vec<String> = Stage::ALL.into_iter().filter(|s| takes.contains(s)).map(|s| s.to_string()).collect();
+    let wants = match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "none".to_string(),
+    };
     PassError::WrongStage {
         pass: pass.name().to_string(),
-        wants: names.join(" or "),
+        wants,
         got,
         hint: if got == Stage::Model { ": run decompose-norm and decompose-transposed first" } else { "" },
     }

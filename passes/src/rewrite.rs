@@ -1,5 +1,6 @@
 //! Local rules and the loop that applies them.
 
+use mnx_ir::builder::Draft;
 use mnx_ir::{Diagnostic, Graph, Op, OpCode, OpId, Patch, TensorType, ValueId};
 
 use crate::error::PassError;
@@ -39,6 +40,11 @@ impl<'a> Site<'a> {
     /// Its operands.
     pub fn operands(&self) -> &'a [ValueId] {
         self.graph.operands(self.root)
+    }
+
+    /// A patch for it, to be filled in.
+    pub fn draft(&self, rule: &'static str) -> Draft<'a> {
+        Draft::new(rule, self.graph, self.root)
     }
 
     /// Its result.

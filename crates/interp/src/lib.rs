@@ -6,6 +6,7 @@
 //! Invariant: nothing here is optimised beyond letting the innermost loop run along contiguous memory.
 //! Start reading at: `eval.rs`, then `conv.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod array;
 mod conv;

@@ -113,8 +113,9 @@ fn compile_timed(req: &Request, voice: Voice, times: &mut Times) -> Outcome {
                     let comment = match req.to {
                         Phase::Mlir => "//",
                         Phase::Llvm => ";",
-                        _ if plan.target.gpu.is_some() => "//",
-                        _ => "#",
+                        Phase::Model | Phase::Graph | Phase::Dispatch | Phase::Plan | Phase::Asm | Phase::Binary | Phase::Bundle => {
+                            if plan.target.gpu.is_some() { "//" } else { "#" }
+                        }
                     };
                     bytes.extend_from_slice(format!("{comment} target {}\n", plan.target.name).as_bytes());
                 }

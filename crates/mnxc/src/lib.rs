@@ -6,6 +6,7 @@
 //! Invariant: the same input and options give a byte-identical bundle; a failed command leaves no output file.
 //! Start reading at: `driver.rs`, then `bundle.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod bundle;
 mod checkpoint;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use mnx_ir::ops::Kind;
 use mnx_ir::{Graph, Pattern, ValueId, pattern};
 
 /// Whether a candidate still has the property. An error stops the search.
@@ -62,8 +61,7 @@ pub fn part(g: &Graph, outputs: &[(String, ValueId)], cuts: &HashSet<ValueId>) -
 
 /// Activations that ops define, in program order.
 fn activations(g: &Graph) -> Vec<ValueId> {
-    let core = g.order().iter().filter(|&&id| matches!(g.op(id).info().kind, Kind::Core | Kind::Sugar));
-    core.map(|&id| g.result(id)).collect()
+    g.order().iter().map(|&id| g.result(id)).filter(|&v| !g.is_weight(v)).collect()
 }
 
 /// Makes a graph with the property as small as single steps can.

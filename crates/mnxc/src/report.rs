@@ -77,7 +77,9 @@ pub fn weights_failure(place: &str, error: WeightsError) -> Failure {
         }
         WeightsError::Io { path, source } => Failure::user("weights-0100", path, system_reason(&source.to_string())),
         WeightsError::Format { path, reason } => Failure::user("weights-0101", path, reason),
-        other => Failure::user("weights-0102", place, other.to_string()),
+        other @ (WeightsError::Missing(_) | WeightsError::Shape { .. } | WeightsError::Recipe(_)) => {
+            Failure::user("weights-0102", place, other.to_string())
+        }
     }
 }
 

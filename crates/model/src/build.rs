@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use mnx_ir::{ConvAttrs, Diagnostic, Graph, GrnAttrs, LayerAttrs, Loc, NoAttrs, NormAttrs, Op, Stage, StrideAttrs, TensorType, ValueId};
+use mnx_ir::builder::At;
+use mnx_ir::{Builder as _, ConvAttrs, Diagnostic, Graph, GrnAttrs, LayerAttrs, NormAttrs, Stage, StrideAttrs, TensorType, ValueId};
 
 use crate::config::{Config, NormType};
 use crate::keys::name_in;
@@ -108,7 +109,7 @@ impl Builder<'_> {
         self.head(4, x, &mut heads)?;
         for i in (0..4).rev() {
             let up = self.block(&t.up[i], x)?;
-            x = self.op(Op::Add(NoAttrs {}), &[skips[i], up], &format!("up_{i}.skip"))?;
+            x = self.at(&format!("up_{i}.skip")).add(skips[i], up)?;
             x = self.blocks(&t.dec[i], x)?;
             self.head(i, x, &mut heads)?;
         }
@@ -134,33 +135,31 @@ impl Builder<'_> {
         let name = &b.name;
         let (weight, bias) = self.weights(&format!("{name}.conv1"))?;
         let attrs = ConvAttrs { stride: if b.form == Form::Plain { 1 } else { 2 }, pad: b.k / 2 };
-        let conv = match b.form {
-            Form::Plain | Form::Down => Op::ConvDepthwise(attrs),
-            Form::Up => Op::ConvDepthwiseTransposed(attrs),
+        let mut conv = self.at(&format!("{name}.conv1"));
+        let mut h = match b.form {
+            Form::Plain | Form::Down => conv.conv_depthwise(x, weight, Some(bias), attrs)?,
+            Form::Up => conv.conv_depthwise_transposed(x, weight, Some(bias), attrs)?,
         };
-        let mut h = self.op(conv, &[x, weight, bias], &format!("{name}.conv1"))?;
 
         let norm = format!("{name}.norm");
         let (gamma, beta) = self.weights(&norm)?;
-        let op = match self.cfg.norm_type {
-            NormType::Group => Op::NormGroup(NormAttrs { groups: b.c, eps: NORM_EPS }),
-            NormType::Layer => Op::NormLayer(LayerAttrs { eps: NORM_EPS }),
+        h = match self.cfg.norm_type {
+            NormType::Group => self.at(&norm).norm_group(h, gamma, beta, NormAttrs { groups: b.c, eps: NORM_EPS })?,
+            NormType::Layer => self.at(&norm).norm_layer(h, Some(gamma), Some(beta), LayerAttrs { eps: NORM_EPS })?,
         };
-        h = self.op(op, &[h, gamma, beta], &norm)?;
 
         h = self.pointwise(&format!("{name}.conv2"), h, 1)?;
-        h = self.op(Op::Gelu(NoAttrs {}), &[h], &format!("{name}.act"))?;
+        h = self.at(&format!("{name}.act")).gelu(h)?;
         if b.grn {
             let beta = self.param(&format!("{name}.grn_beta"))?;
             let gamma = self.param(&format!("{name}.grn_gamma"))?;
-            let op = Op::Grn(GrnAttrs { eps: GRN_EPS, reduce: self.cfg.grn_reduce });
-            h = self.op(op, &[h, gamma, beta], &format!("{name}.grn"))?;
+            let attrs = GrnAttrs { eps: GRN_EPS, reduce: self.cfg.grn_reduce };
+            h = self.at(&format!("{name}.grn")).grn(h, gamma, beta, attrs)?;
         }
         h = self.pointwise(&format!("{name}.conv3"), h, 1)?;
 
-        let pad = Op::PadFront(NoAttrs {});
         if b.form == Form::Up {
-            h = self.op(pad.clone(), &[h], &format!("{name}.pad"))?;
+            h = self.at(&format!("{name}.pad")).pad_front(h)?;
         }
         if !b.residual {
             return Ok(h);
@@ -171,21 +170,20 @@ impl Builder<'_> {
             Form::Down => self.pointwise(&res, x, 2)?,
             Form::Up => {
                 let r = self.pointwise_transposed(&res, x, 2)?;
-                self.op(pad, &[r], &format!("{name}.res_pad"))?
+                self.at(&format!("{name}.res_pad")).pad_front(r)?
             }
         };
-        self.op(Op::Add(NoAttrs {}), &[skip, h], &format!("{name}.add"))
+        self.at(&format!("{name}.add")).add(skip, h)
     }
 
     fn pointwise(&mut self, name: &str, x: ValueId, stride: usize) -> Result<ValueId, Diagnostic> {
         let (w, b) = self.weights(name)?;
-        self.op(Op::ConvPointwise(StrideAttrs { stride }), &[x, w, b], name)
+        self.at(name).conv_pointwise(x, w, Some(b), StrideAttrs { stride })
     }
 
     fn pointwise_transposed(&mut self, name: &str, x: ValueId, stride: usize) -> Result<ValueId, Diagnostic> {
         let (w, b) = self.weights(name)?;
-        let op = Op::ConvPointwiseTransposed(StrideAttrs { stride });
-        self.op(op, &[x, w, b], name)
+        self.at(name).conv_pointwise_transposed(x, w, Some(b), StrideAttrs { stride })
     }
 
     fn weights(&mut self, name: &str) -> Result<(ValueId, ValueId), Diagnostic> {
@@ -198,8 +196,8 @@ impl Builder<'_> {
         self.graph.param(&key, TensorType::f32(shape))
     }
 
-    fn op(&mut self, op: Op, operands: &[ValueId], official: &str) -> Result<ValueId, Diagnostic> {
-        let loc = Loc::layer(&name_in(self.cfg.flavour, official));
-        self.graph.push(op, operands, &loc)
+    /// Where the ops of a layer go, by its official name.
+    fn at(&mut self, official: &str) -> At<'_> {
+        self.graph.at(&name_in(self.cfg.flavour, official))
     }
 }

@@ -91,10 +91,8 @@ impl<'a, 't> Table<'a, 't> {
         match read(value.get_ref()) {
             Ok(v) => Some(v),
             Err(expected) => {
-                let got = match value.get_ref() {
-                    DeValue::Table(_) => "a table".into(),
-                    _ => format!("`{}`", self.doc.quote(value.span())),
-                };
+                let table = matches!(value.get_ref(), DeValue::Table(_));
+                let got = if table { "a table".into() } else { format!("`{}`", self.doc.quote(value.span())) };
                 self.doc.complain("model-0102", Some(value.span()), format!("key `{}{key}` is {got}, expected {expected}", self.path));
                 None
             }

@@ -6,6 +6,7 @@
 //! Invariant: `build` and `signature` read one topology, so every param of a graph is in the signature, with the same shape.
 //! Start reading at: `config.rs`, then `topology.rs`, `build.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod build;
 pub mod config;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mnx_ir::ops::Macs;
 use mnx_ir::{Graph, Op, Shape, ValueId};
 
 /// One op of a graph.
@@ -64,36 +65,13 @@ pub fn summary(graph: &Graph) -> Summary {
 
 fn macs(graph: &Graph, op: &Op, operands: &[ValueId], result: ValueId) -> u64 {
     let elements = |v: ValueId| graph.ty(v).elements() as u64;
-    let shape = |v: ValueId| &graph.ty(v).shape;
-    let taps = |v: ValueId| shape(v)[2..].iter().product::<usize>() as u64;
-    match op {
-        Op::ConvDepthwise(_) => elements(result) * taps(operands[1]),
-        Op::ConvDepthwiseTransposed(_) => elements(operands[0]) * taps(operands[1]),
-        Op::ConvPointwise(_) => elements(result) * shape(operands[1])[1] as u64,
-        Op::ConvPointwiseTransposed(_) => elements(operands[0]) * shape(operands[1])[1] as u64,
-        Op::Param(_)
-        | Op::State(_)
-        | Op::NormGroup(_)
-        | Op::NormLayer(_)
-        | Op::NormStats(_)
-        | Op::NormApply(_)
-        | Op::Grn(_)
-        | Op::GrnStats(_)
-        | Op::GrnApply(_)
-        | Op::Gelu(_)
-        | Op::Add(_)
-        | Op::SumValues(_)
-        | Op::Cast(_)
-        | Op::AddBias(_)
-        | Op::PadFront(_)
-        | Op::Scatter(_)
-        | Op::Softmax(_)
-        | Op::Argmax(_)
-        | Op::WeightScaleIn(_)
-        | Op::WeightFoldBias(_)
-        | Op::WeightTransposeIo(_)
-        | Op::WeightAdd(_) => 0,
-    }
+    let per = match (op.info().macs, operands) {
+        (Macs::PerOutput, _) => elements(result),
+        (Macs::PerInput, [input, ..]) => elements(*input),
+        (Macs::Zero, _) | (Macs::PerInput, []) => return 0,
+    };
+    let filter = operands.get(1).map_or(0, |w| graph.ty(*w).shape.iter().skip(1).product::<usize>() as u64);
+    per * filter
 }
 
 impl fmt::Display for Summary {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Diagnostic, Graph, Op, OpCode, Patch, Stage, ValueId};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, Patch, Stage, ValueId};
 
 use super::decompose_transposed::SplitTransposed;
 use crate::error::PassError;
@@ -66,10 +66,9 @@ impl Rewrite for OrderAdd {
         if position(site.graph, a) <= position(site.graph, b) {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let y = patch.push(site.graph, site.op().clone(), &[b, a])?;
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let y = patch.push(site.op().clone(), &[b, a])?;
+        Ok(Some(patch.replace_root(y)))
     }
 }
 
@@ -90,9 +89,7 @@ impl Rewrite for DropUnitScatter {
         if attrs.stride != 1 {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        patch.shunt(site.result(), x);
-        Ok(Some(patch))
+        Ok(Some(site.draft(self.name()).replace_root(x)))
     }
 }
 
@@ -113,9 +110,7 @@ impl Rewrite for DropDoubleTranspose {
         let Some((_, Op::WeightTransposeIo(_), &[w])) = site.def(t) else {
             return Ok(None);
         };
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        patch.shunt(site.result(), w);
-        Ok(Some(patch))
+        Ok(Some(site.draft(self.name()).replace_root(w)))
     }
 }
 
@@ -162,9 +157,8 @@ impl Rewrite for BiasIntoConv {
         if !matches!(conv, Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_) | Op::ConvPointwise(_) | Op::ConvPointwiseTransposed(_)) {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let z = patch.push(site.graph, conv.clone(), &[x, w, bias])?;
-        patch.shunt(site.result(), z);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let z = patch.push(conv.clone(), &[x, w, bias])?;
+        Ok(Some(patch.replace_root(z)))
     }
 }

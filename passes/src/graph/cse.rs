@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Graph, Op, Patch, Stage, ValueId};
+use mnx_ir::builder::Draft;
+use mnx_ir::{Graph, OpCode, OpId, Stage, ValueId};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -35,36 +36,27 @@ impl Pass for Cse {
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<Changed, PassError> {
         // Program order is topological and shunts act at once, so one walk finds chains of equal ops too.
         let uses = Uses::of(graph);
-        let mut first: HashMap<(String, Vec<ValueId>), ValueId> = HashMap::new();
+        // Attributes hold floats and cannot be hashed: ops of one code on the same operands are compared one by one.
+        let mut seen: HashMap<(OpCode, Vec<ValueId>), Vec<OpId>> = HashMap::new();
         let mut changed = Changed::No;
         for id in graph.order().to_vec() {
             if !uses.is_live(id) {
                 continue;
             }
             let op = graph.op(id);
-            let key = (spelled(op), graph.operands(id).to_vec());
-            let result = graph.result(id);
-            match first.get(&key) {
-                Some(&earlier) if graph.ty(earlier) == graph.ty(result) => {
-                    let mut patch = Patch::new("merge-equal", graph, id);
-                    patch.shunt(result, earlier);
+            let alike = seen.entry((op.code(), graph.operands(id).to_vec())).or_default();
+            let equal = |&&other: &&OpId| graph.op(other) == op && graph.ty(graph.result(other)) == graph.ty(graph.result(id));
+            match alike.iter().find(equal) {
+                Some(&earlier) => {
+                    let patch = Draft::new("merge-equal", graph, id).replace_root(graph.result(earlier));
                     if !cx.apply(graph, patch) {
                         return Ok(changed);
                     }
                     changed = Changed::Yes;
                 }
-                Some(_) => {}
-                None => {
-                    first.insert(key, result);
-                }
+                None => alike.push(id),
             }
         }
         Ok(changed)
     }
-}
-
-/// Mnemonic and attributes; equal for ops that compute the same of the same operands.
-fn spelled(op: &Op) -> String {
-    let fields = op.attr_fields();
-    fields.iter().fold(op.info().mnemonic.to_string(), |text, (name, value)| format!("{text} {name}={value}"))
 }

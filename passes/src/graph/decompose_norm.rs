@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{ApplyAttrs, Diagnostic, Graph, NoAttrs, Op, OpCode, Patch, Stage};
+use mnx_ir::{ApplyAttrs, Builder, Diagnostic, Graph, Op, OpCode, Patch, Stage};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -49,12 +49,10 @@ impl Rewrite for SplitNormGroup {
         let (Op::NormGroup(attrs), &[x, gamma, beta]) = (site.op(), site.operands()) else {
             return Ok(None);
         };
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let stats = patch.push(site.graph, Op::NormStats(attrs.clone()), &[x])?;
-        let apply = Op::NormApply(ApplyAttrs { groups: attrs.groups });
-        let y = patch.push(site.graph, apply, &[x, stats, gamma, beta])?;
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let stats = patch.norm_stats(x, attrs.clone())?;
+        let y = patch.norm_apply(x, stats, Some(gamma), Some(beta), ApplyAttrs { groups: attrs.groups })?;
+        Ok(Some(patch.replace_root(y)))
     }
 }
 
@@ -72,10 +70,9 @@ impl Rewrite for SplitGrn {
         let (Op::Grn(attrs), &[x, gamma, beta]) = (site.op(), site.operands()) else {
             return Ok(None);
         };
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let ratio = patch.push(site.graph, Op::GrnStats(attrs.clone()), &[x])?;
-        let y = patch.push(site.graph, Op::GrnApply(NoAttrs {}), &[x, ratio, gamma, beta])?;
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let ratio = patch.grn_stats(x, attrs.clone())?;
+        let y = patch.grn_apply(x, ratio, gamma, beta)?;
+        Ok(Some(patch.replace_root(y)))
     }
 }

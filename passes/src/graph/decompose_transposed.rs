@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Diagnostic, Graph, NoAttrs, Op, OpCode, Patch, Stage, StrideAttrs};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, Patch, Stage, StrideAttrs};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -58,23 +58,20 @@ impl Rewrite for SplitTransposed {
         if attrs.stride != 1 && !self.any_stride {
             return Ok(None);
         }
-        let g = site.graph;
-        let mut patch = Patch::new(self.name(), g, site.root);
-        let t = patch.push(g, Op::WeightTransposeIo(NoAttrs {}), &[w])?;
-        let conv = Op::ConvPointwise(StrideAttrs { stride: 1 });
+        let bias = bias.first().copied();
+        let unit = StrideAttrs { stride: 1 };
+        let mut patch = site.draft(self.name());
+        let t = patch.weight_transpose_io(w)?;
         let y = if attrs.stride == 1 {
-            let mut operands = vec![x, t];
-            operands.extend(bias);
-            patch.push(g, conv, &operands)?
+            patch.conv_pointwise(x, t, bias, unit)?
         } else {
-            let low = patch.push(g, conv, &[x, t])?;
-            let spread = patch.push(g, Op::Scatter(attrs.clone()), &[low])?;
+            let low = patch.conv_pointwise(x, t, None, unit)?;
+            let spread = patch.scatter(low, attrs.clone())?;
             match bias {
-                [b] => patch.push(g, Op::AddBias(NoAttrs {}), &[spread, *b])?,
-                _ => spread,
+                Some(b) => patch.add_bias(spread, b)?,
+                None => spread,
             }
         };
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        Ok(Some(patch.replace_root(y)))
     }
 }

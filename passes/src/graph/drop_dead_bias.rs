@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Diagnostic, Graph, Op, OpCode, OpId, Patch, Stage, ValueId};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, OpId, Patch, Stage, ValueId};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -56,14 +56,14 @@ impl Rewrite for DropBias {
         if !dead {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let plain = patch.push(site.graph, site.op().clone(), &[x, w])?;
-        patch.shunt(y, plain);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let plain = patch.push(site.op().clone(), &[x, w])?;
+        Ok(Some(patch.replace_root(plain)))
     }
 }
 
 /// Whether `reader`'s effect on the outputs stays if a constant per channel is taken from `y`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an op that is not known to take a shift away keeps it")]
 fn removes_shift(site: &Site<'_>, reader: OpId, y: ValueId) -> bool {
     let g = site.graph;
     let channels = site.ty(y).shape[1];

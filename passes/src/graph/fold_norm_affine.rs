@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Diagnostic, Graph, NoAttrs, Op, OpCode, Patch, Stage};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, Patch, Stage};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -67,14 +67,13 @@ impl Rewrite for FoldAffine {
         if !foldable {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), g, site.root);
-        let w1 = patch.push(g, Op::WeightScaleIn(NoAttrs {}), &[w, gamma])?;
-        let b1 = patch.push(g, Op::WeightFoldBias(NoAttrs {}), &[w, beta, b])?;
-        patch.locate(g, norm_op);
-        let n1 = patch.push(g, norm.clone(), &plain)?;
-        patch.locate(g, site.root);
-        let y = patch.push(g, site.op().clone(), &[n1, w1, b1])?;
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let w1 = patch.weight_scale_in(w, gamma)?;
+        let b1 = patch.weight_fold_bias(w, beta, b)?;
+        patch.locate(norm_op);
+        let n1 = patch.push(norm.clone(), &plain)?;
+        patch.locate(site.root);
+        let y = patch.push(site.op().clone(), &[n1, w1, b1])?;
+        Ok(Some(patch.replace_root(y)))
     }
 }

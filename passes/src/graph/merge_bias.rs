@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{Diagnostic, Graph, NoAttrs, Op, OpCode, OpId, Patch, Stage, ValueId};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, OpId, Patch, Stage, ValueId};
 
 use crate::error::PassError;
 use crate::pass::{Changed, Pass, PassCx, Promise};
@@ -56,11 +56,10 @@ impl Rewrite for SinkPad {
         else {
             return Ok(None);
         };
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        let sum = patch.push(site.graph, Op::Add(NoAttrs {}), &[x, y])?;
-        let padded = patch.push(site.graph, Op::PadFront(NoAttrs {}), &[sum])?;
-        patch.shunt(site.result(), padded);
-        Ok(Some(patch))
+        let mut patch = site.draft(self.name());
+        let sum = patch.add(x, y)?;
+        let padded = patch.pad_front(sum)?;
+        Ok(Some(patch.replace_root(padded)))
     }
 }
 
@@ -104,25 +103,23 @@ fn move_bias(rule: &'static str, site: &Site<'_>, main: ValueId, side: ValueId, 
     let Some((main_op, main_operands)) = pointwise(site, main) else {
         return Ok(None);
     };
-    let mut patch = Patch::new(rule, g, site.root);
+    let mut patch = site.draft(rule);
     // The side branch without its bias.
     let (bare, bias) = match site.sole_def(side, site.root) {
         Some((_, Op::AddBias(_), &[x, bias])) => (x, bias),
         Some((id, conv @ Op::ConvPointwise(_), &[x, w, bias])) => {
-            patch.locate(g, id);
-            (patch.push(g, conv.clone(), &[x, w])?, bias)
+            patch.locate(id);
+            (patch.push(conv.clone(), &[x, w])?, bias)
         }
         _ => return Ok(None),
     };
-    patch.locate(g, main_op);
+    patch.locate(main_op);
     let merged = match main_operands {
-        [_, _, own] => patch.push(g, Op::WeightAdd(NoAttrs {}), &[*own, bias])?,
+        [_, _, own] => patch.weight_add(*own, bias)?,
         _ => bias,
     };
-    let conv = patch.push(g, g.op(main_op).clone(), &[main_operands[0], main_operands[1], merged])?;
-    patch.locate(g, site.root);
-    let sum = if main_first { [conv, bare] } else { [bare, conv] };
-    let y = patch.push(g, Op::Add(NoAttrs {}), &sum)?;
-    patch.shunt(site.result(), y);
-    Ok(Some(patch))
+    let conv = patch.push(g.op(main_op).clone(), &[main_operands[0], main_operands[1], merged])?;
+    patch.locate(site.root);
+    let y = if main_first { patch.add(conv, bare)? } else { patch.add(bare, conv)? };
+    Ok(Some(patch.replace_root(y)))
 }

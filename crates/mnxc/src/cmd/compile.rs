@@ -132,7 +132,7 @@ fn folder_output(dir: &std::path::Path, to: Phase) -> Option<PathBuf> {
     let extension = match to {
         Phase::Bundle => "mnxa",
         Phase::Binary => "so",
-        _ => return None,
+        Phase::Model | Phase::Graph | Phase::Dispatch | Phase::Plan | Phase::Mlir | Phase::Llvm | Phase::Asm => return None,
     };
     let full = dir.canonicalize().ok()?;
     let mut name = full.file_name()?.to_owned();

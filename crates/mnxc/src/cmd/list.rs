@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use mnx_ir::Part;
-use mnx_ir::ops::{Kind, OPS};
+use mnx_ir::ops::{Differentiable, OPS};
 use mnx_ir::pattern::{PATTERNS, PatternInfo};
 use mnx_passes::PASSES;
 use mnx_passes::pipelines::NAMES;
@@ -77,19 +77,32 @@ struct Row {
 
 fn ops() -> Vec<Row> {
     let row = |o: &mnx_ir::OpInfo| {
-        let kind = match o.kind {
-            Kind::Sugar => "sugar",
-            Kind::Core => "core",
-            Kind::Weight => "weight",
-            Kind::Param => "param",
-            Kind::State => "state",
+        let stages: Vec<String> = o.stages.iter().map(ToString::to_string).collect();
+        let why_not = match o.differentiable {
+            Differentiable::Yes => None,
+            Differentiable::No(why) => Some(why),
         };
-        let operands = o.operands.names.join(", ");
+        let gradient = why_not.map_or_else(|| "differentiable".to_string(), |why| format!("not differentiable: {why}"));
+        let operands = o.operands.names();
+        let takes = if operands.is_empty() { "no operands" } else { &operands };
+        let operands_json: Vec<Value> = o
+            .operands
+            .list
+            .iter()
+            .map(|x| {
+                json!({
+                    "name": x.name, "role": x.role.to_string(), "optional": x.optional, "variadic": x.variadic,
+                })
+            })
+            .collect();
         Row {
             name: o.mnemonic.to_string(),
             about: o.about.trim().to_string(),
-            details: vec![if operands.is_empty() { kind.to_string() } else { format!("{kind}; {operands}") }],
-            json: json!({"name": o.mnemonic, "about": o.about.trim(), "kind": kind, "operands": o.operands.names}),
+            details: vec![takes.to_string(), format!("{}; at {}; {gradient}", o.class, stages.join(", "))],
+            json: json!({
+                "name": o.mnemonic, "about": o.about.trim(), "class": o.class.to_string(), "stages": stages,
+                "operands": operands_json, "differentiable": why_not.is_none(), "why_not": why_not,
+            }),
         }
     };
     OPS.iter().map(row).collect()

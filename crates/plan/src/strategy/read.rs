@@ -1,6 +1,6 @@
 //! Reading a box: its ops, what comes from outside, and weights as recipes.
 
-use mnx_ir::ops::{Kind, OpCode};
+use mnx_ir::ops::OpCode;
 use mnx_ir::{Diagnostic, Graph, Layout, Op, OpId, ValueId};
 use mnx_weights::Recipe;
 
@@ -95,7 +95,7 @@ impl<'a> Box_<'a> {
         let Some(id) = self.g.def(v) else {
             return Err(self.refuse("an input of the graph stands where a weight must"));
         };
-        if !matches!(self.g.op(id).info().kind, Kind::Param | Kind::Weight) {
+        if !self.g.is_weight(v) {
             return Err(self.refuse("an activation stands where a weight must"));
         }
         let x = self.g.operands(id);

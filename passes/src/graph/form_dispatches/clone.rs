@@ -1,6 +1,6 @@
 //! Rules that clone ops, so that nothing large crosses a box's border.
 
-use mnx_ir::{Diagnostic, Graph, Op, OpCode, OpId, Patch, ValueId};
+use mnx_ir::{Builder, Diagnostic, Graph, Op, OpCode, OpId, Patch, ValueId};
 
 use super::draw::hidden;
 use crate::graph::merge_bias::MoveBias;
@@ -41,23 +41,20 @@ impl Rewrite for RecomputeStem {
             let Some(stem) = stem(g, s) else { continue };
             let readers = uses.readers(s);
             // A reader that needs the stem as a stored tensor makes cloning pointless.
-            let free = readers.iter().all(|&r| match g.op(r) {
-                Op::ConvDepthwise(_) => true,
-                Op::Add(_) => is_identity_residual(g, uses, r, s),
-                _ => false,
-            });
+            let free = readers
+                .iter()
+                .all(|&r| matches!(g.op(r), Op::ConvDepthwise(_)) || matches!(g.op(r), Op::Add(_)) && is_identity_residual(g, uses, r, s));
             if readers.len() < 2 || uses.is_output(s) || !free {
                 continue;
             }
-            let mut patch = Patch::new(self.name(), g, site.root);
-            patch.locate(g, stem);
-            let own = patch.push(g, g.op(stem).clone(), g.operands(stem))?;
-            patch.locate(g, site.root);
+            let mut patch = site.draft(self.name());
+            patch.locate(stem);
+            let own = patch.push(g.op(stem).clone(), g.operands(stem))?;
+            patch.locate(site.root);
             let mut operands = site.operands().to_vec();
             operands[at] = own;
-            let y = patch.push(g, site.op().clone(), &operands)?;
-            patch.shunt(site.result(), y);
-            return Ok(Some(patch));
+            let y = patch.push(site.op().clone(), &operands)?;
+            return Ok(Some(patch.replace_root(y)));
         }
         Ok(None)
     }
@@ -109,19 +106,18 @@ impl Rewrite for CloneHidden {
         if chain.len() < 2 {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), g, site.root);
+        let mut patch = site.draft(self.name());
         let mut copy: Option<(ValueId, ValueId)> = None;
         for &id in chain.iter().rev() {
             let operands: Vec<ValueId> =
                 g.operands(id).iter().map(|&v| copy.filter(|(old, _)| *old == v).map_or(v, |(_, new)| new)).collect();
-            patch.locate(g, id);
-            copy = Some((g.result(id), patch.push(g, g.op(id).clone(), &operands)?));
+            patch.locate(id);
+            copy = Some((g.result(id), patch.push(g.op(id).clone(), &operands)?));
         }
-        patch.locate(g, site.root);
+        patch.locate(site.root);
         let copied = copy.map_or(h, |(_, new)| new);
-        let y = patch.push(g, site.op().clone(), &[copied, ratio, gamma, beta])?;
-        patch.shunt(site.result(), y);
-        Ok(Some(patch))
+        let y = patch.grn_apply(copied, ratio, gamma, beta)?;
+        Ok(Some(patch.replace_root(y)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which op joins which box.
 
-use mnx_ir::ops::Kind;
 use mnx_ir::{Graph, Op, OpId, Part, Pattern, ValueId};
 
 use super::FormDispatches;
@@ -34,19 +33,19 @@ struct Pen<'a> {
     owner: Vec<Option<usize>>,
 }
 
-/// Draws boxes around all core ops of a graph without dead ops. No cycle runs between boxes.
+/// Draws boxes around all ops of a graph without dead ops that are no weights. No cycle runs between boxes.
 pub(super) fn draw(options: &FormDispatches, g: &Graph) -> Vec<Drawn> {
     let mut pen = Pen { g, uses: Uses::of(g), options, boxes: Vec::new(), owner: vec![None; g.op_count()] };
-    let core = || g.order().iter().copied().filter(|&id| g.op(id).info().kind == Kind::Core);
+    let activations = || g.order().iter().copied().filter(|&id| !g.is_weight(g.result(id)));
     // The MLPs first: a layer norm takes its depthwise convolution along.
-    for id in core().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
+    for id in activations().filter(|&id| matches!(g.op(id), Op::Gelu(_))) {
         let b = pen.mlp(id);
         pen.name_pattern(b);
     }
-    for id in core().filter(|&id| matches!(g.op(id), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_))) {
+    for id in activations().filter(|&id| matches!(g.op(id), Op::ConvDepthwise(_) | Op::ConvDepthwiseTransposed(_))) {
         pen.depthwise(id);
     }
-    for id in core() {
+    for id in activations() {
         pen.single(id);
     }
     pen.boxes
@@ -147,6 +146,7 @@ impl Pen<'_> {
     }
 
     /// The box around a GELU.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a box takes the ops of its pattern; any other op gets a box of its own")]
     fn mlp(&mut self, gelu: OpId) -> usize {
         let g = self.g;
         let b = self.open("gelu", Pattern::Fragment, gelu, Part::Gelu);
@@ -201,6 +201,7 @@ impl Pen<'_> {
     }
 
     /// What follows the compression: one residual sum, a pad, one skip sum behind it; or the head.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a box takes the ops of its pattern; any other op gets a box of its own")]
     fn tail(&mut self, b: usize, compress: OpId) {
         let g = self.g;
         let mut last = compress;
@@ -252,11 +253,8 @@ impl Pen<'_> {
 
     /// Whether the op is a residual branch that a block's box computes itself.
     fn is_residual(&self, op: OpId, result: ValueId) -> bool {
-        match self.g.op(op) {
-            Op::Scatter(_) => true,
-            Op::ConvPointwise(_) => self.options.recompute_stem || stem(self.g, result).is_none(),
-            _ => false,
-        }
+        let (op, stored) = (self.g.op(op), stem(self.g, result).is_some() && !self.options.recompute_stem);
+        matches!(op, Op::Scatter(_)) || matches!(op, Op::ConvPointwise(_)) && !stored
     }
 
     /// Whether a pointwise convolution makes logits: nothing but classification reads it.
@@ -266,17 +264,18 @@ impl Pen<'_> {
     }
 
     /// A box for an op that joined none.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "pointwise convolutions have names by what they are for; any other op lends its own"
+    )]
     fn single(&mut self, op: OpId) {
         if self.owner[op.index()].is_some() {
             return;
         }
         let g = self.g;
         let result = g.result(op);
-        let (pattern, part) = match g.op(op) {
-            Op::ConvPointwise(_) => (Pattern::Pointwise, Part::Pointwise),
-            Op::Softmax(_) | Op::Argmax(_) => (Pattern::Classify, Part::Classify),
-            _ => (Pattern::Alone, Part::Alone),
-        };
+        let lone = [(Pattern::Pointwise, Part::Pointwise), (Pattern::Classify, Part::Classify)];
+        let (pattern, part) = lone.into_iter().find(|(_, part)| part.takes(g.op(op))).unwrap_or((Pattern::Alone, Part::Alone));
         let what = match g.op(op) {
             Op::ConvPointwise(_) if stem(g, result).is_some() && !self.is_head(op) => "stem",
             Op::ConvPointwise(_) if self.is_head(op) => "head",

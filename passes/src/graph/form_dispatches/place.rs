@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use mnx_ir::ops::Kind;
 use mnx_ir::{Graph, Loc, OpId};
 
 use super::draw::Drawn;
@@ -16,8 +15,7 @@ pub(super) fn place(graph: &mut Graph, cx: &mut PassCx, boxes: &[Drawn]) {
     for (i, id) in order.iter().enumerate() {
         position[id.index()] = i;
     }
-    order.retain(|&id| graph.op(id).info().kind != Kind::Core);
-    let weights = order.len();
+    order.retain(|&id| graph.is_weight(graph.result(id)));
     let mut drawn = Vec::new();
     for b in sorted(graph, &position, boxes) {
         let mut ops = boxes[b].ops.clone();
@@ -25,7 +23,6 @@ pub(super) fn place(graph: &mut Graph, cx: &mut PassCx, boxes: &[Drawn]) {
         order.extend(ops.iter().map(|(id, _)| *id));
         drawn.push((b, ops));
     }
-    debug_assert!(weights <= order.len());
     graph.set_order(order);
     let mut names = HashSet::new();
     for (b, ops) in drawn {
