@@ -85,6 +85,7 @@ const CASES: &[Case] = &[
     (|b, v| b.add(v[0], v[1]), Op::Add(NONE), 2),
     (|b, v| b.sum_values(v), Op::SumValues(NONE), 4),
     (|b, v| b.sum_values(&v[..1]), Op::SumValues(NONE), 1),
+    (|b, v| b.cast(v[0], CastAttrs { to: DType::F16 }), Op::Cast(CastAttrs { to: DType::F16 }), 1),
     (|b, v| b.add_bias(v[0], v[1]), Op::AddBias(NONE), 2),
     (|b, v| b.pad_front(v[0]), Op::PadFront(NONE), 1),
     (|b, v| b.scatter(v[0], STEP), Op::Scatter(STEP), 1),

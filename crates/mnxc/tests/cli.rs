@@ -254,6 +254,21 @@ fn wrong_graphs_are_refused_with_line_and_column() {
 }
 
 #[test]
+fn files_of_several_graphs_and_training_graphs_are_refused_by_name() {
+    let s = tiny();
+    let step = "graph @step(%x: f32[4]) -> (y: f32[4]) stage=train {\n  %0 = state \"m\" : f32[4]\n  %1 = sum.values %0, %x : f32[4]\n  \
+                update \"m\" = %1\n  return %1\n}\n";
+    s.file("step.mnx", step);
+    s.file("two.mnx", &format!("{step}{}", step.replace("@step", "@again")));
+    assert_eq!(s.good("opt step.mnx --pipeline=cse,dce").out, step);
+    for command in ["opt two.mnx --pipeline=dce", "view two.mnx", "compile two.mnx --to plan", "bisect two.mnx --pipeline=dce"] {
+        s.bad(command, 1, &["error[ir-0106]: two.mnx: the text holds 2 graphs (@step, @again), expected one"]);
+    }
+    s.bad("compile step.mnx --to plan", 1, &["error[mnxc-0302]: step.mnx: @step is a training graph"]);
+    s.bad("opt step.mnx --pipeline=canonicalize", 1, &["takes a graph of stage model or graph, this one is of stage train"]);
+}
+
+#[test]
 fn bisect_finds_nothing_in_sound_passes() {
     let s = tiny();
     let text = s.good("bisect tiny.toml --patch 32,16,16 --pipeline=infer --seed 5").out;
