@@ -51,6 +51,16 @@ impl<'g> Draft<'g> {
         self.patch.stand_as(part);
     }
 
+    /// The new ops stand behind the root instead of before it, and may read its result.
+    pub fn stand_behind(&mut self) {
+        self.patch.stand_behind();
+    }
+
+    /// Replaces `old` by `new` where these ops read it; other readers, outputs and updates keep the old value.
+    pub fn shunt_for(&mut self, old: ValueId, new: ValueId, readers: &[OpId]) {
+        self.patch.shunt_for(old, new, readers);
+    }
+
     /// Replaces every use of `old` by `new`.
     pub fn shunt(&mut self, old: ValueId, new: ValueId) {
         self.patch.shunt(old, new);

@@ -131,9 +131,7 @@ impl Rewrite for DropIdleCast {
         if site.ty(x) != site.ty(site.result()) || site.ty(x).dtype != attrs.to {
             return Ok(None);
         }
-        let mut patch = Patch::new(self.name(), site.graph, site.root);
-        patch.shunt(site.result(), x);
-        Ok(Some(patch))
+        Ok(Some(site.draft(self.name()).replace_root(x)))
     }
 }
 

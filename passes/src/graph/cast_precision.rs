@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use mnx_ir::{CastAttrs, DType, DispatchId, Graph, Layout, Op, OpId, Part, Patch, Pattern, Stage, ValueId};
+use mnx_ir::builder::Draft;
+use mnx_ir::{Builder, CastAttrs, DType, DispatchId, Graph, Layout, Op, OpId, Part, Pattern, Stage, ValueId};
 
 use crate::error::PassError;
 use crate::options::{OptionInfo, Options};
@@ -117,11 +118,12 @@ impl Pass for CastPrecision {
 /// Lets some readers of an op's result read it rounded; false once the patch limit is reached.
 fn apply(graph: &mut Graph, cx: &mut PassCx, rule: &'static str, op: OpId, to: DType, readers: &[OpId]) -> Result<bool, PassError> {
     let v = graph.result(op);
-    let mut patch = Patch::new(rule, graph, op);
+    let mut patch = Draft::new(rule, graph, op);
     patch.stand_behind();
     patch.stand_as(Part::Cast);
-    let rounded = patch.push(graph, Op::Cast(CastAttrs { to }), &[v])?;
+    let rounded = patch.cast(v, CastAttrs { to })?;
     patch.shunt_for(v, rounded, readers);
+    let patch = patch.finish();
     Ok(cx.apply(graph, patch))
 }
 
