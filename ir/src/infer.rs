@@ -23,6 +23,7 @@ pub fn infer(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
 }
 
 /// The result on operands of as many as admitted, whose element types are those that ops compute in.
+#[expect(clippy::too_many_lines, reason = "a table: one arm per op")]
 fn computed(op: &Op, x: &[&TensorType]) -> Result<TensorType, String> {
     match op {
         Op::Param(_) | Op::State(_) => Err("the type of a param or state is declared, not inferred".into()),

@@ -301,6 +301,7 @@ macro_rules! ops {
 
         /// A place where ops are added, with a method per op of the table: operands in the order of the row, optional ones as
         /// `Option`, attributes last.
+        #[expect(clippy::too_many_arguments, reason = "one parameter per operand of a row, and the attributes")]
         pub trait Builder {
             /// Adds an op on values.
             ///

@@ -301,6 +301,11 @@ fn what_cannot_be_followed_is_named_and_stops_unless_told() {
         let other = Options { ignore_transforms: vec!["Otherd".into()], ..Options::default() };
         assert!(Import::open(&root, &other).is_err());
     }
+}
+
+#[test]
+fn inferers_metadata_and_files_that_cannot_be_followed_are_named() {
+    let dir = tempfile::tempdir().unwrap();
     let inferers = [
         (json!({"_target_": "SimpleInferer"}), "SimpleInferer: SlidingWindowInferer,"),
         (json!({"_target_": "SlidingWindowInferer", "roi_size": [32, 32, -1]}), "roi_size is 32, 32, -1"),

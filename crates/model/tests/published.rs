@@ -10,7 +10,7 @@ fn config(toml: &str) -> Config {
     Config::from_toml(toml, "test.toml").unwrap()
 }
 
-fn sized(variant: &str, k: usize, channels: usize, classes: usize, supervised: bool, more: &str) -> Config {
+fn sized(variant: &str, k: usize, [channels, classes]: [usize; 2], supervised: bool, more: &str) -> Config {
     config(&format!(
         "variant = \"{variant}\"\nkernel_size = {k}\nin_channels = {channels}\nn_classes = {classes}\ndeep_supervision = {supervised}\n{more}"
     ))
@@ -33,7 +33,7 @@ fn official_parameter_counts() {
     for (variant, k, counts) in OFFICIAL {
         let columns = [(1, 3, false), (1, 3, true), (1, 14, false), (1, 14, true), (4, 4, true)];
         for ((channels, classes, supervised), want) in columns.into_iter().zip(counts) {
-            let cfg = sized(variant, k, channels, classes, supervised, "");
+            let cfg = sized(variant, k, [channels, classes], supervised, "");
             assert_eq!(signature(&cfg).parameters(), want, "{} {channels} {classes} {supervised}", cfg.name);
         }
     }
@@ -52,7 +52,7 @@ fn monai_parameter_counts() {
         ("L", 5, 62_940_419, 62_943_311),
     ] {
         for (supervised, want) in [(false, off), (true, on)] {
-            let cfg = sized(variant, k, 1, 3, supervised, "flavour = \"monai\"\n");
+            let cfg = sized(variant, k, [1, 3], supervised, "flavour = \"monai\"\n");
             assert_eq!(signature(&cfg).parameters(), want, "{} {supervised}", cfg.name);
         }
     }
@@ -65,7 +65,7 @@ fn v2_parameter_counts() {
         assert_eq!(signature(&cfg).parameters(), want);
     }
     // The v1 code with the flag on: no GRN in down_0, but the dummy.
-    let cfg = sized("L", 3, 1, 3, false, "grn = true");
+    let cfg = sized("L", 3, [1, 3], false, "grn = true");
     assert_eq!(signature(&cfg).parameters(), 61_969_252);
     assert!(signature(&cfg).get("down_0.grn_beta").is_none());
     assert!(signature(&cfg).get("down_1.grn_beta").is_some());
@@ -86,7 +86,7 @@ fn keys_of_official_s_k3() {
         })
         .collect();
     assert_eq!(want.len(), 237);
-    let cfg = sized("S", 3, 1, classes, true, "");
+    let cfg = sized("S", 3, [1, classes], true, "");
     let got: Vec<_> = signature(&cfg).tensors.into_iter().map(|t| (t.key, t.shape)).collect();
     assert_eq!(got, want);
 }
@@ -94,14 +94,14 @@ fn keys_of_official_s_k3() {
 #[test]
 fn key_counts() {
     for (variant, on, off) in [("S", 237, 229), ("B", 237, 229), ("M", 365, 357), ("L", 525, 517)] {
-        assert_eq!(signature(&sized(variant, 3, 1, 2, true, "")).tensors.len(), on);
-        assert_eq!(signature(&sized(variant, 3, 1, 2, false, "")).tensors.len(), off);
+        assert_eq!(signature(&sized(variant, 3, [1, 2], true, "")).tensors.len(), on);
+        assert_eq!(signature(&sized(variant, 3, [1, 2], false, "")).tensors.len(), off);
     }
 }
 
 #[test]
 fn grn_keys_stand_before_conv1_beta_first() {
-    let cfg = sized("S", 3, 1, 2, false, "grn = true");
+    let cfg = sized("S", 3, [1, 2], false, "grn = true");
     let keys: Vec<String> = signature(&cfg).tensors.into_iter().map(|t| t.key).collect();
     let at = |key: &str| keys.iter().position(|k| k == key).unwrap();
     for block in ["enc_block_0.0", "down_3", "bottleneck.1", "up_0", "dec_block_2.1"] {
@@ -113,7 +113,7 @@ fn grn_keys_stand_before_conv1_beta_first() {
 
 #[test]
 fn roles_and_fan_in_follow_shapes() {
-    let cfg = sized("B", 5, 2, 3, true, "grn = true");
+    let cfg = sized("B", 5, [2, 3], true, "grn = true");
     for t in signature(&cfg).tensors {
         let fan: usize = t.shape.iter().skip(1).product();
         match t.role {
@@ -142,8 +142,8 @@ fn shapes(s: &Signature) -> BTreeMap<String, Vec<usize>> {
 
 #[test]
 fn monai_keys_map_both_ways() {
-    let official = signature(&sized("S", 3, 1, 3, true, "grn = false"));
-    let monai = signature(&sized("S", 3, 1, 3, true, "flavour = \"monai\""));
+    let official = signature(&sized("S", 3, [1, 3], true, "grn = false"));
+    let monai = signature(&sized("S", 3, [1, 3], true, "flavour = \"monai\""));
     let mapped: BTreeMap<_, _> = official.tensors.iter().filter_map(|t| Some((to_monai(&t.key)?, t.shape.clone()))).collect();
     assert_eq!(mapped, shapes(&monai));
     for t in &monai.tensors {
@@ -164,7 +164,7 @@ fn monai_keys_map_both_ways() {
 #[test]
 fn checkpoints_are_renamed_whole_or_not_at_all() {
     let official: Checkpoint =
-        signature(&sized("S", 3, 1, 3, true, "")).tensors.iter().map(|t| (t.key.clone(), Tensor::zeros(t.shape.clone()))).collect();
+        signature(&sized("S", 3, [1, 3], true, "")).tensors.iter().map(|t| (t.key.clone(), Tensor::zeros(t.shape.clone()))).collect();
     let monai = map_keys(&official, Flavour::Monai).unwrap();
     assert_eq!(monai.len(), official.len() - 1);
     let back = map_keys(&monai, Flavour::Official).unwrap();
@@ -179,8 +179,8 @@ fn checkpoints_are_renamed_whole_or_not_at_all() {
 fn monai_differs_from_official_where_known() {
     // B/M/L: conv2 and conv3 of down blocks 0 and 1, whose ratio is that of the stage they leave.
     for (variant, first, second) in [("B", (96, 64), (256, 192)), ("L", (128, 96), (512, 256))] {
-        let a = signature(&sized(variant, 3, 1, 3, false, ""));
-        let b = signature(&sized(variant, 3, 1, 3, false, "flavour = \"monai\""));
+        let a = signature(&sized(variant, 3, [1, 3], false, ""));
+        let b = signature(&sized(variant, 3, [1, 3], false, "flavour = \"monai\""));
         let differing: Vec<_> =
             b.tensors.iter().filter(|t| a.get(&to_official(&t.key).unwrap()).unwrap().shape != t.shape).map(|t| t.key.as_str()).collect();
         assert_eq!(differing.len(), 6, "{differing:?}");
@@ -189,7 +189,7 @@ fn monai_differs_from_official_where_known() {
             assert_eq!(b.get(&format!("down_blocks.{i}.conv2.bias")).unwrap().shape, [monai]);
         }
     }
-    let grn = signature(&sized("S", 3, 1, 3, false, "flavour = \"monai\"\ngrn = true"));
+    let grn = signature(&sized("S", 3, [1, 3], false, "flavour = \"monai\"\ngrn = true"));
     assert!(grn.get("enc_stages.0.0.global_resp_beta").is_some());
     assert!(grn.get("up_blocks.0.global_resp_gamma").is_some());
     assert!(!grn.tensors.iter().any(|t| t.key.starts_with("down_blocks") && t.key.contains("global_resp")));
@@ -208,7 +208,7 @@ fn multiply_accumulates_at_128() {
         ("L", 3, 17.72, 474.61, 495.35),
         ("L", 5, 82.03, 474.61, 559.66),
     ] {
-        let cfg = sized(variant, k, 1, 14, false, "");
+        let cfg = sized(variant, k, [1, 14], false, "");
         let graph = build(&cfg, 1, &[128; 3]).unwrap();
         let s = summary(&graph);
         let giga = |keep: &dyn Fn(&str) -> bool| s.layers.iter().filter(|l| keep(&l.name)).map(|l| l.macs).sum::<u64>() as f64 / 1e9;
@@ -227,7 +227,7 @@ fn multiply_accumulates_at_128() {
 
 #[test]
 fn summary_prints_a_table() {
-    let graph = build(&sized("S", 3, 1, 3, false, ""), 1, &[32; 3]).unwrap();
+    let graph = build(&sized("S", 3, [1, 3], false, ""), 1, &[32; 3]).unwrap();
     let text = summary(&graph).to_string();
     let rows: Vec<&str> = text.lines().collect();
     assert!(rows[0].starts_with("layer"));

@@ -99,14 +99,14 @@ impl Pass for CastPrecision {
         for (d, ops) in graph.boxes() {
             for op in ops {
                 let Some((to, readers)) = self.activation(graph, d, op) else { continue };
-                if !apply(graph, cx, "round-activation", op, to, &readers)? {
+                if !apply(graph, cx, "round-activation", op, (to, &readers))? {
                     return Ok(changed);
                 }
                 changed = Changed::Yes;
             }
         }
         for (weight, to, readers) in self.weights(graph) {
-            if !apply(graph, cx, "round-weight", weight, to, &readers)? {
+            if !apply(graph, cx, "round-weight", weight, (to, &readers))? {
                 return Ok(changed);
             }
             changed = Changed::Yes;
@@ -116,7 +116,13 @@ impl Pass for CastPrecision {
 }
 
 /// Lets some readers of an op's result read it rounded; false once the patch limit is reached.
-fn apply(graph: &mut Graph, cx: &mut PassCx, rule: &'static str, op: OpId, to: DType, readers: &[OpId]) -> Result<bool, PassError> {
+fn apply(
+    graph: &mut Graph,
+    cx: &mut PassCx,
+    rule: &'static str,
+    op: OpId,
+    (to, readers): (DType, &[OpId]),
+) -> Result<bool, PassError> {
     let v = graph.result(op);
     let mut patch = Draft::new(rule, graph, op);
     patch.stand_behind();

@@ -123,7 +123,9 @@ impl<'a> Settings<'a> {
             },
         };
         let dtype = self.precision.as_str().parse()?;
-        run_checked(&stored(dtype), &mut graph).map_err(|e| e.to_string())?;
+        if graph.stage == Stage::Dispatch {
+            run_checked(&stored(dtype), &mut graph).map_err(|e| e.to_string())?;
+        }
         let options = PlanOptions { gelu: self.gelu, edited: edited.first() };
         Ok(match plan(&graph, self.target, &options) {
             Ok(plan) => Ok(plan),

@@ -36,10 +36,10 @@ pub fn lower(w: &mut Writer, op: &Op, layer: &str, x: &[Operand<'_>], result: &T
         Op::NormApply(a) => norm_apply(w, a, layer, x),
         Op::Grn(a) => {
             let ratio = grn_stats(w, a, layer, &x[0]);
-            grn_apply(w, layer, &x[0], &ratio, &x[1], &x[2])
+            grn_apply(w, layer, &x[0], &ratio, [&x[1], &x[2]])
         }
         Op::GrnStats(a) => grn_stats(w, a, layer, &x[0]),
-        Op::GrnApply(_) => grn_apply(w, layer, &x[0], names[1], &x[2], &x[3]),
+        Op::GrnApply(_) => grn_apply(w, layer, &x[0], names[1], [&x[2], &x[3]]),
         Op::Gelu(_) => gelu(w, layer, names[0]),
         Op::Add(_) | Op::WeightAdd(_) => w.node("Add", layer, &names, &[]),
         Op::SumValues(_) => w.node("Sum", layer, &names, &[]),
@@ -211,7 +211,7 @@ fn grn_stats(w: &mut Writer, a: &GrnAttrs, layer: &str, x: &Operand<'_>) -> Name
     w.node("Div", &format!("{layer}.ratio"), &[&norm, &denominator], &[])
 }
 
-fn grn_apply(w: &mut Writer, layer: &str, x: &Operand<'_>, ratio: &str, gamma: &Operand<'_>, beta: &Operand<'_>) -> Name {
+fn grn_apply(w: &mut Writer, layer: &str, x: &Operand<'_>, ratio: &str, [gamma, beta]: [&Operand<'_>; 2]) -> Name {
     let rank = x.ty.shape.len();
     let mut shape = Shape::from_slice(&x.ty.shape[..2]);
     shape.resize(rank, 1);
