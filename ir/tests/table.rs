@@ -106,8 +106,13 @@ fn methods_make_the_ops_of_their_rows() {
         assert_eq!(b.0, [(op.clone(), values[..*takes].to_vec())]);
         assert!(op.info().operands.admits(*takes), "{}", op.info().mnemonic);
     }
+    // One macro makes all methods: every form of a row has a case, not every row.
+    let form = |row: &OpInfo| {
+        let operands = row.operands.list;
+        (Op::from_fields(row.code, &[]).is_ok(), operands.iter().filter(|o| o.optional).count(), row.operands.is_variadic())
+    };
     for row in OPS.iter().filter(|row| !row.operands.list.is_empty()) {
-        assert!(CASES.iter().any(|(_, op, _)| op.code() == row.code), "{} has no case", row.mnemonic);
+        assert!(CASES.iter().any(|(_, op, _)| form(op.info()) == form(row)), "no case has a row like that of {}", row.mnemonic);
     }
 }
 
