@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use mnx_artifact::{ALIGNMENT, BufferRef, Command, Element, Label, ModelCard, Port, Program, Space, WeightEntry, Write};
 use mnx_ir::{Graph, Op, ValueId};
 use mnx_model::Config;
+use mnx_plan::family::Strategy;
 use mnx_plan::target::Machine;
 use mnx_plan::{Kernel, LaunchArg, ModulePlan};
 use mnx_weights::{Checkpoint, Recipe};
@@ -26,9 +27,9 @@ pub fn symbols(plan: &ModulePlan) -> Vec<(String, Kernel)> {
 }
 
 /// The strategy that a kernel's symbol names.
-pub fn strategy_of(symbol: &str) -> Option<&'static str> {
+pub fn strategy_of(symbol: &str) -> Option<&'static Strategy> {
     let (stem, _) = symbol.rsplit_once('_')?;
-    Kernel::strategies().map(|s| s.name).find(|name| name.replace('.', "_") == stem)
+    Kernel::strategies().find(|s| s.name.replace('.', "_") == stem)
 }
 
 /// The weights section while it is laid out.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use mnx_plan::vocabulary::Storage;
-use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::Target;
+use mnx_plan::vocabulary::Gelu;
+use mnx_plan::vocabulary::Storage;
 
 use crate::imported::WeightFile;
 use crate::phase::Phase;

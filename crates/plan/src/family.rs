@@ -18,6 +18,8 @@ pub struct Strategy {
     pub name: &'static str,
     /// Its knobs.
     pub knobs: &'static [&'static str],
+    /// Whether its products of 16-bit factors run on tensor cores.
+    pub tensor: bool,
     /// One line.
     pub about: &'static str,
 }

@@ -163,8 +163,11 @@ fn edit(launch: &str, kernel: &mut Kernel, text: &LaunchText, errors: &mut Vec<D
                 own.take_parts(1);
                 read.take_parts(1);
                 if own.description() != read.description() {
-                    let diagnostic = Diagnostic::new("plan-0204", place, format!("{launch} computes something else here than the network asks for"));
-                    errors.push(diagnostic.note(format!("the plan has {}", read.description())).note(format!("the network {}", own.description())));
+                    let diagnostic =
+                        Diagnostic::new("plan-0204", place, format!("{launch} computes something else here than the network asks for"));
+                    errors.push(
+                        diagnostic.note(format!("the plan has {}", read.description())).note(format!("the network {}", own.description())),
+                    );
                 }
             }
         }

@@ -37,10 +37,10 @@ pub fn candidates(k: &Kernel, target: &Target) -> Vec<Kernel> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::vocabulary::{Bits, Gelu};
-    use crate::work::{self, Conv, Grn, Moments, Residual};
     use crate::host;
     use crate::target::TARGETS;
+    use crate::vocabulary::{Bits, Gelu};
+    use crate::work::{self, Conv, Grn, Moments, Residual};
 
     /// A fixed linear congruential sequence.
     struct Draw(u64);

@@ -123,13 +123,7 @@ pub const TARGETS: &[Target] = &[
         cpu: "x86-64-v3",
         features: "",
         about: "x86-64 with AVX2 and FMA",
-        machine: Machine::Cpu(Cpu {
-            requires: &["avx2", "fma", "bmi2", "f16c"],
-            lanes: 8,
-            registers: 16,
-            l1: 32 << 10,
-            l2: 256 << 10,
-        }),
+        machine: Machine::Cpu(Cpu { requires: &["avx2", "fma", "bmi2", "f16c"], lanes: 8, registers: 16, l1: 32 << 10, l2: 256 << 10 }),
     },
 ];
 

@@ -34,7 +34,8 @@ fn launch(f: &mut fmt::Formatter<'_>, l: &Launch) -> fmt::Result {
     let knobs: Vec<String> = l.kernel.knobs().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let (k, c) = (&l.kernel, &l.cost);
     write!(f, "    launch {} [{}] {{", k.strategy().name, mnx_words::commas(&knobs))?;
-    writeln!(f, " // {} workgroups, scratch {} B, {} flop, {} B", k.workgroups(), k.scratch_bytes(), c.flops, c.bytes)?;
+    let workgroups = mnx_words::many(k.workgroups(), "workgroup");
+    writeln!(f, " // {workgroups}, scratch {} B, {} flop, {} B", k.scratch_bytes(), c.flops, c.bytes)?;
     writeln!(f, "      computes {}", k.description())?;
     for (arg, place) in k.args().iter().zip(&l.args) {
         write!(f, "      {} {} {} ", arg.slot, arg.access.verb(), arg.element.name())?;

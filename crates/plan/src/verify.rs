@@ -131,7 +131,11 @@ fn run_on_labels(plan: &ModulePlan, errors: &mut Vec<Diagnostic>) {
     }
     for (i, r) in plan.outputs.iter().enumerate() {
         if !arena.whole(r) {
-            errors.push(Diagnostic::new("plan-0208", &plan.name, format!("output {i} has been overwritten at the end, or never written: {r}")));
+            errors.push(Diagnostic::new(
+                "plan-0208",
+                &plan.name,
+                format!("output {i} has been overwritten at the end, or never written: {r}"),
+            ));
         }
     }
 }

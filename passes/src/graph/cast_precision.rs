@@ -116,13 +116,7 @@ impl Pass for CastPrecision {
 }
 
 /// Lets some readers of an op's result read it rounded; false once the patch limit is reached.
-fn apply(
-    graph: &mut Graph,
-    cx: &mut PassCx,
-    rule: &'static str,
-    op: OpId,
-    (to, readers): (DType, &[OpId]),
-) -> Result<bool, PassError> {
+fn apply(graph: &mut Graph, cx: &mut PassCx, rule: &'static str, op: OpId, (to, readers): (DType, &[OpId])) -> Result<bool, PassError> {
     let v = graph.result(op);
     let mut patch = Draft::new(rule, graph, op);
     patch.stand_behind();

@@ -8,6 +8,7 @@
 //! `// test:` lines plan the same graph several times; in the expected part each plan then stands behind a comment with its arguments. Lines
 //! `// edit: ...` are a plan text whose tiles replace the default ones; its places are `edit:LINE`.
 
+use mnx_ir::Stage;
 use mnx_passes::{Pipeline, stored};
 use mnx_plan::target::{Target, resolve};
 use mnx_plan::vocabulary::{Gelu, Storage};
@@ -101,7 +102,12 @@ impl<'a> Settings<'a> {
             word if word == Gelu::Fast.as_str() => Gelu::Fast,
             word => return Err(format!("--gelu={word}: expected accurate or fast")),
         };
-        let settings = Self { target, precision: precision.transpose()?.unwrap_or_else(|| target.storage()), gelu, pipeline: take("pipeline").unwrap_or_default() };
+        let settings = Self {
+            target,
+            precision: precision.transpose()?.unwrap_or_else(|| target.storage()),
+            gelu,
+            pipeline: take("pipeline").unwrap_or_default(),
+        };
         Ok((settings, found))
     }
 

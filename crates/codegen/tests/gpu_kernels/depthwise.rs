@@ -57,7 +57,12 @@ impl Case {
 
     /// The kernel with the default tile for a target.
     pub fn chosen(&self, name: &str) -> Depthwise {
-        let mut k = Depthwise { conv: self.conv(), storage: self.storage, result: if self.storage == Storage::F32 { Storage::F32 } else { Storage::F16 }, tile: Tile::default() };
+        let mut k = Depthwise {
+            conv: self.conv(),
+            storage: self.storage,
+            result: if self.storage == Storage::F32 { Storage::F32 } else { Storage::F16 },
+            tile: Tile::default(),
+        };
         k.tile = k.best(target(name).nvptx().unwrap());
         k
     }

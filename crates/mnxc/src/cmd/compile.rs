@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use mnx_plan::vocabulary::Storage;
-use mnx_plan::vocabulary::Gelu;
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target, resolve};
+use mnx_plan::vocabulary::Gelu;
+use mnx_plan::vocabulary::Storage;
 
 use crate::cmd::network::{Outputs, RunShape};
 use crate::driver;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mnx_plan::vocabulary::Storage;
 use mnx_plan::target::{TARGETS, resolve};
+use mnx_plan::vocabulary::Storage;
 
 use mnx_words::many;
 

@@ -8,9 +8,9 @@ pub mod html;
 pub mod table;
 
 use mnx_artifact::{Bundle, Command, Cost, Program};
-use mnx_plan::vocabulary::Gelu;
 use mnx_plan::machine::{CACHE_SPEED, CPU_LAUNCH_SECONDS, GPU_LAUNCH_SECONDS, gelu_instructions};
 use mnx_plan::target::Gpu;
+use mnx_plan::vocabulary::Gelu;
 
 use crate::bundle::strategy_of;
 use crate::runner::Report;
@@ -40,17 +40,14 @@ impl Machine {
 
     /// Seconds of arithmetic and of memory that a launch takes at least. An instruction of a GELU takes the place of a multiply-add, that is of two
     /// operations per lane. On a GPU, products of 16-bit matrices run on tensor cores, beside the other lanes.
-    fn seconds(&self, strategy: &str, cost: Cost, gelu: f64, tensor: bool) -> (f64, f64) {
+    fn seconds(&self, cost: Cost, gelu: f64, tensor: bool) -> (f64, f64) {
         let gelus = 2.0 * gelu * cost.gelus as f64;
         let Some(gpu) = self.gpu else {
             return ((cost.flops as f64 + gelus) / self.flops_per_s, cost.bytes as f64 / self.bytes_per_s);
         };
         let products = cost.flops as f64;
-        let compute = if tensor && matches!(strategy, "gpu.mlp" | "gpu.gemm") {
-            (products / gpu.tensor_rate).max(gelus / self.flops_per_s)
-        } else {
-            (products + gelus) / self.flops_per_s
-        };
+        let compute =
+            if tensor { (products / gpu.tensor_rate).max(gelus / self.flops_per_s) } else { (products + gelus) / self.flops_per_s };
         let cached = if cost.bytes < gpu.l2 as u64 / 2 { CACHE_SPEED } else { 1.0 };
         (compute, cost.bytes as f64 / (cached * gpu.memory_rate))
     }
@@ -159,15 +156,17 @@ impl Explanation {
         let gelu_instructions = gelu_instructions(Gelu::parse(&manifest.gelu).unwrap_or_default());
         let mut rows: Vec<Row> = Vec::new();
         for command in &program.commands {
+            let mut tensor = false;
             let (name, strategy, cost) = match command {
                 Command::Launch { dispatch, kernel, cost, .. } => {
-                    (dispatch.as_str(), strategy_of(kernel).unwrap_or(kernel.as_str()), *cost)
+                    let strategy = strategy_of(kernel);
+                    tensor = program.precision != "f32" && strategy.is_some_and(|s| s.tensor);
+                    (dispatch.as_str(), strategy.map_or(kernel.as_str(), |s| s.name), *cost)
                 }
                 Command::Fill { dst, .. } => ("(fill)", "fill", Cost { bytes: dst.bytes, ..Cost::default() }),
                 Command::Copy { src, .. } => ("(copy)", "copy", Cost { bytes: src.bytes.saturating_mul(2), ..Cost::default() }),
             };
-            let tensor = program.precision != "f32";
-            let (compute_s, memory_s) = machine.seconds(strategy, cost, gelu_instructions, tensor);
+            let (compute_s, memory_s) = machine.seconds(cost, gelu_instructions, tensor);
             let row = add(&mut rows, name, strategy, cost, (compute_s, memory_s, machine.launch_s()));
             if let Command::Launch { kernel, .. } = command
                 && !row.kernels.contains(kernel)
@@ -295,7 +294,7 @@ mod tests {
         let machine = Machine { gpu: None, flops_per_s: 1e9, bytes_per_s: 1e8, measured: false };
         let mut rows = Vec::new();
         let mut put = |name: &str, strategy: &str, cost: Cost| {
-            let (c, m) = machine.seconds(strategy, cost, 14.0, false);
+            let (c, m) = machine.seconds(cost, 14.0, false);
             add(&mut rows, name, strategy, cost, (c, m, CPU_LAUNCH_SECONDS));
         };
         put("a", "mlp.tile", Cost { flops: 3000, bytes: 100, gelus: 50 });
@@ -316,10 +315,10 @@ mod tests {
         // On a GPU matrices are multiplied beside the GELUs, and what fits the cache moves faster.
         let h100 = Machine::of_gpu(*mnx_plan::target::named("sm_90a").unwrap().nvptx().unwrap());
         let cost = Cost { flops: 1_000_000_000, bytes: 1 << 30, gelus: 0 };
-        let (tensor, memory) = h100.seconds("gpu.mlp", cost, 14.0, true);
+        let (tensor, memory) = h100.seconds(cost, 14.0, true);
         assert!(close(tensor, 1e9 / 500e12) && close(memory, f64::from(1 << 30) / 3e12));
-        assert!(close(h100.seconds("gpu.mlp", cost, 14.0, false).0, 1e9 / 67e12));
-        assert!(close(h100.seconds("gpu.mlp", Cost { bytes: 3_000_000, ..cost }, 14.0, true).1, 4e-7));
+        assert!(close(h100.seconds(cost, 14.0, false).0, 1e9 / 67e12));
+        assert!(close(h100.seconds(Cost { bytes: 3_000_000, ..cost }, 14.0, true).1, 4e-7));
         assert_eq!(rows[0].percent(), None);
     }
 }

@@ -156,7 +156,8 @@ mod tests {
     /// A made-up machine: seconds of a dispatch follow from its kernels' knobs.
     fn pretend(plan: &ModulePlan) -> Vec<f64> {
         let cost = |k: &Kernel| {
-            let word = k.knobs().iter().fold(17u64, |h, (n, v)| (h ^ (n.len() as u64 * 31 + *v as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let word =
+                k.knobs().iter().fold(17u64, |h, (n, v)| (h ^ (n.len() as u64 * 31 + *v as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             1e-3 * (1.0 + (word >> 40) as f64 / (1u64 << 24) as f64)
         };
         plan.dispatches.iter().map(|d| d.launches.iter().map(|l| cost(&l.kernel)).sum()).collect()

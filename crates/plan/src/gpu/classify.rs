@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, THREADS, flat, GpuKernel};
+use super::{Geometry, GpuKernel, THREADS, flat};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -33,7 +33,7 @@ impl Family for Classify {
 
 impl Row for Classify {
     type Kernel = GpuKernel;
-    const STRATEGY: Strategy = Strategy { name: "gpu.classify", knobs: &[], about: "soft-max or arg-max over the classes" };
+    const STRATEGY: Strategy = Strategy { name: "gpu.classify", knobs: &[], tensor: false, about: "soft-max or arg-max over the classes" };
 
     fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };

@@ -14,7 +14,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::lower::conv_operands;
-use super::{Geometry, Storage, GpuKernel};
+use super::{Geometry, GpuKernel, Storage};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -181,6 +181,7 @@ impl Row for Depthwise {
     const STRATEGY: Strategy = Strategy {
         name: "gpu.depthwise",
         knobs: Tile::KNOBS,
+        tensor: false,
         about: "depthwise conv on a GPU: planes streamed along depth through shared memory, statistics in the same pass",
     };
 

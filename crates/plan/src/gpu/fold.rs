@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, Storage, THREADS, flat, GpuKernel};
+use super::{Geometry, GpuKernel, Storage, THREADS, flat};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -59,5 +59,5 @@ impl Family for Fold {
 impl Row for Fold {
     type Kernel = GpuKernel;
     const STRATEGY: Strategy =
-        Strategy { name: "gpu.fold", knobs: &[], about: "normalisation or GRN folded into a pointwise weight, per sample" };
+        Strategy { name: "gpu.fold", knobs: &[], tensor: false, about: "normalisation or GRN folded into a pointwise weight, per sample" };
 }

@@ -3,10 +3,10 @@
 use mnx_weights::Recipe;
 use serde::{Deserialize, Serialize};
 
-use super::epilogue::Epilogue;
 use super::chooser::{self, Load};
+use super::epilogue::Epilogue;
 use super::lower::{padded_last, stored};
-use super::{Geometry, Storage, padded, GpuKernel};
+use super::{Geometry, GpuKernel, Storage, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
 use crate::machine::{Block, gelu_instructions};
@@ -252,6 +252,7 @@ impl Row for Gemm {
     const STRATEGY: Strategy = Strategy {
         name: "gpu.gemm",
         knobs: Tile::KNOBS,
+        tensor: true,
         about: "one pointwise convolution: the halves of an MLP of many channels and few voxels, residual convolutions",
     };
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, Storage, THREADS, flat, padded, GpuKernel};
+use super::{Geometry, GpuKernel, Storage, THREADS, flat, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -38,5 +38,5 @@ impl Family for LayerNorm {
 
 impl Row for LayerNorm {
     type Kernel = GpuKernel;
-    const STRATEGY: Strategy = Strategy { name: "gpu.layer_norm", knobs: &[], about: "layer norm over channels, in place" };
+    const STRATEGY: Strategy = Strategy { name: "gpu.layer_norm", knobs: &[], tensor: false, about: "layer norm over channels, in place" };
 }

@@ -7,7 +7,7 @@ use super::fold::{Fold, Folded};
 use super::gemm::{self, Gemm};
 use super::layer_norm::LayerNorm;
 use super::mlp::{self, Mlp};
-use super::{Epilogue, Storage, padded, GpuKernel};
+use super::{Epilogue, GpuKernel, Storage, padded};
 use crate::lowering::Lowering;
 use crate::slot::Slot;
 use crate::vocabulary::{Bits, voxels};
@@ -192,8 +192,7 @@ impl Block<'_> {
             return self.plain(x);
         }
         let (w, b) = (to.temp(), to.temp());
-        let fold =
-            Fold { batch: self.k.batch, channels: self.channels, rows: self.hidden, folded: Folded::Norm, storage: self.storage };
+        let fold = Fold { batch: self.k.batch, channels: self.channels, rows: self.hidden, folded: Folded::Norm, storage: self.storage };
         let operands = vec![
             (Slot::Stats, self.task.operand(Slot::Stats)?),
             (Slot::W, Operand::Weight(matrix(self.task, Slot::W2, self.hidden, self.channels)?)),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::sum_parts::SumParts;
-use super::{Geometry, THREADS, padded, GpuKernel};
+use super::{Geometry, GpuKernel, THREADS, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -49,7 +49,7 @@ impl Family for MergeGrn {
 impl Row for MergeGrn {
     type Kernel = GpuKernel;
     const STRATEGY: Strategy =
-        Strategy { name: "gpu.merge_grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" };
+        Strategy { name: "gpu.merge_grn", knobs: &[], tensor: false, about: "partial sums of squares to GRN's ratio, in fixed order" };
 
     fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::GrnRatio(ratio) = &task.work else { return Ok(false) };

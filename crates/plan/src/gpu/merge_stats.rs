@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, THREADS, flat, padded, GpuKernel};
+use super::{Geometry, GpuKernel, THREADS, flat, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -42,8 +42,12 @@ impl Family for MergeStats {
 
 impl Row for MergeStats {
     type Kernel = GpuKernel;
-    const STRATEGY: Strategy =
-        Strategy { name: "gpu.merge_stats", knobs: &[], about: "partial statistics to mean and reciprocal standard deviation, in fixed order" };
+    const STRATEGY: Strategy = Strategy {
+        name: "gpu.merge_stats",
+        knobs: &[],
+        tensor: false,
+        about: "partial statistics to mean and reciprocal standard deviation, in fixed order",
+    };
 
     fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };

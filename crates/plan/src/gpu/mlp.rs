@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::epilogue::Epilogue;
 use super::chooser::{self, Load};
+use super::epilogue::Epilogue;
 use super::lower::block;
-use super::{Geometry, Storage, GpuKernel};
+use super::{Geometry, GpuKernel, Storage};
 use crate::family::{Arithmetic, Family, Row, Strategy, named, tile, tiled};
 use crate::lowering::Lowering;
 use crate::machine::{Block, gelu_instructions};
@@ -298,6 +298,7 @@ impl Row for Mlp {
     const STRATEGY: Strategy = Strategy {
         name: "gpu.mlp",
         knobs: Tile::KNOBS,
+        tensor: true,
         about: "expand, GELU, compress, residual, skip, pad and head back to back, hidden values in registers",
     };
 

@@ -4,9 +4,9 @@
 //! weights keep them zero all through the network, and every row is a whole number of 16-byte pieces. Ports stay channels-first float32.
 //! Accumulation, statistics, biases and depthwise taps are float32.
 
+mod chooser;
 pub mod epilogue;
 mod lower;
-mod chooser;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

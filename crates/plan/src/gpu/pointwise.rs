@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::lower::{matrix, padded_last};
-use super::{Geometry, Storage, THREADS, flat, padded, GpuKernel};
+use super::{Geometry, GpuKernel, Storage, THREADS, flat, padded};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -48,7 +48,8 @@ impl Family for Pointwise {
 
 impl Row for Pointwise {
     type Kernel = GpuKernel;
-    const STRATEGY: Strategy = Strategy { name: "gpu.pointwise", knobs: &[], about: "pointwise convolution from or to a port: stem, heads" };
+    const STRATEGY: Strategy =
+        Strategy { name: "gpu.pointwise", knobs: &[], tensor: false, about: "pointwise convolution from or to a port: stem, heads" };
 
     fn take(task: &Task, to: &mut Lowering<GpuKernel>) -> Result<bool, String> {
         let Work::Pointwise(k) = &task.work else { return Ok(false) };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, flat, GpuKernel};
+use super::{Geometry, GpuKernel, flat};
 use crate::family::{Arithmetic, Family, Row, Strategy};
 use crate::slot::{Arg, Slot};
 use crate::target::Gpu;
@@ -54,5 +54,6 @@ impl SumParts {
 
 impl Row for SumParts {
     type Kernel = GpuKernel;
-    const STRATEGY: Strategy = Strategy { name: "gpu.sum_parts", knobs: &[], about: "partial sums, fewer of them, in fixed order" };
+    const STRATEGY: Strategy =
+        Strategy { name: "gpu.sum_parts", knobs: &[], tensor: false, about: "partial sums, fewer of them, in fixed order" };
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict;
 use super::HostKernel;
+use super::verdict;
 use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -68,7 +68,8 @@ impl Family for Classify {
 
 impl Row for Classify {
     type Kernel = HostKernel;
-    const STRATEGY: Strategy = Strategy { name: "classify.rows", knobs: Tile::KNOBS, about: "soft-max or arg-max over the classes" };
+    const STRATEGY: Strategy =
+        Strategy { name: "classify.rows", knobs: Tile::KNOBS, tensor: false, about: "soft-max or arg-max over the classes" };
 
     fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Classify(classify) = &task.work else { return Ok(false) };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::depthwise::{self, Depthwise, DepthwiseScratch};
 use super::mlp::{MlpScratch, arithmetic, complaints, hidden_step, neighbours_hidden, row_limits, tail_args};
 use super::scratch::{Carver, ScratchTile};
-use super::{formed, max_row_block, verdict, HostKernel};
+use super::{HostKernel, formed, max_row_block, verdict};
 use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -161,6 +161,7 @@ impl Row for ConvMlp {
     const STRATEGY: Strategy = Strategy {
         name: "mlp.conv_tile",
         knobs: Tile::KNOBS,
+        tensor: false,
         about: "the MLP of a tile of voxels with the depthwise conv and layer norm of its rows computed in place (layer-norm networks)",
     };
 

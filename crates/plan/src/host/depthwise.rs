@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HostKernel;
 use super::formed;
 use super::scratch::{Carver, Region};
-use super::HostKernel;
 use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -186,6 +186,7 @@ impl Row for Depthwise {
     const STRATEGY: Strategy = Strategy {
         name: "depthwise.ring",
         knobs: Tile::KNOBS,
+        tensor: false,
         about: "depthwise conv streamed along depth through a ring of padded planes, statistics in the same pass, stem recomputed if fused",
     };
 

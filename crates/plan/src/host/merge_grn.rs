@@ -24,10 +24,7 @@ impl Family for MergeGrn {
     type Machine = Cpu;
     fn args(&self) -> Vec<Arg> {
         let r = &self.ratio;
-        vec![
-            Arg::read(Slot::Partials, r.batch * self.parts * r.channels).of(Element::F64),
-            Arg::write(Slot::Ratio, r.batch * r.channels),
-        ]
+        vec![Arg::read(Slot::Partials, r.batch * self.parts * r.channels).of(Element::F64), Arg::write(Slot::Ratio, r.batch * r.channels)]
     }
     fn workgroups(&self) -> usize {
         self.ratio.batch
@@ -42,7 +39,8 @@ impl Family for MergeGrn {
 
 impl Row for MergeGrn {
     type Kernel = HostKernel;
-    const STRATEGY: Strategy = Strategy { name: "merge.grn", knobs: &[], about: "partial sums of squares to GRN's ratio, in fixed order" };
+    const STRATEGY: Strategy =
+        Strategy { name: "merge.grn", knobs: &[], tensor: false, about: "partial sums of squares to GRN's ratio, in fixed order" };
 
     fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::GrnRatio(ratio) = &task.work else { return Ok(false) };

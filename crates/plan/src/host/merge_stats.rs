@@ -42,8 +42,12 @@ impl Family for MergeStats {
 
 impl Row for MergeStats {
     type Kernel = HostKernel;
-    const STRATEGY: Strategy =
-        Strategy { name: "merge.stats", knobs: &[], about: "partial sums to mean and reciprocal standard deviation, in fixed order" };
+    const STRATEGY: Strategy = Strategy {
+        name: "merge.stats",
+        knobs: &[],
+        tensor: false,
+        about: "partial sums to mean and reciprocal standard deviation, in fixed order",
+    };
 
     fn take(task: &Task, to: &mut Lowering<HostKernel>) -> Result<bool, String> {
         let Work::Moments(moments) = &task.work else { return Ok(false) };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
 use super::scratch::{Carver, ScratchTile, padded_rows};
-use super::{PANEL, formed, max_row_block, row_stride, verdict, HostKernel};
+use super::{HostKernel, PANEL, formed, max_row_block, row_stride, verdict};
 use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Element, Slot};
@@ -195,10 +195,7 @@ pub(super) fn complaints(k: &work::Mlp, in_place: bool, rows: usize, hidden: usi
         hidden > 0 && (hidden.is_multiple_of(PANEL) || hidden == k.hidden) && hidden <= k.hidden,
         format!("mlp: hidden = {hidden} is neither a multiple of {PANEL} up to, nor all of, {} hidden channels", k.hidden),
     );
-    need(
-        k.pad_front.iter().all(|p| *p <= 1),
-        format!("mlp: pad_front = {}; 0 or 1 per axis is expected", mnx_words::list(&k.pad_front)),
-    );
+    need(k.pad_front.iter().all(|p| *p <= 1), format!("mlp: pad_front = {}; 0 or 1 per axis is expected", mnx_words::list(&k.pad_front)));
     need(k.head.is_none() || k.pad_front == [0; 3], "mlp: a head cannot read a padded result".into());
     need(k.store || k.head.is_some() || k.grn == Grn::Partials, "mlp: neither the result nor a head is stored".into());
     need(!in_place || k.overwritten().is_some(), "mlp: in place, but the result is added to no stored tensor of its size".into());
@@ -312,6 +309,7 @@ impl Row for Mlp {
     const STRATEGY: Strategy = Strategy {
         name: "mlp.tile",
         knobs: Tile::KNOBS,
+        tensor: false,
         about: "normalise, expand, GELU, compress, residual, skip, pad and head for a tile of voxels; the hidden tensor stays in cache",
     };
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cut::Cut;
 use super::scratch::{Carver, ScratchTile, padded_rows};
-use super::{formed, max_row_block, row_stride, verdict, HostKernel};
+use super::{HostKernel, formed, max_row_block, row_stride, verdict};
 use crate::family::{Arithmetic, Family, Neighbours, Row, Strategy, tile, tiled};
 use crate::lowering::Lowering;
 use crate::slot::{Arg, Slot};
@@ -61,10 +61,8 @@ impl Family for Pointwise {
     tiled!();
     fn args(&self) -> Vec<Arg> {
         let k = &self.pointwise;
-        let mut args = vec![
-            Arg::read(Slot::X, k.batch * voxels(k.input) * k.in_channels),
-            Arg::read(Slot::W, k.out_channels * k.in_channels),
-        ];
+        let mut args =
+            vec![Arg::read(Slot::X, k.batch * voxels(k.input) * k.in_channels), Arg::read(Slot::W, k.out_channels * k.in_channels)];
         if k.bias {
             args.push(Arg::read(Slot::B, k.out_channels));
         }
@@ -135,6 +133,7 @@ impl Row for Pointwise {
     const STRATEGY: Strategy = Strategy {
         name: "pointwise.tile",
         knobs: Tile::KNOBS,
+        tensor: false,
         about: "pointwise convolution on its own: stem, heads, low-resolution residuals",
     };
 

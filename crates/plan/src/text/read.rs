@@ -109,7 +109,8 @@ fn header(line: &str, place: &str) -> Result<PlanText, String> {
     let precision = match rest.trim() {
         "" => None,
         rest => {
-            let word = rest.strip_prefix("precision(").and_then(|r| r.strip_suffix(')')).ok_or("expected precision(...) or { after the target")?;
+            let word =
+                rest.strip_prefix("precision(").and_then(|r| r.strip_suffix(')')).ok_or("expected precision(...) or { after the target")?;
             Some(word.trim().to_string())
         }
     };

@@ -73,12 +73,8 @@ pub(super) fn grn_stats(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     // Nothing is compressed here; the tile chooser still wants an extent.
     work.out_channels = work.channels;
     front.operands.push((Slot::Partials, Operand::Partial(0)));
-    let ratio_of = GrnRatio {
-        batch: work.batch,
-        channels: work.hidden,
-        eps: Bits::of(attrs.eps),
-        mean: attrs.reduce == mnx_ir::GrnReduce::Mean,
-    };
+    let ratio_of =
+        GrnRatio { batch: work.batch, channels: work.hidden, eps: Bits::of(attrs.eps), mean: attrs.reduce == mnx_ir::GrnReduce::Mean };
     let merged = vec![(Slot::Partials, Operand::Partial(0)), (Slot::Ratio, Operand::Value(ratio))];
     let types = front.types;
     Ok(vec![front.task(work), Task { work: Work::GrnRatio(ratio_of), types, operands: merged }])

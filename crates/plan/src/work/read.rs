@@ -73,7 +73,8 @@ impl<'a> DispatchView<'a> {
 
     /// Whether `v` leaves the box: read outside it or an output of the graph.
     pub fn leaves(&self, v: ValueId) -> bool {
-        self.g.is_output(v) || self.g.order().iter().any(|&id| self.g.node(id).dispatch != Some(self.dispatch) && self.g.operands(id).contains(&v))
+        self.g.is_output(v)
+            || self.g.order().iter().any(|&id| self.g.node(id).dispatch != Some(self.dispatch) && self.g.operands(id).contains(&v))
     }
 
     /// Samples of an activation.
@@ -144,7 +145,6 @@ impl<'a> DispatchView<'a> {
     pub fn bias(&self, v: Option<ValueId>, channels: usize) -> Result<Recipe, Diagnostic> {
         v.map_or_else(|| Ok(Recipe::Zeros { shape: vec![channels] }), |v| self.recipe(v))
     }
-
 }
 
 /// Sum of two biases; zeros vanish.

@@ -40,11 +40,11 @@ pub(super) fn classify(b: &DispatchView<'_>) -> Result<Vec<Task>, Diagnostic> {
     if !b.is_port(x) || !b.is_port(y) {
         return Err(b.refuse("classification reads and writes channels-first tensors"));
     }
-    let work = Classify {
-        batch: b.batch(x),
-        classes: b.channels(x),
-        space: voxels(b.extent(x)),
-        argmax: matches!(b.g.op(op), Op::Argmax(_)),
-    };
-    Ok(vec![Task { work: Work::Classify(work), types: Types::F32, operands: vec![(Slot::X, Operand::Value(x)), (Slot::Y, Operand::Value(y))] }])
+    let work =
+        Classify { batch: b.batch(x), classes: b.channels(x), space: voxels(b.extent(x)), argmax: matches!(b.g.op(op), Op::Argmax(_)) };
+    Ok(vec![Task {
+        work: Work::Classify(work),
+        types: Types::F32,
+        operands: vec![(Slot::X, Operand::Value(x)), (Slot::Y, Operand::Value(y))],
+    }])
 }

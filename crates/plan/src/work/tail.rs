@@ -22,7 +22,8 @@ impl Tail {
     /// What follows the compressed tensor `main`.
     pub(super) fn read(b: &DispatchView<'_>, main: ValueId) -> Result<Self, Diagnostic> {
         let zeros = Recipe::Zeros { shape: vec![b.channels(main)] };
-        let mut tail = Self { bias: zeros, residual: Residual::None, residual_operands: Vec::new(), padded: false, skip: None, result: main };
+        let mut tail =
+            Self { bias: zeros, residual: Residual::None, residual_operands: Vec::new(), padded: false, skip: None, result: main };
         if let Some(branch) = b.part(Part::Residual) {
             tail.branch(b, branch)?;
         }
@@ -67,7 +68,9 @@ impl Tail {
             self.residual_operands = vec![(Slot::Res, Operand::Value(x[0]))];
             return Ok(());
         }
-        let Op::ConvPointwise(a) = b.g.op(op) else { return Err(b.refuse("its `residual` is neither a scatter nor a pointwise convolution")) };
+        let Op::ConvPointwise(a) = b.g.op(op) else {
+            return Err(b.refuse("its `residual` is neither a scatter nor a pointwise convolution"));
+        };
         if let Some(&bias) = x.get(2) {
             self.bias = b.recipe(bias)?;
         }

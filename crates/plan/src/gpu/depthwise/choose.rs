@@ -3,8 +3,8 @@
 use super::{Depthwise, Tile};
 use crate::family::Family;
 use crate::machine::{BARRIER, Block, LATENCY, START};
-use crate::vocabulary::voxels;
 use crate::target::Gpu;
+use crate::vocabulary::voxels;
 
 /// Warp instructions per output pair of channels beside multiply-adds and reads: statistics, rounding, storing.
 const FINISH: usize = 9;
@@ -110,7 +110,7 @@ impl Depthwise {
         // The copies of a plane have the time of the steps before it.
         let late = (LATENCY - (t.stages - 1) as f64 * working * resident as f64 / steps as f64).max(0.0);
         let cycles = working + steps as f64 * (BARRIER / resident as f64 + late) / resident as f64;
-                let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
+        let waves = (blocks as f64 / (gpu.sms * resident) as f64).ceil();
         let entries = if self.held() { 0 } else { voxels(self.conv.taps) * t.channels / 2 } + self.places();
         let prologue = START + (entries.div_ceil(threads) * warps * resident * ENTRY) as f64 / 4.0 * (busy + 4.0) / busy;
         let computing = waves * (resident as f64 * cycles + prologue) / gpu.clock();
