@@ -16,7 +16,7 @@ use crate::work::Task;
 pub struct Strategy {
     /// Name, as plans print it.
     pub name: &'static str,
-    /// Its knobs.
+    /// Names of the knobs.
     pub knobs: &'static [&'static str],
     /// One line.
     pub about: &'static str,
