@@ -9,7 +9,7 @@ pub struct Counts {
     pub fma: usize,
     /// Vector reads from memory, broadcasts and operands of arithmetic included.
     pub loads: usize,
-    /// Those of them that are an operand of a multiply-add, and so no instruction of their own.
+    /// Loads that are an operand of a multiply-add, and so no instruction of their own.
     pub folded: usize,
     /// Vector writes to memory.
     pub stores: usize,

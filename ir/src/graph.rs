@@ -15,9 +15,9 @@ use smallvec::SmallVec;
 pub struct OpNode {
     /// The op.
     pub op: Op,
-    /// Its operands, in the order of the table.
+    /// Operands, in the order of the table.
     pub operands: SmallVec<[ValueId; 4]>,
-    /// Its one result.
+    /// Result of the op.
     pub result: ValueId,
     /// Where it comes from.
     pub loc: Loc,
@@ -30,7 +30,7 @@ pub struct OpNode {
 /// A value.
 #[derive(Debug, Clone)]
 pub struct ValueNode {
-    /// Its type.
+    /// Type of the value.
     pub ty: TensorType,
     /// The op that defines it; none for a graph input.
     pub def: Option<OpId>,

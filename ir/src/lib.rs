@@ -1,6 +1,6 @@
 //! The typed tensor graph: what a MedNeXt computes, as a closed set of ops over dense tensors.
 //!
-//! Room: op table, types, inference, graph, patterns of boxes, patches, verifier, text form, petgraph view.
+//! Room: op table, types, inference, graph, modules, patterns of boxes, patches, verifier, text form, petgraph view.
 //! May import: petgraph; nothing of ours.
 //! Never: weights' values, tile sizes, targets, files, a device.
 //! Invariants: printing and parsing are exact inverses; the one serial form is the text; only `Patch` application rewrites ops.

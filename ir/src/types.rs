@@ -128,7 +128,7 @@ impl TensorType {
         self.dtype.is_float() && matches!(self.shape.len(), 4 | 5)
     }
 
-    /// The same type with other extents.
+    /// The type with other extents.
     pub fn with_shape(&self, shape: &[usize]) -> Self {
         Self { dtype: self.dtype, shape: Shape::from_slice(shape), layout: self.layout }
     }

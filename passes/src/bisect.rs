@@ -12,9 +12,9 @@ use crate::pipelines::Pipeline;
 /// What an oracle thinks of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It computes what it should.
+    /// Graph that computes what it should.
     Good,
-    /// It does not; in words, such as the first bad value and its error.
+    /// Graph that does not, in words: the first bad value and its error, for example.
     Bad(String),
 }
 
@@ -32,7 +32,7 @@ pub enum Bisection {
     Found {
         /// Position of the first bad pass, from 0.
         index: usize,
-        /// Its name.
+        /// Name of the pass.
         pass: &'static str,
         /// Number of its first bad patch, from 1; none if its patches are innocent and only the whole is bad.
         patch: Option<(usize, Applied)>,
@@ -77,7 +77,7 @@ pub fn bisect(
     bisect_passes(graph, &pipeline.passes(), oracle)
 }
 
-/// The same over passes at hand.
+/// Bisection over passes at hand.
 ///
 /// # Errors
 /// As [`bisect`].

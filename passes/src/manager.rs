@@ -59,7 +59,7 @@ impl Manager {
         self.run_passes(&pipeline.passes(), graph, observer)
     }
 
-    /// The same over passes at hand.
+    /// A run of passes at hand.
     ///
     /// # Errors
     /// As [`Self::run`].

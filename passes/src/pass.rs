@@ -9,9 +9,9 @@ use crate::error::PassError;
 /// Whether a pass changed the graph. `No` promises that the printed graph is byte-identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// It did.
+    /// Pass that changed the graph.
     Yes,
-    /// It did not.
+    /// Pass that left the graph as it was.
     No,
 }
 

@@ -37,7 +37,7 @@ impl<'a> Site<'a> {
         self.graph.op(self.root)
     }
 
-    /// Its operands.
+    /// Operands of the root.
     pub fn operands(&self) -> &'a [ValueId] {
         self.graph.operands(self.root)
     }
@@ -47,7 +47,7 @@ impl<'a> Site<'a> {
         Draft::new(rule, self.graph, self.root)
     }
 
-    /// Its result.
+    /// Result of the root.
     pub fn result(&self) -> ValueId {
         self.graph.result(self.root)
     }
@@ -76,7 +76,7 @@ pub fn rewrite(graph: &mut Graph, cx: &mut PassCx, rules: &[&dyn Rewrite]) -> Re
     walk(graph, cx, rules, false)
 }
 
-/// The same for dead ops too: for passes that promise that no op of a kind is left.
+/// Rewriting of dead ops too: for passes that promise that no op of a kind is left.
 ///
 /// # Errors
 /// As [`rewrite`].

@@ -32,11 +32,11 @@ pub const CASES: &[&str] = &[
 /// One stored case.
 #[derive(Debug)]
 pub struct Case {
-    /// Its name.
+    /// Name of the case.
     pub name: String,
     /// What it says of itself.
     pub json: Value,
-    /// Its tensors.
+    /// Tensors of the file.
     pub stored: Checkpoint,
 }
 
@@ -72,7 +72,7 @@ impl Case {
         Config::from_toml(&self.toml(None), "case.toml").expect("a stored config")
     }
 
-    /// Its weights: by formula, or through UpKern from the source's.
+    /// Weights of the case: by formula, or through UpKern from the source's.
     ///
     /// # Panics
     /// If UpKern refuses.

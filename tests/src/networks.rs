@@ -16,7 +16,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Its config, read.
+    /// Config of the network, read.
     ///
     /// # Panics
     /// If the strategy draws something that is not a config.
@@ -24,7 +24,7 @@ impl Network {
         Config::from_toml(&self.toml, "random.toml").expect("a random config")
     }
 
-    /// Its graph.
+    /// Graph of the network.
     ///
     /// # Panics
     /// If the network cannot be built.

@@ -93,7 +93,7 @@ impl Case {
         self.checkpoint_of(fold, &self.weights(fold))
     }
 
-    /// The same with other tensors.
+    /// A checkpoint of the case with other tensors.
     ///
     /// # Panics
     /// If a fixture is missing.

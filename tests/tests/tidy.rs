@@ -266,3 +266,29 @@ fn clippy_judges_the_sizes_of_functions() {
         assert!(settings.lines().any(|l| l == setting), "clippy.toml lacks `{setting}`");
     }
 }
+
+/// Words at the head of a comment that lean on the comment before it.
+const LEANING: [&str; 11] = ["It ", "Its ", "So ", "For so ", "The same", "As above", "Those ", "They ", "Their ", "Likewise", "And "];
+
+/// Lines at which a documentation comment opens with one of them.
+fn leaning(text: &str) -> Vec<usize> {
+    let doc = |line: &str| line.trim_start().strip_prefix("///").or_else(|| line.trim_start().strip_prefix("//!")).map(str::to_string);
+    let lines: Vec<Option<String>> = text.lines().map(doc).collect();
+    let opens = |i: &usize| *i == 0 || lines[i - 1].is_none();
+    let leans = |i: &usize| lines[*i].as_ref().is_some_and(|l| LEANING.iter().any(|word| l.trim_start().starts_with(word)));
+    (0..lines.len()).filter(opens).filter(leans).map(|i| i + 1).collect()
+}
+
+#[test]
+fn documentation_comments_stand_alone() {
+    // The finder itself, on what it must and must not find.
+    let marks = ["Sums.", "It does.", "", "The same of it.", "-", "Item.", "Its name."];
+    let sample: Vec<String> = marks.iter().map(|m| if *m == "-" { "x".to_string() } else { ["//", "/ ", m].concat() }).collect();
+    assert_eq!(leaning(&sample.join("\n")), Vec::<usize>::new());
+    assert_eq!(leaning(&sample[3..].join("\n")), [1]);
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        wrong.extend(leaning(&text).iter().map(|line| format!("{name}:{line}")));
+    }
+    assert!(wrong.is_empty(), "name what the comment is about, it is read alone:\n{}", wrong.join("\n"));
+}

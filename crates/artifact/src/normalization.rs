@@ -11,7 +11,7 @@ pub enum Normalization {
     /// `(v - mean) / sd` over all voxels (after cropping), biased sd guarded by [`Deviation`](crate::inference::Deviation).
     #[serde(rename = "zscore", alias = "z-score")]
     ZScore,
-    /// The same over the non-zero mask; voxels outside become 0.
+    /// Z-score over the non-zero mask; voxels outside become 0.
     #[serde(rename = "zscore-masked", alias = "z-score-masked")]
     ZScoreMasked,
     /// Clip to `[low, high]`, then `(v - mean) / std` with training-set statistics, guarded by [`Deviation`](crate::inference::Deviation).
@@ -54,7 +54,7 @@ pub enum Normalization {
         #[serde(default)]
         clip: bool,
     },
-    /// The same from two percentiles of the channel (MONAI's `ScaleIntensityRangePercentiles`, not relative).
+    /// Range between two percentiles of the channel, linearly to another range (MONAI's `ScaleIntensityRangePercentiles`, not relative).
     Percentiles {
         /// Lower percentile, 0 to 100.
         lower: f64,

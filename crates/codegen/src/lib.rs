@@ -1,6 +1,6 @@
 //! From kernel descriptions to machine code: MLIR modules built with melior, LLVM optimisation and objects by inkwell, one shared object per target.
 //!
-//! Room: emitters (`kernels/`), the typed MLIR layer (`mlir/`), per-target lowering and linking (`target/`), elementary functions (`math.rs`).
+//! Room: emitters for CPUs (`kernels/`) and GPUs (`gpu/`), the typed MLIR layer (`mlir/`), per-target lowering and linking (`target/`), elementary functions (`math.rs`).
 //! May import: `mnx-plan`, `mnx-artifact`, melior, mlir-sys, inkwell. The only crate that names those three.
 //! Never: the IR, passes, weights, the runtime, a device.
 //! Invariant: the same kernels and target give the same bytes, whatever the number of threads.

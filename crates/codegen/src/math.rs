@@ -24,7 +24,7 @@ const GELU: [f32; 9] = [
 /// Beyond it `a Q(a)` is taken as its value there, 6.1e-10.
 const GELU_CLAMP: f32 = 5.6;
 
-/// The same in degree 4 on `[0, FAST_CLAMP]`: `|gelu - exact|` at most 1.6e-4, spacing of large x aside.
+/// Coefficients of the fast GELU, degree 4 on `[0, FAST_CLAMP]`: `|gelu - exact|` at most 1.6e-4, spacing of large x aside.
 const FAST: [f32; 5] = [0.839_467_8, -0.158_290_16, -0.069_234_036, 0.020_245_014, -0.001_207_122_9];
 
 /// Beyond it `a Q(a)` is taken as its value there.

@@ -63,7 +63,7 @@ pub(crate) struct Remarks {
 pub(crate) struct Channels {
     /// How many the file lists.
     pub count: usize,
-    /// Their names in order; empty if they do not tell the channels apart.
+    /// Names of the channels in order; empty if they do not tell the channels apart.
     pub names: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ enum Place {
 #[derive(Debug, Clone)]
 struct Entry {
     shape: Vec<usize>,
-    /// Its name in the file.
+    /// Name of the tensor in the file.
     key: String,
     value: Value,
     element: Element,

@@ -27,7 +27,7 @@ impl Window {
         (i * self.stride[axis] + q).checked_sub(self.pad[axis]).filter(|at| *at < extent)
     }
 
-    /// Those `i < count` along the width for which [`Window::tap`] exists.
+    /// Columns `i < count` along the width for which [`Window::tap`] exists.
     fn columns(&self, q: usize, count: usize, extent: usize) -> Range<usize> {
         let (s, p) = (self.stride[2], self.pad[2]);
         let low = p.saturating_sub(q).div_ceil(s);

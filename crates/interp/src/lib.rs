@@ -1,4 +1,4 @@
-//! Reference semantics: what every op means, one plain loop nest each, in float64 and float32.
+//! Reference semantics: what every op means, one plain loop nest each, in float64 and float32; casts round to bf16 and f16.
 //!
 //! Room: the definition of the op table; running a graph of any stage, op by op.
 //! May import: `mnx-ir`, `mnx-weights`.

@@ -57,7 +57,7 @@ pub enum InterpError {
     /// An input has another shape than the graph's.
     #[error("input \"{name}\" has shape {got}, the graph needs {want}", got = mnx_words::list(.got), want = mnx_words::list(.want))]
     InputShape {
-        /// Its name.
+        /// Name of the port.
         name: String,
         /// Shape given.
         got: Vec<usize>,
@@ -98,7 +98,7 @@ impl<T: Real> Interpreter<T> {
         self.run_observed(graph, weights, inputs, &mut |_, _| {})
     }
 
-    /// The same, showing `observe` the result of every op as it is made.
+    /// A run that shows `observe` the result of every op as it is made.
     ///
     /// # Errors
     /// As [`Self::run`].

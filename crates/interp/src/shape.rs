@@ -10,7 +10,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Of `[n, c, (d,) h, w]`.
+    /// Extents of a shape `[n, c, (d,) h, w]`.
     pub fn of(shape: &[usize]) -> Self {
         Self { n: shape[0], c: shape[1], space: three(&shape[2..], 1) }
     }

@@ -98,7 +98,7 @@ pub fn compile(kernels: &[(String, Kernel)], target: &Target, stages: &[Phase]) 
     Ok(Code { library: done.library, texts, times })
 }
 
-/// As above, in a binary without LLVM.
+/// The refusal of a binary without LLVM.
 ///
 /// # Errors
 /// Always.

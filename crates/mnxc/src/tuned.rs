@@ -61,7 +61,7 @@ pub struct Cache {
 pub struct Applied {
     /// Kernel shapes of the plan that have knobs.
     pub shapes: usize,
-    /// Those that the cache knows.
+    /// Kernels that the cache knows.
     pub found: usize,
     /// Entries for this target by another compiler.
     pub foreign: usize,

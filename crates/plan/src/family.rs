@@ -16,7 +16,7 @@ use crate::work::Task;
 pub struct Strategy {
     /// Name, as plans print it.
     pub name: &'static str,
-    /// Its knobs.
+    /// Names of the knobs.
     pub knobs: &'static [&'static str],
     /// Whether its products of 16-bit factors run on tensor cores.
     pub tensor: bool,

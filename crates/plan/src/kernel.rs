@@ -11,9 +11,9 @@ use crate::target::{Machine, Target};
 /// A kernel of a host or of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Kernel {
-    /// Of a CPU target.
+    /// Kernel of a CPU target.
     Host(HostKernel),
-    /// Of an NVIDIA target.
+    /// Kernel of an NVIDIA target.
     Gpu(GpuKernel),
 }
 

@@ -61,7 +61,7 @@ impl Task {
         self.operands.iter().find(|(s, _)| *s == slot).map(|(_, o)| o.clone()).ok_or_else(|| format!("operand {slot} is missing"))
     }
 
-    /// These operands, as they are.
+    /// Operands of some slots, as they are.
     pub(crate) fn take(&self, slots: &[Slot]) -> Result<Operands, String> {
         slots.iter().map(|&s| Ok((s, self.operand(s)?))).collect()
     }

@@ -21,7 +21,7 @@ pub enum LaunchArg {
 pub struct Launch {
     /// What runs.
     pub kernel: Kernel,
-    /// Its buffers, in the order of [`Kernel::args`].
+    /// Buffers, in the order of [`Kernel::args`].
     pub args: Vec<LaunchArg>,
     /// Predicted cost.
     pub cost: Cost,
@@ -32,7 +32,7 @@ pub struct Launch {
 pub struct DispatchPlan {
     /// The dispatch's name in the graph.
     pub name: String,
-    /// Its launches, in order.
+    /// Launches, in order.
     pub launches: Vec<Launch>,
 }
 

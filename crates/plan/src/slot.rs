@@ -133,11 +133,11 @@ impl Element {
 /// What a kernel does with a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// It reads what stands there.
+    /// Reading of what stands there.
     Read,
-    /// It writes every element, over all workgroups, whatever stood there.
+    /// Writing of every element, over all workgroups, whatever stood there.
     Write,
-    /// It reads what stands there and writes every element.
+    /// Reading of what stands there, and writing of every element.
     Update,
 }
 
@@ -198,7 +198,7 @@ impl Arg {
         Self { over: Some(over), ..Self::update(slot, len) }
     }
 
-    /// The same in another element type.
+    /// A buffer in another element type.
     pub fn of(self, element: Element) -> Self {
         Self { element, ..self }
     }

@@ -84,7 +84,7 @@ pub struct Gpu {
     pub blocks_sm: usize,
     /// The chip predicted for.
     pub chip: &'static str,
-    /// Its multiprocessors.
+    /// Multiprocessors of the chip.
     pub sms: usize,
     /// Bytes per second of its memory that a copy reaches.
     pub memory_rate: f64,

@@ -56,7 +56,7 @@ pub struct LaunchText {
     pub values: Vec<(String, usize)>,
     /// What it computes, as JSON, if it is said, with its `file:line`.
     pub computes: Option<(String, String)>,
-    /// Its buffers, if they are said.
+    /// Buffers, if they are said.
     pub args: Vec<ArgText>,
     /// `file:line`.
     pub place: String,
@@ -87,7 +87,7 @@ pub enum Lies {
 pub struct DispatchText {
     /// Name.
     pub name: String,
-    /// Its launches.
+    /// Launches, in order.
     pub launches: Vec<LaunchText>,
     /// `file:line`.
     pub place: String,
@@ -102,7 +102,7 @@ pub struct PlanText {
     pub target: String,
     /// The storage type, if it is said.
     pub precision: Option<String>,
-    /// Its dispatches.
+    /// Dispatches, in order.
     pub dispatches: Vec<DispatchText>,
     /// Offset and length of every input.
     pub inputs: Vec<(u64, u64)>,

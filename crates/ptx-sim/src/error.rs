@@ -24,7 +24,7 @@ impl PtxError {
 pub struct MemoryError {
     /// First byte of the access.
     pub address: u64,
-    /// Its length.
+    /// Length of the access.
     pub bytes: u64,
     /// Why it was refused.
     pub message: String,

@@ -95,7 +95,7 @@ impl Allocation {
         }
     }
 
-    /// The same for a 64-bit element. Callers hold `Memory`'s promise that 64-bit atomics are serialised by `lock`.
+    /// An atomic update of a 64-bit element. Callers hold `Memory`'s promise that 64-bit atomics are serialised by `lock`.
     pub(crate) fn update_wide(&self, at: u64, mut f: impl FnMut(u64) -> u64) -> u64 {
         let old = self.load(at, 8);
         self.store(at, 8, f(old));

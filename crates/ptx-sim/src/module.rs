@@ -13,7 +13,7 @@ use crate::syntax::Space;
 pub struct Param {
     /// Bytes.
     pub size: u64,
-    /// Its offset among the parameters; a multiple of its alignment.
+    /// Offset among the parameters; a multiple of the alignment.
     pub offset: u64,
 }
 

@@ -262,7 +262,7 @@ pub(crate) enum Op {
         b: u32,
         with: Option<(BoolOp, P, bool)>,
     },
-    /// The same for types without a vectorised comparison.
+    /// Comparison of types without a vectorised one.
     SetpLane {
         f: Lane,
         d: Option<P>,
@@ -271,7 +271,7 @@ pub(crate) enum Op {
         b: Reg,
         with: Option<(BoolOp, P, bool)>,
     },
-    /// The same for packed 16-bit floats: results of the low and of the high half.
+    /// Comparison of packed 16-bit floats: results of the low and of the high half.
     SetpHalves {
         f: Lane,
         low: Option<P>,

@@ -373,7 +373,7 @@ proptest! {
         }
     }
 
-    /// The same for f16, whose every fma is an integer number of 2^-48, over the whole range with subnormals.
+    /// Arithmetic of f16, whose every fma is an integer number of 2^-48, over the whole range with subnormals.
     #[test]
     fn f16_arithmetic_is_the_nearest_number(a in 0u16..0xffff, b in 0u16..0xffff, c in 0u16..0xffff) {
         let units = |x: u16| (f64::from(f16_to_f32(x)) * 2f64.powi(24)) as i128;

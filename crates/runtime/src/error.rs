@@ -43,7 +43,7 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// The same with the place where it happened, where a device failed.
+    /// An error with the place where it happened, where a device failed.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
             Self::Device { device, reason } => Self::Device { device, reason: format!("{place}: {reason}") },

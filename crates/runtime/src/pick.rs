@@ -57,7 +57,7 @@ pub enum CodeForm {
 pub struct Pick {
     /// The program.
     pub index: usize,
-    /// Its code.
+    /// Form of the code.
     pub form: CodeForm,
 }
 

@@ -139,7 +139,7 @@ impl Session {
         Ok(sessions)
     }
 
-    /// The same on a device of the caller's.
+    /// A session on a device of the caller's.
     ///
     /// # Errors
     /// As [`Self::open`].

@@ -70,7 +70,7 @@ pub struct ChromeEvent {
 pub struct DispatchTime {
     /// Name in the graph; `(fill)` and `(copy)` for memory commands.
     pub name: String,
-    /// Its kernels, each once, in order.
+    /// Kernels of the dispatch, each once, in order.
     pub kernels: Vec<String>,
     /// Indices of its commands.
     pub commands: Vec<usize>,

@@ -70,7 +70,7 @@ pub(crate) fn cut<T: Copy>(
     Ok(out)
 }
 
-/// The same without a second copy of the volume: rows only ever move towards the front.
+/// A cut without a second copy of the volume: rows only ever move towards the front.
 pub(crate) fn cut_in_place<T: Copy>(data: &mut Vec<T>, channels: usize, shape: [usize; 3], low: [usize; 3], size: [usize; 3]) {
     let mut to = 0;
     for at in rows(channels, shape, low, size) {

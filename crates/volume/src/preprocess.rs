@@ -33,7 +33,7 @@ pub struct Geometry {
     pub crop_spacing: [f64; 3],
     /// Voxels of the volume that the network sees.
     pub model_shape: [usize; 3],
-    /// Their millimetres.
+    /// Millimetres between the model's voxels.
     pub model_spacing: [f64; 3],
 }
 

@@ -169,7 +169,7 @@ fn one_channel(data: &[f32], from: [usize; 3], to: [usize; 3], passes: Passes, o
 /// Neighbouring planes, interpolated within themselves.
 struct Slab<'a> {
     planes: &'a [f64],
-    /// Their numbers along the axis.
+    /// Numbers of the planes along the axis.
     held: Range<usize>,
     /// Rows and columns of each.
     extents: [usize; 2],

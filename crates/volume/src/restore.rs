@@ -44,7 +44,7 @@ impl Rules {
 pub struct Restored {
     /// Voxel values `[z, y, x]` on the file's grid; 0 outside the crop.
     pub labels: Vec<u16>,
-    /// Of every class over the crop, if they were asked for.
+    /// Probabilities of every class over the crop, if they were asked for.
     pub probabilities: Option<Probabilities>,
 }
 

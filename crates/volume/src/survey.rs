@@ -21,9 +21,9 @@ const NPY_HEADER: usize = 1 << 12;
 /// What a whole volume file holds.
 #[derive(Debug)]
 pub struct Survey {
-    /// Its header.
+    /// Header of the file.
     pub header: Header,
-    /// Its voxels.
+    /// Voxels of the file.
     pub voxels: Voxels,
 }
 

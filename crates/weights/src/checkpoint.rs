@@ -37,7 +37,7 @@ impl Checkpoint {
         Self::from_contents(file::read(&path.display().to_string(), size, &mut BufReader::new(handle))?)
     }
 
-    /// The same from bytes; `label` names them in errors.
+    /// A checkpoint from bytes; `label` names them in errors.
     ///
     /// # Errors
     /// As [`Self::load`].

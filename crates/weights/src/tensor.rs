@@ -61,7 +61,7 @@ pub enum WeightsError {
     /// A tensor has another shape than the network's.
     #[error("tensor \"{name}\" has shape {got}, the network needs {want}", got = mnx_words::list(.got), want = mnx_words::list(.want))]
     Shape {
-        /// Its name.
+        /// Name of the tensor.
         name: String,
         /// Shape in the checkpoint.
         got: Vec<usize>,

@@ -74,7 +74,7 @@ impl File {
         Ok(Self { name: name.to_string(), head, parts })
     }
 
-    /// Its cases, in order.
+    /// Cases of the file, in order.
     pub fn cases(&self) -> Vec<Case<'_>> {
         let case = |(i, part)| Case { file: &self.name, number: i + 1, head: self.head.as_ref(), part };
         self.parts.iter().enumerate().map(case).collect()

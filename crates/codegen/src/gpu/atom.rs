@@ -25,7 +25,7 @@ pub(super) struct Rows<'c> {
 }
 
 impl<'c> Rows<'c> {
-    /// The same rows `elements` further on.
+    /// Rows that lie `elements` further on.
     pub(super) fn moved(self, b: &Builder<'c>, elements: impl Into<Val<'c>>) -> Self {
         Self { buffer: b.shifted(self.buffer, elements), ..self }
     }
@@ -52,7 +52,7 @@ impl<'a, 'c> Warp<'a, 'c> {
         Self { b, storage, lane, row: b.div(lane, 4usize), quad: b.rem(lane, 4usize) }
     }
 
-    /// The same lane where factors are of another element type.
+    /// The lane of this thread where factors are of another element type.
     pub(super) fn of(&self, scalar: Scalar) -> Self {
         let storage = match scalar {
             Scalar::Bf16 => Storage::Bf16,

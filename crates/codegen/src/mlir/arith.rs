@@ -230,7 +230,7 @@ impl<'c> Builder<'c> {
         self.one("arith.truncf", &[a], a.ty.with(Scalar::F32), &[])
     }
 
-    /// The same bits as another type of equal width.
+    /// Bits of a value as another type of equal width.
     pub fn bitcast(&self, a: Val<'c>, scalar: Scalar) -> Val<'c> {
         self.one("arith.bitcast", &[a], a.ty.with(scalar), &[])
     }

@@ -189,7 +189,7 @@ impl<'c> Builder<'c> {
         self.fields(result, Ty::F32, 4)
     }
 
-    /// The same index, of which the compiler knows nothing: sums with constants stay sums, and become offsets of an instruction's address instead
+    /// An index of which the compiler knows nothing: sums with constants stay sums, and become offsets of an instruction's address instead
     /// of registers of their own.
     pub fn opaque(&self, index: Val<'c>) -> Val<'c> {
         let word = self.index_cast(index, Scalar::I64);

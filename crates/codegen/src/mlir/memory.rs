@@ -46,7 +46,7 @@ impl<'c> Builder<'c> {
         MemRefType::new(self.scalar_type(scalar), &[len as i64], None, None).into()
     }
 
-    /// The same memory with indices counted from `offset` on.
+    /// Memory of a buffer with indices counted from `offset` on.
     pub fn shifted(&self, buffer: Buffer<'c>, offset: impl Into<Val<'c>>) -> Buffer<'c> {
         Buffer { offset: self.add(buffer.offset, offset), ..buffer }
     }

@@ -90,7 +90,7 @@ impl Ty {
         Self { scalar, lanes: Some(lanes) }
     }
 
-    /// The same shape with another element.
+    /// The type of this shape with another element.
     pub const fn with(self, scalar: Scalar) -> Self {
         Self { scalar, lanes: self.lanes }
     }
@@ -106,12 +106,12 @@ pub struct Val<'c> {
 }
 
 impl Val<'_> {
-    /// Its type.
+    /// The value's type.
     pub fn ty(&self) -> Ty {
         self.ty
     }
 
-    /// Its value, if it is a constant index or boolean.
+    /// The number behind a constant index or boolean.
     pub fn constant(&self) -> Option<i64> {
         self.constant
     }

@@ -31,7 +31,7 @@ impl Random {
         (self.bits() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     }
 
-    /// That many values as the element type holds them.
+    /// Values as the element type holds them, `n` of them.
     pub fn values(&mut self, n: usize, element: Element) -> Vec<f32> {
         (0..n).map(|_| rounded(self.value(), element)).collect()
     }

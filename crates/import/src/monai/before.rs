@@ -38,9 +38,9 @@ pub(super) struct Before {
 /// What is known of the image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Image<'a> {
-    /// Its key in MONAI's dictionaries.
+    /// Key of the image in MONAI's dictionaries.
     pub key: &'a str,
-    /// Its channels, if the metadata say.
+    /// Channels of the image, if the metadata say.
     pub channels: Option<usize>,
     /// Whether the metadata call it a CT, which has values below 0.
     pub ct: bool,

@@ -102,9 +102,9 @@ pub(super) enum Meaning {
 /// A name of the allow-list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Global {
-    /// Its module.
+    /// Module that the name is in.
     pub module: &'static str,
-    /// Its name there.
+    /// Name within the module.
     pub name: &'static str,
     pub(super) meaning: Meaning,
 }

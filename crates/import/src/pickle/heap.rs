@@ -26,7 +26,7 @@ pub enum Value {
 /// A tensor's storage: a typed block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
-    /// Its key in the file.
+    /// Key of the storage in the file.
     pub key: String,
     /// Element type; bytes for an untyped storage.
     pub element: Element,

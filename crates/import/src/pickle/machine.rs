@@ -12,7 +12,7 @@ use crate::limits;
 /// A pickle, read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Its objects.
+    /// Objects that the pickle made.
     pub heap: Heap,
     /// What it holds.
     pub root: Value,

@@ -26,7 +26,7 @@ pub enum Kind {
 /// A NumPy type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dtype {
-    /// Its kind.
+    /// Kind of number.
     pub kind: Kind,
     /// Bytes of one element.
     pub size: usize,

@@ -104,7 +104,7 @@ impl TorchFile {
         &self.path
     }
 
-    /// Its objects.
+    /// Objects of the file's pickle.
     pub fn heap(&self) -> &Heap {
         &self.heap
     }

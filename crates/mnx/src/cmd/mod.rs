@@ -50,7 +50,7 @@ fn open_session(bundle: &Bundle, place: &Where) -> Result<Session, Failure> {
     Ok(session)
 }
 
-/// The same on every device that the user asked for.
+/// Sessions on every device that the user asked for.
 fn open_sessions(bundle: &Bundle, place: &Where) -> Result<Vec<Session>, Failure> {
     let sessions = Session::open_all(bundle, place.device, place.threads, place.isa.as_deref()).map_err(|e| of_bundle(bundle, e))?;
     sessions.iter().flat_map(Session::notes).for_each(|n| note(n));

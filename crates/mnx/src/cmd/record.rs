@@ -102,7 +102,7 @@ impl<'a> Entries<'a> {
     const START: &'static str = ".visible .entry ";
     const END: &'static str = "\n}\n";
 
-    /// Of code that is no PTX there are none.
+    /// Entries of PTX; code that is no PTX has none.
     fn of(code: &'a [u8]) -> Self {
         let mut rest = std::str::from_utf8(code).unwrap_or_default();
         let (mut around, mut each) = (Vec::new(), Vec::new());

@@ -25,7 +25,7 @@ pub struct Args {
     /// A table of layers: output shape, parameters, multiply-accumulates, bytes
     #[arg(long)]
     summary: bool,
-    /// The same as JSON, with the config as it was understood
+    /// The table as JSON, with the config as it was understood
     #[arg(long)]
     json: bool,
 }

@@ -24,7 +24,7 @@ pub struct Args {
     /// Config of the trained network, or a folder that `mnxc import` made
     #[arg(long, value_name = "CONFIG|DIR")]
     from: PathBuf,
-    /// Its weights, a safetensors file [default for a folder: its first fold]
+    /// Weights of the trained network, a safetensors file [default for a folder: its first fold]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The fold of a folder

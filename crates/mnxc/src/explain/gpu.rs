@@ -25,7 +25,7 @@ pub struct Occupied {
     pub shared: u32,
     /// Blocks that stand on a multiprocessor side by side.
     pub blocks: u32,
-    /// Their threads, of those that could.
+    /// Share of the multiprocessor's threads that blocks side by side have.
     pub occupancy: f64,
 }
 

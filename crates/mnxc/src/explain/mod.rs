@@ -83,7 +83,7 @@ pub struct Row {
     pub kernels: Vec<String>,
     /// Launches.
     pub launches: usize,
-    /// Its cost, by the plan.
+    /// Cost of the dispatch, by the plan.
     pub cost: Cost,
     /// What the arithmetic takes at least, in seconds.
     pub compute_s: f64,

@@ -10,7 +10,7 @@ use super::writer::{Name, Value, Writer, int, ints};
 pub struct Operand<'a> {
     /// Name in the ONNX graph.
     pub name: &'a str,
-    /// Its type.
+    /// Type of the operand.
     pub ty: &'a TensorType,
 }
 

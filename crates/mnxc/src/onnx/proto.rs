@@ -33,7 +33,7 @@ pub struct ModelProto {
     /// Who made it.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
+    /// Version of the producer.
     #[prost(string, tag = "3")]
     pub producer_version: String,
     /// The network.
@@ -110,7 +110,7 @@ pub struct TensorProto {
     /// Extents.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// Of [`data_type`].
+    /// Element type, of [`data_type`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     /// Name.
@@ -143,7 +143,7 @@ pub struct TypeProto {
 /// `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorTypeProto {
-    /// Of [`data_type`].
+    /// Element type, of [`data_type`].
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
     /// Extents.

@@ -12,7 +12,7 @@ use mnx_plan::{Kernel, ModulePlan};
 pub struct Tunable {
     /// The kernel without its tile.
     pub shape: String,
-    /// Its default tile first, then the candidates.
+    /// Default tile first, then the candidates.
     pub tiles: Vec<Kernel>,
     /// Dispatches it is launched in.
     pub dispatches: Vec<usize>,
@@ -115,7 +115,7 @@ impl Search {
         self.kernels.iter().map(pick).collect()
     }
 
-    /// Of a choice, what also won side by side with the default tiles; `default` and `chosen` are seconds per dispatch.
+    /// The part of a choice that also won side by side with the default tiles; `default` and `chosen` are seconds per dispatch.
     pub fn confirmed(&self, choice: &Choice, default: &[f64], chosen: &[f64]) -> Choice {
         (0..self.kernels.len()).map(|i| if self.seconds_in(i, chosen) < self.seconds_in(i, default) { choice[i] } else { 0 }).collect()
     }

@@ -46,7 +46,7 @@ impl Epilogue {
         }
     }
 
-    /// Its buffers: `res` storage `[n, grid, c]` (or `res` f32 `[n, ci, grid]` and `res_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
+    /// Buffers of a block's end: `res` storage `[n, grid, c]` (or `res` f32 `[n, ci, grid]` and `res_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,
     /// `head_w` f32 `[classes, c]`, `head_b` f32 `[classes]`, `logits` f32 `[n, classes, output]`, `out` storage `[n, output, c]`.
     pub(crate) fn args(&self, batch: usize, grid: Extent, channels: usize, storage: Storage) -> Vec<Arg> {
         let element = storage.element();

@@ -15,16 +15,16 @@ use crate::work::{Conv, Task, Work};
 /// Most scratch that a tile may ask for, per thread.
 const SCRATCH_LIMIT: usize = 64 << 20;
 
-/// Costs are counted in multiply-adds of one vector. Copying a vector into the ring costs this much,
+/// Cost of copying a vector into the ring, in multiply-adds of one vector.
 const STAGING: f64 = 3.0;
 
-/// starting on another voxel this much,
+/// Cost of starting on another voxel, in multiply-adds of one vector.
 const VOXEL: f64 = 2.0;
 
-/// and a vector that the compute loop reads from a ring that has outgrown its share of L2 this much more, per share.
+/// Cost of a vector that the compute loop reads from a ring that has outgrown its share of L2, per share, in multiply-adds of one vector.
 const OVERFLOW: f64 = 2.0;
 
-/// That share: what streams through, input and output, needs room as well (measured: a quarter beats a half).
+/// Share of the second-level cache for the ring: what streams through, input and output, needs room as well (measured: a quarter beats a half).
 const L2_SHARE: f64 = 0.25;
 
 /// Least work of a workgroup: below it, cutting further does not pay.

@@ -23,7 +23,7 @@ macro_rules! host_kernels {
             MergeStats in merge_stats;
             /// Normalise, expand, GELU, GRN, compress, residual, skip, pad, head.
             Mlp in mlp;
-            /// The same with the depthwise convolution and layer norm of its input.
+            /// An MLP with the depthwise convolution and layer norm of its input.
             ConvMlp in conv_mlp;
             /// Partial sums of squares to GRN's ratio.
             MergeGrn in merge_grn;

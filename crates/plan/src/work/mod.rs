@@ -72,7 +72,7 @@ pub enum Work {
     Moments(Moments),
     /// Normalise, expand, GELU, GRN, compress, residual, skip, pad, head.
     Mlp(Mlp),
-    /// The same behind a depthwise convolution and layer norm.
+    /// An MLP behind a depthwise convolution and layer norm.
     ConvMlp(ConvMlp),
     /// Partial sums of squares to GRN's ratio.
     GrnRatio(GrnRatio),
@@ -251,14 +251,14 @@ pub enum Residual {
     Strided {
         /// Extent of the stored tensor.
         from: Extent,
-        /// Its channels.
+        /// Channels of the stored tensor.
         channels: usize,
         /// Stride per axis.
         stride: Extent,
     },
     /// A low-resolution tensor added where every coordinate along a strided axis is even (an up block's).
     Scattered {
-        /// Its extent.
+        /// Extent of the low-resolution tensor.
         from: Extent,
         /// Stride per axis.
         stride: Extent,

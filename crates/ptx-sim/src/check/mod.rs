@@ -119,7 +119,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// One-based PTX line.
     pub line: u32,
-    /// That line.
+    /// Text of the line.
     pub source_text: String,
     /// `%ctaid`.
     pub cta: [u32; 3],

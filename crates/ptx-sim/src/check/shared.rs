@@ -87,7 +87,7 @@ impl SharedWatch {
         self.synced.resize(warps, [self.now; 32]);
     }
 
-    /// These warps (a bit set) have met at a barrier.
+    /// Notes that warps (a bit set) have met at a barrier.
     pub(crate) fn barrier(&mut self, warps: u32) {
         self.now += 1;
         let mut merged = [0; 32];
@@ -207,7 +207,7 @@ impl SharedWatch {
         worst
     }
 
-    /// That copy lands; `written` is false for bytes whose source nobody has written.
+    /// The landing of a copy; `written` is false for bytes whose source nobody has written.
     pub(crate) fn end_copy(&mut self, at: usize, bytes: usize, who: Who, written: bool) {
         let view = View { now: self.now, start: self.start, synced: &self.synced[who.warp], who };
         for word in at / 4..(at + bytes).div_ceil(4) {

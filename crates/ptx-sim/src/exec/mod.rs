@@ -20,7 +20,7 @@ use crate::warp::{Group, State, Warp};
 /// Why a warp stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Its share of steps is used up.
+    /// The warp's share of steps is used up.
     Slice,
     /// No group can go on before a barrier completes.
     Blocked,

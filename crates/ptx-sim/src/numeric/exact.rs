@@ -53,7 +53,7 @@ impl Exact {
         (self.magnitude != 0).then(|| self.exponent + 127 - self.magnitude.leading_zeros() as i32)
     }
 
-    /// Of a finite number.
+    /// The exact value of a finite number.
     pub fn of(x: f64) -> Self {
         let bits = x.to_bits();
         let (field, fraction) = ((bits >> 52 & 0x7ff) as i32, u128::from(bits & ((1 << 52) - 1)));
@@ -61,7 +61,7 @@ impl Exact {
         Self { negative: bits >> 63 != 0, magnitude, exponent: field.max(1) - 1075 }
     }
 
-    /// Of an integer.
+    /// The exact value of an integer.
     pub fn of_int(x: i128) -> Self {
         Self { negative: x < 0, magnitude: x.unsigned_abs(), exponent: 0 }
     }

@@ -30,7 +30,7 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// Of an instruction.
+    /// Fragments of an instruction.
     ///
     /// # Errors
     /// PTX has no `mma.sync` of these types and this shape.
@@ -55,7 +55,7 @@ impl Fragments {
         (M * k / 32 / per_register, k * N / 32 / per_register, if self.acc_f32 { 4 } else { 2 })
     }
 
-    /// That the instruction has as many registers as it should.
+    /// The check that an instruction has as many registers as it should.
     ///
     /// # Errors
     /// Names the operand.

@@ -218,7 +218,7 @@ impl Sim {
         self.run_sized(kernel, input, threads, threads)
     }
 
-    /// The same with `words` words of output.
+    /// A run with `words` words of output.
     pub fn run_sized(&mut self, kernel: &str, input: &[u64], threads: usize, words: usize) -> Vec<u64> {
         let mut memory = Memory::new();
         let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -22,7 +22,7 @@ pub use choice::DeviceChoice;
 pub struct Buffer {
     /// The device's number for it.
     pub(crate) id: usize,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
@@ -39,7 +39,7 @@ pub struct Binary<'a> {
     pub code: &'a [u8],
     /// The cubin, where `pick` chose it.
     pub cubin: Option<&'a [u8]>,
-    /// Its launch list.
+    /// Launch list of the code.
     pub program: &'a Program,
     /// At least `program.arena_bytes`.
     pub arena: Buffer,

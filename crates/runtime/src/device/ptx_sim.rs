@@ -48,7 +48,7 @@ impl PtxSim {
         Self::with(Options { threads, ..Options::default() })
     }
 
-    /// The same with other options (seed of the warp order, tensor-core rounding, checks).
+    /// A device with other options (seed of the warp order, tensor-core rounding, checks).
     pub fn with(options: Options) -> Self {
         Self { options, buffers: Vec::new(), sets: Vec::new(), failure: None, counters: Vec::new() }
     }

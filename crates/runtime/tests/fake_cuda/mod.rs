@@ -123,7 +123,7 @@ pub fn bundle(dir: &Path, manifest: &Manifest, codes: &[(Vec<u8>, Option<Vec<u8>
     folded(dir, manifest, codes, &[(w, b)])
 }
 
-/// The same with weights for every fold of the manifest.
+/// A bundle with weights for every fold of the manifest.
 pub fn folded(dir: &Path, manifest: &Manifest, codes: &[(Vec<u8>, Option<Vec<u8>>)], folds: &[([f32; 2], [f32; 2])]) -> PathBuf {
     let weights: Vec<Vec<u8>> = folds.iter().map(|(w, b)| sample::weight_bytes(*w, *b)).collect();
     let mut writer = weights.iter().fold(BundleWriter::new(manifest), |writer, section| writer.weights(section));

@@ -15,7 +15,7 @@ pub(super) struct Drawn {
     pub pattern: Pattern,
     /// The op whose location names it.
     pub anchor: OpId,
-    /// Its ops with their parts, in no order.
+    /// Ops with their parts, in no order.
     pub ops: Vec<(OpId, Part)>,
 }
 

@@ -17,7 +17,7 @@ pub(super) fn storage(storage: Storage) -> Scalar {
 }
 
 enum Kept<'c> {
-    /// Of the thread's pair of channels, by tap.
+    /// Taps of the thread's pair of channels, in order.
     Registers(Vec<[Val<'c>; 2]>),
     /// float32, `[tap row, tap pair, pair of channels, tap of the pair, channel of the pair]`; a tap row has all planes.
     Shared(Buffer<'c>),

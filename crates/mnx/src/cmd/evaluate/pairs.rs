@@ -21,7 +21,7 @@ pub struct Pair {
 
 /// A case that could not be compared, and why.
 pub struct Failed {
-    /// Its name.
+    /// Name of the case.
     pub case: String,
     /// One line.
     pub reason: String,

@@ -36,7 +36,7 @@ pub struct Ready {
     pub volume: Volume,
     /// The model's view of it.
     pub ready: Preprocessed,
-    /// So far.
+    /// Times taken so far.
     pub times: Times,
 }
 

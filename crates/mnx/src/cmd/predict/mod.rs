@@ -58,7 +58,7 @@ pub struct Args {
     /// Distance of neighbouring patches, as a fraction of the patch [default: the model's, else 0.5].
     #[arg(long, value_name = "F", value_parser = step)]
     step: Option<f64>,
-    /// The same as --step, by what patches share: 1 - step.
+    /// Share of a patch that its neighbour covers too: 1 - step.
     #[arg(long, value_name = "F", value_parser = overlap, conflicts_with = "step")]
     overlap: Option<f64>,
     /// Average over mirrored copies of each patch, along the axes that the model was trained with (3 axes: 8 times the work).

@@ -11,7 +11,7 @@ use crate::text;
 pub struct Model {
     /// Image channels.
     pub channels: usize,
-    /// Their names, in order; none if nobody named them.
+    /// Names of the channels, in order; none if nobody named them.
     pub channel_names: Vec<String>,
     /// Sets of weights that are averaged.
     pub folds: usize,

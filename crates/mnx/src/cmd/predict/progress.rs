@@ -78,7 +78,7 @@ pub enum Patches {
 pub struct Pacing(Pace);
 
 impl Patches {
-    /// For so many patches.
+    /// A bar for `tiles` patches.
     pub fn new(tiles: usize, quiet: bool) -> Self {
         if quiet {
             Self::Silent
@@ -89,7 +89,7 @@ impl Patches {
         }
     }
 
-    /// So many are done.
+    /// Shows that `done` patches are done.
     pub fn at(&mut self, done: usize) {
         match self {
             Self::Bar(bar) => bar.set_position(done as u64),
@@ -121,7 +121,7 @@ pub struct Cases {
     all: usize,
     /// Cases that have ended, however.
     ended: usize,
-    /// Those of them that took no time: refused by their names, or there already.
+    /// Cases that took no time: refused by their names, or there already.
     free: usize,
     /// The case at hand.
     name: String,
@@ -132,7 +132,7 @@ pub struct Cases {
 }
 
 impl Cases {
-    /// For so many cases.
+    /// A line for `all` cases.
     pub fn new(all: usize, quiet: bool) -> Self {
         let template = "{bar:32} {msg}, {elapsed} elapsed, about {eta} left";
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| bar(all * TICKS, template));
@@ -164,7 +164,7 @@ impl Cases {
         self.line(&format!("{name} failed"));
     }
 
-    /// So many cases were there before.
+    /// Counts cases that were there before.
     pub fn there(&mut self, cases: usize) {
         (self.ended, self.free) = (self.ended + cases, self.free + cases);
         if cases > 0 {

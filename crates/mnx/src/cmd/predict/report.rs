@@ -66,9 +66,9 @@ pub struct Report<'a> {
 
 /// What became of a folder's cases.
 pub struct Outcome<'a> {
-    /// Those that were done.
+    /// Cases that were done.
     pub done: Vec<(&'a Job, Stored)>,
-    /// Those that failed, and why.
+    /// Cases that failed, and why.
     pub failed: Refused,
     /// How many were left as they were.
     pub there: usize,

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// The probabilities of a case, and where they lie.
 pub struct Scores<'a> {
-    /// Of every class, on the model's grid.
+    /// Probabilities of every class, on the model's grid.
     pub probabilities: &'a Probabilities,
     /// The file's volume.
     pub volume: &'a Volume,

@@ -19,7 +19,7 @@ const NO_DEVICE: u32 = 100;
 pub(super) struct Fault {
     /// The function.
     pub call: &'static str,
-    /// Its result code.
+    /// Result code of the call.
     pub code: u32,
     /// The code's name and meaning, by the driver.
     pub meaning: String,
