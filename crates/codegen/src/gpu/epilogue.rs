@@ -4,15 +4,13 @@
 
 use super::atom::{Sums, Warp};
 use super::stage::{Crew, PIECE, split};
+use super::tile::Tile;
 use super::{Args, vectors};
 use crate::mlir::{Buffer, Val};
 use mnx_plan::gpu::Epilogue;
 use mnx_plan::slot::Slot;
 use mnx_plan::vocabulary::{Extent, voxels};
 use mnx_plan::work::Residual;
-
-/// Sums of a warp by row block, then by block of eight columns.
-pub(super) type Tile<'c> = Vec<Vec<Sums<'c>>>;
 
 /// Columns that a lane owns in a row: `2 * blocks` from `width * t` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +135,13 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
                 values.chunks_exact(2).map(|v| [v[0], v[1], v[0], v[1]]).collect::<Vec<_>>()
             })
             .collect();
-        vec![per_block; row_blocks]
+        Tile::of(per_block, row_blocks)
     }
 
     /// Ends a warp's tile, whose first row is voxel `first` of the sample. All lanes take part.
     pub(super) fn finish(&self, first: Val<'c>, sums: Tile<'c>) {
         let b = self.warp.b;
-        let (rows, all) = (16 * sums.len(), voxels(self.grid));
+        let (rows, all) = (16 * sums.row_blocks(), voxels(self.grid));
         let inside = b.le(b.add(first, rows), all);
         b.choose(
             inside,
@@ -161,7 +159,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
     }
 
     fn end(&self, first: Val<'c>, mut sums: Tile<'c>, ragged: bool) {
-        let rows = self.rows(first, sums.len(), ragged);
+        let rows = self.rows(first, sums.row_blocks(), ragged);
         if let Residual::Stem { channels } = self.epilogue.residual {
             sums = self.add_stem(channels, &rows, sums);
         } else if let Residual::Strided { from, channels, stride } = self.epilogue.residual {
@@ -294,10 +292,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         let b = self.warp.b;
         let (Some(input), Some(weight)) = (self.residual, self.weight) else { return sums };
         let all = voxels(self.grid);
-        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-        let blocks = sums[0].len();
-        let after = b.carry(0usize, image, 1, &flat, |c, flat| {
-            let mut sums = unflatten(flat, blocks);
+        sums.carry(b, image, 1, |c, mut sums| {
             let values: Vec<Val<'c>> = rows
                 .iter()
                 .map(|row| {
@@ -323,9 +318,8 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
                     group.put(&mut sums[row.block], row.half, &new);
                 }
             }
-            sums.iter().flatten().flatten().copied().collect()
-        });
-        unflatten(&after, blocks)
+            sums
+        })
     }
 
     /// Adds a pointwise convolution of what lies at `place` of each row's coordinates; weight row-major `[c, channels]`. Both factors come from memory as they are: few
@@ -349,7 +343,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
                 for block in 0..group.blocks {
                     let own: Vec<Val<'c>> = columns.iter().map(|&c| b.add(b.add(c, at), 2 * block * channels)).collect();
                     for (i, right) in warp.right_stored(weight, &own, reach).iter().enumerate() {
-                        for (row, left) in sums.iter_mut().zip(&lefts) {
+                        for (row, left) in sums.rows_mut().iter_mut().zip(&lefts) {
                             let sum = &mut row[group.column / 8 + block];
                             *sum = warp.multiply(&left[i], right, *sum);
                         }
@@ -358,14 +352,9 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
             }
             sums
         };
-        let (reach, blocks) = (warp.reach(channels), sums[0].len());
+        let reach = warp.reach(channels);
         let whole = channels / reach * reach;
-        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-        let after = b.carry(0usize, whole, reach, &flat, |at, flat| {
-            let sums = step(at, reach, unflatten(flat, blocks));
-            sums.iter().flatten().flatten().copied().collect()
-        });
-        let sums = unflatten(&after, blocks);
+        let sums = sums.carry(b, whole, reach, |at, sums| step(at, reach, sums));
         if whole < channels { step(whole.into(), channels - whole, sums) } else { sums }
     }
 
@@ -444,10 +433,4 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
             b.store_whole(value, out, at);
         });
     }
-}
-
-/// A warp's sums from a flat list.
-pub(super) fn unflatten<'c>(flat: &[Val<'c>], blocks: usize) -> Tile<'c> {
-    let sums: Vec<Sums<'c>> = flat.chunks_exact(4).map(|v| [v[0], v[1], v[2], v[3]]).collect();
-    sums.chunks_exact(blocks).map(<[_]>::to_vec).collect()
 }

@@ -1,8 +1,10 @@
 //! One pointwise convolution as a GEMM: pieces of x and w along k pass through shared memory in a ring, the sums stay in registers.
 
 use super::atom::{Rows, STEP, Sums, Warp};
-use super::epilogue::{End, Group, Share, Tile, unflatten};
+use super::epilogue::{End, Group, Share};
+use super::ring::{Ring, Steps};
 use super::stage::{Crew, Source, Target, column_at, split};
+use super::tile::Tile;
 use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
@@ -35,10 +37,9 @@ pub(super) fn emit<'c>(k: &Gemm, b: &Builder<'c>, args: &Args<'c>) {
     let sums = match k.gelu {
         None => sums,
         Some(form) => {
-            let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
             // Enough at a time to hide latency, few enough for the registers.
-            let done: Vec<Val<'c>> = flat.chunks(16).flat_map(|some| math::gelu(b, form, some)).collect();
-            unflatten(&done, k.tile.columns / 8)
+            let done: Vec<Val<'c>> = sums.flat().chunks(16).flat_map(|some| math::gelu(b, form, some)).collect();
+            sums.like(&done)
         }
     };
     let first_of_warp = b.at(first_row, own, 16 * k.tile.m_tiles);
@@ -111,43 +112,14 @@ impl<'c> Product<'_, '_, 'c> {
         b.at(b.mul(x, k.stride[2]), line, k.from[2])
     }
 
-    /// All steps. A stage is filled again one barrier after its last reader, so one barrier per step is enough.
+    /// All steps.
     fn sums(&self, start: Tile<'c>) -> Tile<'c> {
-        let (k, b) = (self.k, self.b);
-        let (steps, stages, blocks) = (self.steps(), k.tile.stages, k.tile.columns / 8);
-        let ahead = stages - 1;
-        for i in 0..ahead.min(steps) {
-            self.fill(i.into(), i.into());
-            b.commit_copies();
-        }
-        let mut carried = vec![b.index_value(0), b.index_value(ahead % stages)];
-        carried.extend(start.iter().flatten().flatten());
-        let after = b.carry(0usize, steps, 1, &carried, |step, carried| {
-            let (slot, free) = (carried[0], carried[1]);
-            let sums = unflatten(&carried[2..], blocks);
-            if ahead == 0 {
-                b.barrier();
-                self.fill(step, 0usize.into());
-                b.commit_copies();
-                b.copies_done(0);
-                b.barrier();
-            } else {
-                b.copies_done(ahead.min(steps) - 1);
-                b.barrier();
-                let next = b.add(step, ahead);
-                b.when(b.lt(next, steps), || self.fill(next, free));
-                b.commit_copies();
-            }
-            let sums = self.step(b.shifted(self.ring, b.mul(slot, self.stage)), sums);
-            let following = |s: Val<'c>| {
-                let s = b.add(s, 1usize);
-                b.select(b.eq(s, stages), 0usize.into(), s)
-            };
-            let mut next = vec![following(slot), following(free)];
-            next.extend(sums.iter().flatten().flatten());
-            next
-        });
-        unflatten(&after[2..], blocks)
+        let steps = Steps { count: self.steps(), again: None, fill: &|step, slot| self.fill(step, slot) };
+        let ring = Ring::new(self.b, self.k.tile.stages);
+        ring.fill(self.b, &steps);
+        let (_, sums) =
+            ring.run(self.b, &steps, start, &|slot, sums| self.step(self.b.shifted(self.ring, self.b.mul(slot, self.stage)), sums));
+        sums
     }
 
     /// The product over one stage.
@@ -203,21 +175,14 @@ pub(super) fn over_depth<'c>(warp: &Warp<'_, 'c>, depth: usize, sums: Tile<'c>, 
     if warp.is_short() || depth == STEP {
         return (0..depth).step_by(STEP).fold(sums, |sums, k| body(k.into(), sums));
     }
-    let blocks = sums[0].len();
-    let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-    let after = warp.b.carry(0usize, depth, STEP, &flat, |k, flat| {
-        let sums = body(k, unflatten(flat, blocks));
-        sums.iter().flatten().flatten().copied().collect()
-    });
-    unflatten(&after, blocks)
+    sums.carry(warp.b, depth, STEP, body)
 }
 
 /// One step: every row block of the warp with every block of columns; each right factor is loaded once.
 pub(super) fn multiply<'c>(warp: &Warp<'_, 'c>, lefts: &[Vec<Val<'c>>], rights: Rows<'c>, at: Val<'c>, sums: &mut Tile<'c>) {
-    let blocks = sums[0].len();
-    for first in (0..blocks).step_by(2) {
+    for first in (0..sums.column_blocks()).step_by(2) {
         let pair = warp.right(rights, 8 * first, at);
-        for (left, row) in lefts.iter().zip(sums.iter_mut()) {
+        for (left, row) in lefts.iter().zip(sums.rows_mut()) {
             for (i, right) in pair.iter().enumerate() {
                 let sum: Sums<'c> = row[first + i];
                 row[first + i] = warp.multiply(left, right, sum);

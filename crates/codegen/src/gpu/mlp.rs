@@ -4,9 +4,11 @@
 //! in pieces through a ring of stages, one barrier a piece.
 
 use super::atom::{Fragment, Rows, STEP, Sums, Warp};
-use super::epilogue::{End, Share, Tile, unflatten};
+use super::epilogue::{End, Share};
 use super::gemm::{multiply, over_depth};
+use super::ring::{Ring, Steps};
 use super::stage::{Crew, PIECE, Source, Target, column_at};
+use super::tile::Tile;
 use super::{Args, vectors, warp_and_lane};
 use crate::math;
 use crate::mlir::{Buffer, Builder, Scalar, Val};
@@ -94,19 +96,20 @@ impl<'c> Kernel<'_, '_, 'c> {
     fn run(&self, first_tile: Val<'c>, count: Val<'c>, bias: &dyn Fn(usize) -> Tile<'c>, finish: &dyn Fn(Val<'c>, Tile<'c>)) {
         let (k, b) = (self.k, self.b);
         let (pieces, resident) = (self.pieces(), k.resident());
-        let ahead = if resident { 0 } else { k.tile.stages - 1 };
+        let fill = |piece, slot| self.stage_weights(piece, slot);
+        // Towards the end of a tile the first pieces are fetched again, for the next tile.
+        let steps = |again| Steps { count: pieces, again, fill: &fill };
         b.phase("stage");
         self.stage_rows(first_tile);
+        // Resident weights are read in place; the ring then stands still.
+        let mut ring = Ring::new(b, if resident { 1 } else { k.tile.stages });
         if resident {
             b.each(0usize, pieces, 1, |piece| self.stage_weights(piece, piece));
             b.commit_copies();
             b.copies_done(0);
         } else {
-            for piece in 0..ahead {
-                self.stage_weights(piece.into(), piece.into());
-                b.commit_copies();
-            }
-            b.copies_done(ahead - 1);
+            ring.fill(b, &steps(None));
+            b.copies_done(k.tile.stages - 2);
         }
         b.barrier();
         if let Some(stats) = self.stats {
@@ -114,9 +117,9 @@ impl<'c> Kernel<'_, '_, 'c> {
             self.fold(stats);
             b.barrier();
         }
-        // The slot of the next piece, and the one that will be filled next.
-        let ring = [b.index_value(0), b.index_value(ahead)];
-        b.carry(0usize, count, 1, &ring, |i, ring| {
+        let start = ring.state();
+        b.carry(0usize, count, 1, &start, |i, state| {
+            ring = ring.with(state);
             let tile = b.add(first_tile, i);
             let more = b.lt(b.add(i, 1usize), count);
             let next_rows = || {
@@ -133,16 +136,12 @@ impl<'c> Kernel<'_, '_, 'c> {
             }
             b.phase("hidden");
             let sums = bias(k.tile.m_tiles);
-            let (sums, ring) = if resident {
-                let blocks = k.out_channels / 8;
-                let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-                let after = b.carry(0usize, pieces, 1, &flat, |piece, flat| {
-                    let sums = self.piece(piece, held.as_ref(), unflatten(flat, blocks));
-                    sums.iter().flatten().flatten().copied().collect()
-                });
-                (unflatten(&after, blocks), ring.to_vec())
+            let sums = if resident {
+                sums.carry(b, pieces, 1, |piece, sums| self.piece(piece, held.as_ref(), sums))
             } else {
-                self.streamed(ring, more, held.as_ref(), sums)
+                let (turned, sums) = ring.run(b, &steps(Some(more)), sums, &|slot, sums| self.piece(slot, held.as_ref(), sums));
+                ring = turned;
+                sums
             };
             if held.is_none() && more.constant() != Some(0) {
                 next_rows();
@@ -154,41 +153,8 @@ impl<'c> Kernel<'_, '_, 'c> {
                 b.copies_done(0);
                 b.warp_barrier();
             }
-            ring
+            ring.state().to_vec()
         });
-    }
-
-    /// One tile with weights that go by; returns the sums and the ring's state after it.
-    fn streamed(&self, ring: &[Val<'c>], more: Val<'c>, held: Option<&Lefts<'c>>, sums: Tile<'c>) -> (Tile<'c>, Vec<Val<'c>>) {
-        let (k, b) = (self.k, self.b);
-        let (pieces, stages, blocks) = (self.pieces(), k.tile.stages, k.out_channels / 8);
-        let ahead = stages - 1;
-        let mut carried = ring.to_vec();
-        carried.extend(sums.iter().flatten().flatten());
-        let after = b.carry(0usize, pieces, 1, &carried, |piece, carried| {
-            let (slot, free) = (carried[0], carried[1]);
-            b.copies_done(ahead - 1);
-            b.barrier();
-            // Towards the end of a tile the first pieces are fetched again, for the next tile.
-            let next = b.add(piece, ahead);
-            let wrapped = b.ge(next, pieces);
-            let next = b.select(wrapped, b.sub(next, pieces), next);
-            let needed = match more.constant() {
-                Some(0) => b.lt(b.add(piece, ahead), pieces),
-                _ => b.or(b.lt(b.add(piece, ahead), pieces), more),
-            };
-            b.when(needed, || self.stage_weights(next, free));
-            b.commit_copies();
-            let sums = self.piece(slot, held, unflatten(&carried[2..], blocks));
-            let following = |s: Val<'c>| {
-                let s = b.add(s, 1usize);
-                b.select(b.eq(s, stages), 0usize.into(), s)
-            };
-            let mut next = vec![following(slot), following(free)];
-            next.extend(sums.iter().flatten().flatten());
-            next
-        });
-        (unflatten(&after[2..], blocks), after[..2].to_vec())
     }
 
     /// Starts copying this warp's rows of a tile of x.
@@ -285,21 +251,16 @@ impl<'c> Kernel<'_, '_, 'c> {
         let w3 = warp.right_rows(b.shifted(weights, layout.w3 / element), k.chunk_pitch());
         let b2 = b.shifted(self.biases, b.at(layout.b2 / 4, slot, layout.stage / 4));
         let side = k.side();
-        let blocks = k.out_channels / 8;
-        let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-        let after = b.carry(0usize, k.tile.chunk, side * STEP, &flat, |j, flat| {
-            let mut sums = unflatten(flat, blocks);
+        sums.carry(b, k.tile.chunk, side * STEP, |j, mut sums| {
             let hidden = self.expand(w2.moved(b, b.mul(j, w2.pitch())), b.shifted(b2, j), side, held);
-            let values: Vec<Val<'c>> = hidden.iter().flatten().flatten().copied().collect();
-            let values = unflatten(&math::gelu(b, k.gelu, &values), 2 * side);
+            let values = hidden.like(&math::gelu(b, k.gelu, &hidden.flat()));
             let w3 = w3.moved(b, j);
             for i in 0..side {
-                let lefts: Vec<Fragment<'c>> = values.iter().map(|row| warp.as_left(&[row[2 * i], row[2 * i + 1]])).collect();
+                let lefts: Vec<Fragment<'c>> = values.rows().iter().map(|row| warp.as_left(&[row[2 * i], row[2 * i + 1]])).collect();
                 multiply(warp, &lefts, w3, (i * STEP).into(), &mut sums);
             }
-            sums.iter().flatten().flatten().copied().collect()
-        });
-        unflatten(&after, blocks)
+            sums
+        })
     }
 
     /// `side` times 16 hidden channels before GELU, whose weights start at `w2` and biases at `b2`.
@@ -312,7 +273,7 @@ impl<'c> Kernel<'_, '_, 'c> {
                 [own[0], own[1], own[0], own[1]]
             })
             .collect();
-        let start = vec![per_block; k.tile.m_tiles];
+        let start = Tile::of(per_block, k.tile.m_tiles);
         if let Some(held) = held {
             return (0..k.channels / STEP).fold(start, |mut sums, step| {
                 let lefts: Vec<Fragment<'c>> = held.iter().map(|row| row[step].clone()).collect();

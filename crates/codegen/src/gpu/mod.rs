@@ -5,7 +5,9 @@
 
 mod atom;
 mod epilogue;
+mod ring;
 mod stage;
+mod tile;
 mod vectors;
 
 use crate::args::Args;
