@@ -102,7 +102,7 @@ proptest! {
         let text = format!("infer{{recompute-stem={stem},fuse-head={head}}}");
         run_checked(&Pipeline::parse(&text).unwrap(), &mut g).unwrap();
         for target in mnx_plan::target::TARGETS {
-            if let Err(errors) = mnx_plan::plan::plan(&g, target, None) {
+            if let Err(errors) = mnx_plan::plan(&g, target, &mnx_plan::PlanOptions::default()) {
                 let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 return Err(TestCaseError::fail(lines.join("\n")));
             }

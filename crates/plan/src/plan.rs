@@ -230,6 +230,7 @@ fn edit(launch: &str, kernel: &mut Kernel, text: &LaunchText, errors: &mut Vec<D
                 if own.description() != read.description() {
                     let diagnostic = Diagnostic::new("plan-0204", place, format!("{launch} computes something else here than the network asks for"));
                     errors.push(diagnostic.note(format!("the plan has {}", read.description())).note(format!("the network {}", own.description())));
+                    return;
                 }
             }
         }
