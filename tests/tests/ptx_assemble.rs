@@ -8,10 +8,9 @@ use mnx_codegen::ptxas;
 use mnx_model::Config;
 use mnx_passes::manager;
 use mnx_passes::pipelines::{InferOptions, infer};
-use mnx_plan::gpu::Storage;
-use mnx_plan::kernel::Kernel;
-use mnx_plan::plan_as;
 use mnx_plan::target::{GPU_TARGETS, Target};
+use mnx_plan::vocabulary::Storage;
+use mnx_plan::{Kernel, PlanOptions, plan};
 
 /// Every kernel that these networks need on a target, once.
 fn kernels(networks: &[(String, Vec<usize>)], target: &'static Target, precision: Storage) -> Vec<(String, Kernel)> {
@@ -21,10 +20,11 @@ fn kernels(networks: &[(String, Vec<usize>)], target: &'static Target, precision
         let config = Config::from_toml(text, "net.toml").unwrap();
         let mut g = mnx_model::build(&config, 1, patch).unwrap();
         manager::run(&infer(&InferOptions::default()), &mut g).unwrap();
-        let plan = plan_as(&g, target, precision, None).unwrap_or_else(|e| panic!("{text} on {}: {e:#?}", target.name));
+        let plan = plan(&g, target, &PlanOptions { precision: Some(precision), ..PlanOptions::default() })
+            .unwrap_or_else(|e| panic!("{text} on {}: {e:#?}", target.name));
         for launch in plan.dispatches.into_iter().flat_map(|d| d.launches) {
             if seen.insert(launch.kernel.clone()) {
-                out.push((format!("{}_{}", launch.kernel.strategy().replace('.', "_"), out.len()), launch.kernel));
+                out.push((format!("{}_{}", launch.kernel.strategy().name.replace('.', "_"), out.len()), launch.kernel));
             }
         }
     }
@@ -37,7 +37,7 @@ fn assemble(networks: &[(String, Vec<usize>)], target: &'static Target, precisio
     for (symbol, _) in &kernels {
         assert!(ptx.contains(&format!(".entry {symbol}(")), "{symbol} is missing");
     }
-    let needs = target.gpu.unwrap();
+    let needs = target.nvptx().unwrap();
     let version = format!(".version {}.{}", needs.ptx[0], needs.ptx[1]);
     assert!(ptx.contains(&version) && ptx.contains(&format!(".target {}", target.name)), "{version} for {}", target.name);
     if ptxas::find().is_none() {

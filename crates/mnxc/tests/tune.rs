@@ -46,7 +46,7 @@ fn a_tuned_file_is_written_and_compilation_obeys_it() {
 
     // Whatever won: with one entry's knobs edited by hand the plan has them wherever that kernel runs.
     let mut edited = entries.clone();
-    let at = edited.iter().position(|e| e["kernel"].as_str().unwrap().starts_with("Depthwise")).unwrap();
+    let at = edited.iter().position(|e| e["kernel"].as_str().unwrap().starts_with("depthwise.ring ")).unwrap();
     let height = &mut edited[at]["knobs"]["height"];
     *height = if *height == 1 { 2.into() } else { 1.into() };
     let text: Vec<String> = edited.iter().map(Value::to_string).collect();

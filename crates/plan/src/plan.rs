@@ -168,6 +168,7 @@ fn edit(launch: &str, kernel: &mut Kernel, text: &LaunchText, errors: &mut Vec<D
                     errors.push(
                         diagnostic.note(format!("the plan has {}", read.description())).note(format!("the network {}", own.description())),
                     );
+                    return;
                 }
             }
         }

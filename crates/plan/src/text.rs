@@ -8,6 +8,7 @@ use mnx_ir::Diagnostic;
 
 use crate::module::{Launch, LaunchArg, ModulePlan};
 
+mod bounds;
 mod read;
 
 impl fmt::Display for ModulePlan {

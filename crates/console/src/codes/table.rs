@@ -552,6 +552,12 @@ pub const CODES: &[Code] = &[
         "16-bit storage is for GPUs. Leave out `--precision`, or add a GPU to `--target`.",
     ),
     code(
+        "plan-0208",
+        "a plan contradicts itself",
+        "The plan's verifier runs on every plan, made or read, and found a buffer outside the arena, misaligned or of the wrong length, a weight that is written, or a value that \
+         is overwritten before its last reader. mnxc plans memory itself, so unless a plan was written by hand this is a fault of mnxc: please report it.",
+    ),
+    code(
         "runtime-0101",
         "no code of the bundle runs here",
         "The machine lacks an instruction set or is another GPU than those the bundle was compiled for; the message names what is \

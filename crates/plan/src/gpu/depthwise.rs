@@ -117,6 +117,7 @@ impl Family for Depthwise {
     }
 
     fn legal(&self, gpu: &Gpu) -> Result<(), String> {
+        self.conv.check()?;
         let t = &self.tile;
         if *t == Tile::default() {
             let taps = self.conv.taps;

@@ -140,22 +140,8 @@ impl Family for Depthwise {
     }
     /// The sizes must not contradict each other, the tile must suit them and the target.
     fn legal(&self, cpu: &Cpu) -> Result<(), String> {
-        for a in 0..3 {
-            let axis = self.conv.axis(a);
-            if self.conv.input[a] == 0 || self.conv.output[a] == 0 || self.conv.taps[a] == 0 {
-                return Err(format!("axis {a} has an extent or tap count of 0"));
-            }
-            if !(1..=2).contains(&axis.stride) {
-                return Err(format!("stride {} on axis {a}: expected 1 or 2", axis.stride));
-            }
-            if axis.pad >= axis.taps {
-                return Err(format!("padding {} on axis {a}: expected less than the {} taps", axis.pad, axis.taps));
-            }
-        }
+        self.conv.check()?;
         let t = &self.tile;
-        if self.conv.batch == 0 || self.conv.channels == 0 || self.conv.stem == Some(0) {
-            return Err("no samples or no channels".into());
-        }
         if t.channels == 0 || !self.conv.channels.is_multiple_of(t.channels) {
             return Err(format!("tile of {} channels: expected a divisor of {}", t.channels, self.conv.channels));
         }

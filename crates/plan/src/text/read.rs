@@ -4,6 +4,7 @@ use mnx_artifact::{BufferRef, Space};
 use mnx_ir::Diagnostic;
 use mnx_weights::Recipe;
 
+use super::bounds;
 use super::{ArgText, DispatchText, LaunchText, Lies, PlanText};
 use crate::kernel::Kernel;
 use crate::module::{DispatchPlan, Launch, LaunchArg, MemoryPlan, ModulePlan};
@@ -232,6 +233,7 @@ pub(super) fn whole(text: &PlanText) -> Result<ModulePlan, Vec<Diagnostic>> {
 fn launch(text: &LaunchText, target: &target::Target) -> Result<Launch, (String, String)> {
     let wrong = |message: String| (text.place.clone(), message);
     let (computes, place) = text.computes.as_ref().ok_or_else(|| wrong("a whole plan says what a launch computes".into()))?;
+    bounds::check(computes).map_err(|why| (place.clone(), why))?;
     let mut kernel = Kernel::read(&text.strategy, computes).map_err(|why| (place.clone(), why))?;
     for (knob, value) in &text.values {
         kernel.set_knob(knob, *value).map_err(wrong)?;

@@ -145,6 +145,26 @@ impl Conv {
         args
     }
 
+    /// Whether there is something to compute on every axis, at a stride and padding that kernels know.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for a in 0..3 {
+            let axis = self.axis(a);
+            if self.input[a] == 0 || self.output[a] == 0 || self.taps[a] == 0 {
+                return Err(format!("axis {a} has an extent or tap count of 0"));
+            }
+            if !(1..=2).contains(&axis.stride) {
+                return Err(format!("stride {} on axis {a}: expected 1 or 2", axis.stride));
+            }
+            if axis.pad >= axis.taps {
+                return Err(format!("padding {} on axis {a}: expected less than the {} taps", axis.pad, axis.taps));
+            }
+        }
+        if self.batch == 0 || self.channels == 0 || self.stem == Some(0) {
+            return Err("no samples or no channels".into());
+        }
+        Ok(())
+    }
+
     /// Floating-point operations; a multiply-add counts two.
     pub fn flops(&self) -> u64 {
         // A transposed convolution multiplies each input voxel by every tap.
