@@ -13,4 +13,5 @@ pub mod host;
 pub mod networks;
 pub mod nnunet;
 pub mod pytorch;
+pub mod rounded;
 pub mod same;

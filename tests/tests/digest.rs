@@ -8,14 +8,14 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use mnx_codegen::{Options, Stage};
-use mnx_ir::DType;
 use mnx_model::Config;
 use mnx_passes::manager;
-use mnx_passes::pipelines::{InferOptions, infer, stored};
+use mnx_passes::pipelines::{InferOptions, infer};
 use mnx_plan::target::{GPU_TARGETS, TARGETS, Target};
 use mnx_plan::vocabulary::{Gelu, Storage};
 use mnx_plan::{Kernel, ModulePlan, PlanOptions};
 use mnx_tests::golden::say_loudly;
+use mnx_tests::rounded::rounded;
 
 /// A network as it is compiled for a target.
 struct Case {
@@ -69,13 +69,8 @@ fn plan(case: &Case, target: &'static Target) -> ModulePlan {
     let config = Config::from_toml(&case.toml, "net.toml").unwrap();
     let mut g = mnx_model::build(&config, 1, &case.patch).unwrap();
     manager::run(&infer(&InferOptions::default()), &mut g).unwrap();
-    manager::run(&stored(dtype(case.precision)), &mut g).unwrap();
     let options = PlanOptions { gelu: case.gelu, edited: None };
-    mnx_plan::plan(&g, target, &options).unwrap_or_else(|e| panic!("{} on {}: {e:#?}", case.name, target.name))
-}
-
-fn dtype(storage: Storage) -> DType {
-    storage.as_str().parse().unwrap()
+    mnx_plan::plan(&rounded(&g, case.precision), target, &options).unwrap_or_else(|e| panic!("{} on {}: {e:#?}", case.name, target.name))
 }
 
 fn short(bytes: &[u8]) -> String {

@@ -15,6 +15,7 @@ use mnx_plan::target::{GPU_TARGETS, TARGETS, Target};
 use mnx_plan::vocabulary::{Gelu, Storage};
 use mnx_plan::work::{Mlp, Residual};
 use mnx_plan::{LaunchArg, ModulePlan, PlanOptions, PlanText, plan};
+use mnx_tests::rounded::rounded;
 
 fn dispatches(config: &str, patch: &[usize]) -> Graph {
     let config = Config::from_toml(config, "test.toml").unwrap_or_else(|e| panic!("{config}: {e:?}"));
@@ -25,8 +26,7 @@ fn dispatches(config: &str, patch: &[usize]) -> Graph {
 }
 
 fn planned(g: &Graph, target: &'static Target, precision: Storage, gelu: Gelu) -> ModulePlan {
-    let options = PlanOptions { precision: Some(precision), gelu, ..PlanOptions::default() };
-    plan(g, target, &options).unwrap_or_else(|e| panic!("{} on {}: {e:#?}\n{g}", g.name, target.name))
+    plan(&rounded(g, precision), target, &PlanOptions { gelu, edited: None }).unwrap_or_else(|e| panic!("{} on {}: {e:#?}\n{g}", g.name, target.name))
 }
 
 fn plans(config: &str, patch: &[usize]) -> Vec<ModulePlan> {

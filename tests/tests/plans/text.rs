@@ -105,7 +105,7 @@ fn an_edit_of_another_computation_is_refused() {
     let g = dispatches(&format!("{SMALL}{RES}grn = true\n"), &[32, 32, 32]);
     let refused = |text: &ModulePlan, target, precision, gelu| {
         let edited = &PlanText::parse(&text.to_string(), "e.plan").unwrap()[0];
-        let errors = plan(&g, target, &PlanOptions { precision: Some(precision), gelu, edited: Some(edited) }).unwrap_err();
+        let errors = plan(&rounded(&g, precision), target, &PlanOptions { gelu, edited: Some(edited) }).unwrap_err();
         assert!(errors.iter().all(|e| e.code == "plan-0204" && e.place.starts_with("e.plan:")), "{errors:#?}");
         assert!(errors.iter().any(|e| e.message.contains("computes something else")), "{errors:#?}");
     };
