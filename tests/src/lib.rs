@@ -8,9 +8,11 @@
 
 pub mod binaries;
 pub mod cases;
+pub mod dispatches;
 pub mod golden;
 pub mod host;
 pub mod networks;
 pub mod nnunet;
 pub mod pytorch;
 pub mod same;
+pub mod stored;
