@@ -8,6 +8,7 @@
 
 pub mod binaries;
 pub mod cases;
+pub mod dispatches;
 pub mod golden;
 pub mod host;
 pub mod networks;
@@ -15,3 +16,4 @@ pub mod nnunet;
 pub mod pytorch;
 pub mod rounded;
 pub mod same;
+pub mod stored;
