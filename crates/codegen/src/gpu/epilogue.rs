@@ -296,7 +296,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         let all = voxels(self.grid);
         let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
         let blocks = sums[0].len();
-        let after = b.carry(0usize, image, 1, &flat, |c, flat| {
+        let after = b.steps(0usize, image, 1).carry(&flat, |c, flat| {
             let mut sums = unflatten(flat, blocks);
             let values: Vec<Val<'c>> = rows
                 .iter()
@@ -361,7 +361,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         let (reach, blocks) = (warp.reach(channels), sums[0].len());
         let whole = channels / reach * reach;
         let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-        let after = b.carry(0usize, whole, reach, &flat, |at, flat| {
+        let after = b.steps(0usize, whole, reach).carry(&flat, |at, flat| {
             let sums = step(at, reach, unflatten(flat, blocks));
             sums.iter().flatten().flatten().copied().collect()
         });

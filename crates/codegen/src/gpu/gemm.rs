@@ -122,7 +122,7 @@ impl<'c> Product<'_, '_, 'c> {
         }
         let mut carried = vec![b.index_value(0), b.index_value(ahead % stages)];
         carried.extend(start.iter().flatten().flatten());
-        let after = b.carry(0usize, steps, 1, &carried, |step, carried| {
+        let after = b.steps(0usize, steps, 1).carry(&carried, |step, carried| {
             let (slot, free) = (carried[0], carried[1]);
             let sums = unflatten(&carried[2..], blocks);
             if ahead == 0 {
@@ -205,7 +205,7 @@ pub(super) fn over_depth<'c>(warp: &Warp<'_, 'c>, depth: usize, sums: Tile<'c>, 
     }
     let blocks = sums[0].len();
     let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-    let after = warp.b.carry(0usize, depth, STEP, &flat, |k, flat| {
+    let after = warp.b.steps(0usize, depth, STEP).carry(&flat, |k, flat| {
         let sums = body(k, unflatten(flat, blocks));
         sums.iter().flatten().flatten().copied().collect()
     });

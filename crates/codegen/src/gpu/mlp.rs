@@ -116,7 +116,7 @@ impl<'c> Kernel<'_, '_, 'c> {
         }
         // The slot of the next piece, and the one that will be filled next.
         let ring = [b.index_value(0), b.index_value(ahead)];
-        b.carry(0usize, count, 1, &ring, |i, ring| {
+        b.steps(0usize, count, 1).carry(&ring, |i, ring| {
             let tile = b.add(first_tile, i);
             let more = b.lt(b.add(i, 1usize), count);
             let next_rows = || {
@@ -136,7 +136,7 @@ impl<'c> Kernel<'_, '_, 'c> {
             let (sums, ring) = if resident {
                 let blocks = k.out_channels / 8;
                 let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-                let after = b.carry(0usize, pieces, 1, &flat, |piece, flat| {
+                let after = b.steps(0usize, pieces, 1).carry(&flat, |piece, flat| {
                     let sums = self.piece(piece, held.as_ref(), unflatten(flat, blocks));
                     sums.iter().flatten().flatten().copied().collect()
                 });
@@ -165,7 +165,7 @@ impl<'c> Kernel<'_, '_, 'c> {
         let ahead = stages - 1;
         let mut carried = ring.to_vec();
         carried.extend(sums.iter().flatten().flatten());
-        let after = b.carry(0usize, pieces, 1, &carried, |piece, carried| {
+        let after = b.steps(0usize, pieces, 1).carry(&carried, |piece, carried| {
             let (slot, free) = (carried[0], carried[1]);
             b.copies_done(ahead - 1);
             b.barrier();
@@ -287,7 +287,7 @@ impl<'c> Kernel<'_, '_, 'c> {
         let side = k.side();
         let blocks = k.out_channels / 8;
         let flat: Vec<Val<'c>> = sums.iter().flatten().flatten().copied().collect();
-        let after = b.carry(0usize, k.tile.chunk, side * STEP, &flat, |j, flat| {
+        let after = b.steps(0usize, k.tile.chunk, side * STEP).carry(&flat, |j, flat| {
             let mut sums = unflatten(flat, blocks);
             let hidden = self.expand(w2.moved(b, b.mul(j, w2.pitch())), b.shifted(b2, j), side, held);
             let values: Vec<Val<'c>> = hidden.iter().flatten().flatten().copied().collect();

@@ -68,7 +68,7 @@ impl Session {
         let workgroup = builder.val(argument(buffers.len()), Ty::INDEX);
         let scratch = Buffer::whole(argument(buffers.len() + 1), Scalar::I8, scratch_bytes);
         body(&builder, &views, workgroup, scratch);
-        builder.append("func.return", &[], &[], &[], vec![]);
+        builder.append("func.return", &[], &[], &[]);
         let region = Region::new();
         region.append_block(block);
         let function = OperationBuilder::new("func.func", location)
@@ -112,7 +112,7 @@ impl Session {
         let views: Vec<_> = buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len)).collect();
         let builder = Builder::new(context, &block, location).on_gpu();
         body(&builder, &views);
-        builder.append("gpu.return", &[], &[], &[], vec![]);
+        builder.append("gpu.return", &[], &[], &[]);
         let region = Region::new();
         region.append_block(block);
         let id = |name| Identifier::new(context, name);
