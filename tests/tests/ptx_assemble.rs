@@ -10,8 +10,8 @@ use mnx_passes::manager;
 use mnx_passes::pipelines::{InferOptions, infer};
 use mnx_plan::target::{GPU_TARGETS, Target};
 use mnx_plan::vocabulary::Storage;
-use mnx_tests::rounded::rounded;
 use mnx_plan::{Kernel, PlanOptions, plan};
+use mnx_tests::rounded::rounded;
 
 /// Every kernel that these networks need on a target, once.
 fn kernels(networks: &[(String, Vec<usize>)], target: &'static Target, precision: Storage) -> Vec<(String, Kernel)> {
@@ -21,8 +21,8 @@ fn kernels(networks: &[(String, Vec<usize>)], target: &'static Target, precision
         let config = Config::from_toml(text, "net.toml").unwrap();
         let mut g = mnx_model::build(&config, 1, patch).unwrap();
         manager::run(&infer(&InferOptions::default()), &mut g).unwrap();
-        let plan = plan(&rounded(&g, precision), target, &PlanOptions::default())
-            .unwrap_or_else(|e| panic!("{text} on {}: {e:#?}", target.name));
+        let plan =
+            plan(&rounded(&g, precision), target, &PlanOptions::default()).unwrap_or_else(|e| panic!("{text} on {}: {e:#?}", target.name));
         for launch in plan.dispatches.into_iter().flat_map(|d| d.launches) {
             if seen.insert(launch.kernel.clone()) {
                 out.push((format!("{}_{}", launch.kernel.strategy().name.replace('.', "_"), out.len()), launch.kernel));

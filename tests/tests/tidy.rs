@@ -197,9 +197,6 @@ fn tests_make_no_links_out_of_their_folders() {
     }
 }
 
-/// Rooms that still allow what [`exceptions_from_sizes_are_few_and_reasoned`] forbids.
-const SIZES_LATER: [&str; 1] = ["crates/codegen/"];
-
 /// Functions in the whole house that may have more parameters than clippy.toml says.
 const MOST_LONG_LISTS: usize = 3;
 
@@ -246,9 +243,6 @@ fn exceptions_from_sizes_are_few_and_reasoned() {
 
     let (mut wrong, mut lists) = (Vec::new(), Vec::new());
     for (name, text) in sources() {
-        if SIZES_LATER.iter().any(|room| name.starts_with(room)) {
-            continue;
-        }
         wrong.extend(size_problems(&name, &text));
         lists.extend(size_attributes(&text).iter().filter(|(lint, _)| *lint == "arguments").map(|_| name.clone()));
     }

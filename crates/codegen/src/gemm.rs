@@ -155,7 +155,7 @@ impl<'c> RegisterBlock<'_, 'c> {
         let first: Vec<_> = spots.iter().map(|&s| (ends.init)(s)).collect();
         let left = b.shifted(rows.buffer, b.mul(self.row, rows.row_stride));
         let right = b.shifted(product.panels.buffer, self.base);
-        let sums = b.carry(0usize, self.part.k, 1, &first, |k, sums| {
+        let sums = b.steps(0usize, self.part.k, 1).carry(&first, |k, sums| {
             beside(self.row, k);
             let from = b.mul(k, self.width);
             let weights: Vec<_> = self.group.iter().map(|&(at, lanes)| b.load_vec(right, b.add(from, at), lanes)).collect();
@@ -206,7 +206,7 @@ pub fn gemm_columns_first<'c>(
                 terms.map(|(&c, &sum)| b.fma(value, weight(c, k), sum)).collect()
             };
             let sums = if rows.row_stride == 1 {
-                b.carry(0usize, panels.depth, 1, &first, |k, sums| {
+                b.steps(0usize, panels.depth, 1).carry(&first, |k, sums| {
                     let value = b.load_vec(left, b.mul(k, rows.k_stride), lanes);
                     add(k, value, sums)
                 })
@@ -218,7 +218,7 @@ pub fn gemm_columns_first<'c>(
                     values.fold(sums.to_vec(), |sums, (i, value)| add(b.add(k, i), value, &sums))
                 };
                 let full = panels.depth / lanes * lanes;
-                let sums = b.carry(0usize, full, lanes, &first, |k, sums| square(k, lanes, sums));
+                let sums = b.steps(0usize, full, lanes).carry(&first, |k, sums| square(k, lanes, sums));
                 if full < panels.depth { square(full.into(), panels.depth - full, &sums) } else { sums }
             };
             for (&c, sum) in group.iter().zip(sums) {

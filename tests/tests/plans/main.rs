@@ -26,7 +26,8 @@ fn dispatches(config: &str, patch: &[usize]) -> Graph {
 }
 
 fn planned(g: &Graph, target: &'static Target, precision: Storage, gelu: Gelu) -> ModulePlan {
-    plan(&rounded(g, precision), target, &PlanOptions { gelu, edited: None }).unwrap_or_else(|e| panic!("{} on {}: {e:#?}\n{g}", g.name, target.name))
+    plan(&rounded(g, precision), target, &PlanOptions { gelu, edited: None })
+        .unwrap_or_else(|e| panic!("{} on {}: {e:#?}\n{g}", g.name, target.name))
 }
 
 fn plans(config: &str, patch: &[usize]) -> Vec<ModulePlan> {

@@ -57,7 +57,10 @@ impl<'a, 'c> Warp<'a, 'c> {
         let storage = match scalar {
             Scalar::Bf16 => Storage::Bf16,
             Scalar::F16 => Storage::F16,
-            _ => Storage::F32,
+            Scalar::F32 => Storage::F32,
+            Scalar::I1 | Scalar::I8 | Scalar::I32 | Scalar::I64 | Scalar::Index | Scalar::F64 => {
+                unreachable!("no product has factors of this type")
+            }
         };
         Self { storage, ..*self }
     }

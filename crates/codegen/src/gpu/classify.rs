@@ -15,7 +15,7 @@ pub(super) fn emit<'c>(kernel: &Classify, b: &Builder<'c>, args: &Args<'c>) {
     b.when(b.lt(voxel, k.space), || {
         if k.argmax {
             let start = b.load(x, at(0usize.into()));
-            let found = b.carry(1usize, k.classes, 1, &[start, b.int(Ty::I32, 0)], |class, best| {
+            let found = b.steps(1usize, k.classes, 1).carry(&[start, b.int(Ty::I32, 0)], |class, best| {
                 let value = b.load(x, at(class));
                 let greater = b.gt(value, best[0]);
                 let number = b.index_cast(class, crate::mlir::Scalar::I32);
@@ -25,8 +25,8 @@ pub(super) fn emit<'c>(kernel: &Classify, b: &Builder<'c>, args: &Args<'c>) {
             return;
         }
         let start = b.load(x, at(0usize.into()));
-        let top = b.carry(1usize, k.classes, 1, &[start], |class, best| vec![b.max(best[0], b.load(x, at(class)))]);
-        let sum = b.carry(0usize, k.classes, 1, &[b.f32(0.0)], |class, sum| {
+        let top = b.steps(1usize, k.classes, 1).carry(&[start], |class, best| vec![b.max(best[0], b.load(x, at(class)))]);
+        let sum = b.steps(0usize, k.classes, 1).carry(&[b.f32(0.0)], |class, sum| {
             let e = math::exp(b, b.sub(b.load(x, at(class)), top[0]));
             b.store(e, y, at(class));
             vec![b.add(sum[0], e)]

@@ -180,9 +180,7 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
                 });
             }
         }
-        if let (Some(classes), Some(buffers)) = (self.epilogue.head, self.head) {
-            self.head(classes, buffers, first, &rows, &sums);
-        }
+        self.head(first, &rows, &sums);
     }
 
     fn guarded(&self, valid: Option<Val<'c>>, body: impl FnOnce()) {
@@ -358,8 +356,11 @@ impl<'k, 'a, 'c> End<'k, 'a, 'c> {
         if whole < channels { step(whole.into(), channels - whole, sums) } else { sums }
     }
 
-    /// Logits: each lane sums over its columns, the quad over its lanes; then lane t of a quad writes row t of every four.
-    fn head(&self, classes: usize, [weight, bias, logits]: [Buffer<'c>; 3], first: Val<'c>, rows: &[Row<'c>], sums: &Tile<'c>) {
+    /// Logits, where there is a head: each lane sums over its columns, the quad over its lanes; then lane t of a quad writes row t of every four.
+    fn head(&self, first: Val<'c>, rows: &[Row<'c>], sums: &Tile<'c>) {
+        let (Some(classes), Some([weight, bias, logits])) = (self.epilogue.head, self.head) else {
+            return;
+        };
         let b = self.warp.b;
         let all = voxels(self.grid);
         b.each(0usize, classes, 1, |class| {

@@ -17,7 +17,7 @@ pub(super) fn emit<'c>(k: &Fold, b: &Builder<'c>, args: &Args<'c>) {
     b.when(b.lt(row, k.rows), || {
         let to = b.at(row, sample, k.rows);
         let start = b.f32(0.0);
-        let moved = b.carry(lane, k.channels, 32, &[start], |i, sum| {
+        let moved = b.steps(lane, k.channels, 32).carry(&[start], |i, sum| {
             let weight = b.load(w, b.at(i, row, k.channels));
             let store = |value: Val<'c>| {
                 let rounded = b.narrow(value, wf.scalar());

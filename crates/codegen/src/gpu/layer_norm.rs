@@ -17,9 +17,9 @@ pub(super) fn emit<'c>(k: &LayerNorm, b: &Builder<'c>, args: &Args<'c>) {
     let share = b.f32(1.0 / k.channels as f32);
     b.when(b.lt(voxel, k.voxels), || {
         let at = |channel: Val<'c>| b.at(channel, voxel, pitch);
-        let sum = b.carry(lane, k.channels, 32, &[b.f32(0.0)], |c, sum| vec![b.add(sum[0], b.widen(b.load(y, at(c))))]);
+        let sum = b.steps(lane, k.channels, 32).carry(&[b.f32(0.0)], |c, sum| vec![b.add(sum[0], b.widen(b.load(y, at(c))))]);
         let mean = b.mul(b.sum_lanes(sum[0], 31), share);
-        let squares = b.carry(lane, k.channels, 32, &[b.f32(0.0)], |c, sum| {
+        let squares = b.steps(lane, k.channels, 32).carry(&[b.f32(0.0)], |c, sum| {
             let apart = b.sub(b.widen(b.load(y, at(c))), mean);
             vec![b.fma(apart, apart, sum[0])]
         });

@@ -12,8 +12,8 @@ pub(super) fn emit<'c>(k: &MergeGrn, b: &Builder<'c>, args: &Args<'c>) {
     let norms = b.view(bytes, 0usize, Scalar::F32, channels);
     let sums = b.view(bytes, 4 * channels, Scalar::F32, THREADS);
     let (thread, sample) = (b.thread(), b.block(1));
-    let own = b.carry(thread, channels, THREADS, &[b.f32(0.0)], |channel, own| {
-        let sum = b.carry(0usize, k.parts, 1, &[b.f32(0.0)], |part, sum| {
+    let own = b.steps(thread, channels, THREADS).carry(&[b.f32(0.0)], |channel, own| {
+        let sum = b.steps(0usize, k.parts, 1).carry(&[b.f32(0.0)], |part, sum| {
             let row = b.at(part, sample, k.parts);
             vec![b.add(sum[0], b.load(partials, b.at(channel, row, channels)))]
         });
@@ -23,7 +23,7 @@ pub(super) fn emit<'c>(k: &MergeGrn, b: &Builder<'c>, args: &Args<'c>) {
     });
     b.store(own[0], sums, thread);
     b.barrier();
-    let all = b.carry(0usize, THREADS, 1, &[b.f32(0.0)], |i, sum| vec![b.add(sum[0], b.load(sums, i))]);
+    let all = b.steps(0usize, THREADS, 1).carry(&[b.f32(0.0)], |i, sum| vec![b.add(sum[0], b.load(sums, i))]);
     let scale = if k.ratio.mean { 1.0 / k.ratio.channels as f32 } else { 1.0 };
     let below = b.fma(all[0], b.f32(scale), b.f32(k.ratio.eps.get() as f32));
     b.each(thread, channels, THREADS, |channel| {

@@ -25,7 +25,7 @@ pub(super) fn emit<'c>(k: &MergeStats, b: &Builder<'c>, args: &Args<'c>) {
         b.load(partials, b.at(channel, row, channels))
     };
     let parts = |body: &dyn Fn(Val<'c>, Val<'c>) -> Val<'c>| {
-        let sum = b.carry(0usize, k.parts.div_ceil(SHARES), 1, &[b.f32(0.0)], |i, sum| {
+        let sum = b.steps(0usize, k.parts.div_ceil(SHARES), 1).carry(&[b.f32(0.0)], |i, sum| {
             let part = b.at(share, i, SHARES);
             b.choose(b.lt(part, k.parts), || vec![body(part, sum[0])], || vec![sum[0]])
         });

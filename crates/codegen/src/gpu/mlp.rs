@@ -118,7 +118,7 @@ impl<'c> Kernel<'_, '_, 'c> {
             b.barrier();
         }
         let start = ring.state();
-        b.carry(0usize, count, 1, &start, |i, state| {
+        b.steps(0usize, count, 1).carry(&start, |i, state| {
             ring = ring.with(state);
             let tile = b.add(first_tile, i);
             let more = b.lt(b.add(i, 1usize), count);

@@ -28,13 +28,13 @@ pub(super) fn emit<'c>(kernel: &gpu::Pointwise, b: &Builder<'c>, args: &Args<'c>
             let start: Vec<Val<'c>> = (0..columns).map(|c| bias.map_or_else(|| b.f32(0.0), |bias| b.load(bias, first + c))).collect();
             let weight = |column: usize, i: Val<'c>| b.load(w, b.add((first + column) * k.in_channels, i));
             let sums = if k.in_first {
-                b.carry(0usize, k.in_channels, 1, &start, |i, sums| {
+                b.steps(0usize, k.in_channels, 1).carry(&start, |i, sums| {
                     let value = b.load(x, b.at(from, b.at(i, sample, k.in_channels), input));
                     sums.iter().enumerate().map(|(c, &sum)| b.fma(weight(c, i), value, sum)).collect()
                 })
             } else {
                 let row = b.at(from, sample, input);
-                b.carry(0usize, k.in_channels, PIECE, &start, |i, sums| {
+                b.steps(0usize, k.in_channels, PIECE).carry(&start, |i, sums| {
                     let at = b.at(i, row, k.in_channels);
                     let piece = if x.scalar().bytes() == 2 {
                         b.unpack(b.widen(b.load_whole(x, at, PIECE)))

@@ -51,10 +51,16 @@ impl<'c> Ring<'c> {
     }
 
     /// All steps on a tile; `body` gets the stage. A stage is filled again one barrier after its last reader, so one barrier per step is enough.
-    pub(super) fn run(self, b: &Builder<'c>, steps: &Steps<'_, 'c>, tile: Tile<'c>, body: &dyn Fn(Val<'c>, Tile<'c>) -> Tile<'c>) -> (Self, Tile<'c>) {
+    pub(super) fn run(
+        self,
+        b: &Builder<'c>,
+        steps: &Steps<'_, 'c>,
+        tile: Tile<'c>,
+        body: &dyn Fn(Val<'c>, Tile<'c>) -> Tile<'c>,
+    ) -> (Self, Tile<'c>) {
         let mut carried = self.state().to_vec();
         carried.extend(tile.flat());
-        let after = b.carry(0usize, steps.count, 1, &carried, |step, carried| {
+        let after = b.steps(0usize, steps.count, 1).carry(&carried, |step, carried| {
             let ring = self.with(carried);
             ring.wait(b, steps, step);
             let sums = body(ring.slot, tile.like(&carried[2..]));

@@ -1,6 +1,6 @@
 //! Copies from global to shared memory: rows in pieces of 16 bytes, whoever of the threads is next.
 
-use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
+use crate::mlir::{Buffer, Builder, Scalar, Transfer, Ty, Val};
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 16;
@@ -51,7 +51,8 @@ impl<'c> Crew<'c> {
         let one = |row: Val<'c>, piece: Val<'c>| {
             let offset = b.mul(piece, elements);
             let source = source(row);
-            b.copy_async(from, b.add(source.at, offset), to.buffer, b.at(offset, row, to.pitch), PIECE, source.valid);
+            let (at, slot) = (b.add(source.at, offset), b.at(offset, row, to.pitch));
+            b.copy_async(Transfer { from, at, to: to.buffer, slot, bytes: PIECE }, source.valid);
         };
         let turns = pieces.div_ceil(self.threads);
         if turns > WRITTEN_OUT {

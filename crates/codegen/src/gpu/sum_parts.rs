@@ -12,7 +12,7 @@ pub(super) fn emit<'c>(k: &SumParts, b: &Builder<'c>, args: &Args<'c>) {
     let last = b.min(b.add(first, k.group), k.parts);
     let groups = k.parts.div_ceil(k.group);
     b.each(b.thread(), k.channels, THREADS, |channel| {
-        let sum = b.carry(first, last, 1, &[b.f32(0.0)], |part, sum| {
+        let sum = b.steps(first, last, 1).carry(&[b.f32(0.0)], |part, sum| {
             let row = b.at(part, sample, k.parts);
             vec![b.add(sum[0], b.load(partials, b.at(channel, row, k.channels)))]
         });

@@ -53,14 +53,8 @@ impl<'c> Tile<'c> {
     }
 
     /// Carried through `for i in (0..high).step_by(step)`.
-    pub(super) fn carry(
-        self,
-        b: &Builder<'c>,
-        high: impl Into<Val<'c>>,
-        step: usize,
-        body: impl FnOnce(Val<'c>, Self) -> Self,
-    ) -> Self {
-        let after = b.carry(0usize, high, step, &self.flat(), |i, flat| body(i, self.like(flat)).flat());
+    pub(super) fn carry(self, b: &Builder<'c>, high: impl Into<Val<'c>>, step: usize, body: impl FnOnce(Val<'c>, Self) -> Self) -> Self {
+        let after = b.steps(0usize, high, step).carry(&self.flat(), |i, flat| body(i, self.like(flat)).flat());
         self.like(&after)
     }
 }

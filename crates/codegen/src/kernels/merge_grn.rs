@@ -16,7 +16,7 @@ pub(super) fn emit<'c>(k: &MergeGrn, site: &Site<'_, 'c>) {
     let out = b.shifted(out, b.mul(sample, channels));
     let norms = |c: Val<'c>, lanes: usize| {
         let zero = b.zero(Ty::vec(Scalar::F64, lanes));
-        let sum = b.carry(0, k.parts, 1, &[zero], |p, sum| {
+        let sum = b.steps(0, k.parts, 1).carry(&[zero], |p, sum| {
             let part = b.load_vec(partials, b.at(c, p, channels), lanes);
             vec![b.add(sum[0], part)]
         });
@@ -26,7 +26,9 @@ pub(super) fn emit<'c>(k: &MergeGrn, site: &Site<'_, 'c>) {
     let mut total = b.f64(0.0);
     for piece in pieces(channels, cpu.lanes / 2) {
         let end = piece.first + piece.count * piece.lanes;
-        total = b.carry(piece.first, end, piece.lanes, &[total], |c, total| vec![b.add(total[0], b.reduce_add(norms(c, piece.lanes)))])[0];
+        total = b
+            .steps(piece.first, end, piece.lanes)
+            .carry(&[total], |c, total| vec![b.add(total[0], b.reduce_add(norms(c, piece.lanes)))])[0];
     }
     let share = if mean { 1.0 / channels as f64 } else { 1.0 };
     let divisor = b.add(b.mul(total, b.f64(share)), b.f64(eps.get()));

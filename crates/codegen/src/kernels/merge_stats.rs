@@ -18,7 +18,7 @@ pub(super) fn emit(k: &MergeStats, site: &Site<'_, '_>) {
     over_channels(b, channels, cpu.lanes / 2, |c, lanes| {
         let ty = Ty::vec(Scalar::F64, lanes);
         let zero = b.zero(ty);
-        let sums = b.carry(0, k.parts, 1, &[zero, zero], |p, sums| {
+        let sums = b.steps(0, k.parts, 1).carry(&[zero, zero], |p, sums| {
             let at = b.at(c, p, row);
             let s = b.load_vec(partials, at, lanes);
             let q = b.load_vec(partials, b.add(at, channels), lanes);

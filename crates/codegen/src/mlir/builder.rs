@@ -3,7 +3,7 @@
 use super::{Scalar, Ty, Val};
 use melior::Context;
 use melior::ir::attribute::{DenseElementsAttribute, FloatAttribute, IntegerAttribute, StringAttribute};
-use melior::ir::operation::OperationBuilder;
+use melior::ir::operation::{OperationBuilder, OperationLike};
 use melior::ir::r#type::IntegerType;
 use melior::ir::{Attribute, Block, BlockLike, BlockRef, Identifier, Location, Region, Type, Value, ValueLike};
 use std::cell::Cell;
@@ -100,7 +100,7 @@ impl<'c> Builder<'c> {
     }
 
     fn constant(&self, ty: Type<'c>, value: Attribute<'c>) -> Value<'c, 'c> {
-        self.append("arith.constant", &[], &[ty], &[("value", value)], vec![])[0]
+        self.append("arith.constant", &[], &[ty], &[("value", value)])[0]
     }
 
     /// Builds one operation at the insertion point.
@@ -110,18 +110,29 @@ impl<'c> Builder<'c> {
         operands: &[Value<'c, 'c>],
         results: &[Type<'c>],
         attributes: &[(&str, Attribute<'c>)],
-        regions: Vec<Region<'c>>,
     ) -> Vec<Value<'c, 'c>> {
         let attributes: Vec<_> = attributes.iter().map(|&(name, value)| (self.identifier(name), value)).collect();
-        let operation = OperationBuilder::new(name, self.location.get())
-            .add_operands(operands)
-            .add_results(results)
-            .add_attributes(&attributes)
-            .add_regions_vec(regions)
-            .build()
-            .unwrap_or_else(|e| unreachable!("operation {name}: {e}"));
+        let operation = OperationBuilder::new(name, self.location.get());
+        self.put(name, operation.add_operands(operands).add_results(results).add_attributes(&attributes))
+    }
+
+    /// Builds an operation around regions at the insertion point.
+    pub(super) fn append_around(
+        &self,
+        name: &str,
+        operands: &[Value<'c, 'c>],
+        results: &[Type<'c>],
+        regions: Vec<Region<'c>>,
+    ) -> Vec<Value<'c, 'c>> {
+        let operation = OperationBuilder::new(name, self.location.get());
+        self.put(name, operation.add_operands(operands).add_results(results).add_regions_vec(regions))
+    }
+
+    /// Puts an operation at the insertion point and hands back its results.
+    fn put(&self, name: &str, operation: OperationBuilder<'c>) -> Vec<Value<'c, 'c>> {
+        let operation = operation.build().unwrap_or_else(|e| unreachable!("operation {name}: {e}"));
         let operation = self.block.get().append_operation(operation);
-        (0..results.len())
+        (0..operation.result_count())
             .map(|i| {
                 let result = operation.result(i).unwrap_or_else(|e| unreachable!("result {i} of {name}: {e}"));
                 extend(result.into())
@@ -132,7 +143,7 @@ impl<'c> Builder<'c> {
     /// Builds an operation with one result.
     pub(super) fn one(&self, name: &str, operands: &[Val<'c>], result: Ty, attributes: &[(&str, Attribute<'c>)]) -> Val<'c> {
         let operands: Vec<_> = operands.iter().map(|&v| self.raw(v)).collect();
-        let values = self.append(name, &operands, &[self.ty(result)], attributes, vec![]);
+        let values = self.append(name, &operands, &[self.ty(result)], attributes);
         self.val(values[0], result)
     }
 

@@ -4,17 +4,19 @@ use super::builder::extend;
 use super::{Builder, Ty, Val};
 use melior::ir::{Block, BlockLike, Region, RegionLike};
 
-impl<'c> Builder<'c> {
-    /// `for i in (low..high).step_by(step)`, carrying values from iteration to iteration; returns the last ones.
-    pub fn carry(
-        &self,
-        low: impl Into<Val<'c>>,
-        high: impl Into<Val<'c>>,
-        step: usize,
-        first: &[Val<'c>],
-        body: impl FnOnce(Val<'c>, &[Val<'c>]) -> Vec<Val<'c>>,
-    ) -> Vec<Val<'c>> {
-        let (low, high) = (low.into(), high.into());
+/// The steps that a loop takes: `(low..high).step_by(step)`.
+#[derive(Clone, Copy)]
+pub struct Steps<'b, 'c> {
+    builder: &'b Builder<'c>,
+    low: Val<'c>,
+    high: Val<'c>,
+    step: usize,
+}
+
+impl<'c> Steps<'_, 'c> {
+    /// A loop over the steps that carries values from iteration to iteration; returns the last ones.
+    pub fn carry(self, first: &[Val<'c>], body: impl FnOnce(Val<'c>, &[Val<'c>]) -> Vec<Val<'c>>) -> Vec<Val<'c>> {
+        let Self { builder: b, low, high, step } = self;
         if let (Some(l), Some(h)) = (low.constant, high.constant) {
             if h <= l {
                 return first.to_vec();
@@ -23,31 +25,38 @@ impl<'c> Builder<'c> {
                 return body(low, first);
             }
         }
-        let mut operands = vec![self.raw(low), self.raw(high), self.raw(step.into())];
-        operands.extend(first.iter().map(|&v| self.raw(v)));
+        let mut operands = vec![b.raw(low), b.raw(high), b.raw(step.into())];
+        operands.extend(first.iter().map(|&v| b.raw(v)));
         let types: Vec<Ty> = first.iter().map(|v| v.ty).collect();
-        let mlir: Vec<_> = types.iter().map(|&t| self.ty(t)).collect();
-        let mut arguments = vec![(self.ty(Ty::INDEX), self.location())];
-        arguments.extend(mlir.iter().map(|&t| (t, self.location())));
+        let mlir: Vec<_> = types.iter().map(|&t| b.ty(t)).collect();
+        let mut arguments = vec![(b.ty(Ty::INDEX), b.location())];
+        arguments.extend(mlir.iter().map(|&t| (t, b.location())));
         let block = Block::new(&arguments);
-        self.inside(&block, || {
+        b.inside(&block, || {
             let argument = |i: usize, ty: Ty| match block.argument(i) {
-                Ok(a) => self.val(extend(a.into()), ty),
+                Ok(a) => b.val(extend(a.into()), ty),
                 Err(e) => unreachable!("loop argument {i}: {e}"),
             };
             let carried: Vec<_> = types.iter().enumerate().map(|(i, &ty)| argument(i + 1, ty)).collect();
             let next = body(argument(0, Ty::INDEX), &carried);
-            self.yield_values(&next, &types);
+            b.yield_values(&next, &types);
         });
         let region = Region::new();
         region.append_block(block);
-        let results = self.append("scf.for", &operands, &mlir, &[], vec![region]);
-        results.into_iter().zip(types).map(|(r, ty)| self.val(r, ty)).collect()
+        let results = b.append_around("scf.for", &operands, &mlir, vec![region]);
+        results.into_iter().zip(types).map(|(r, ty)| b.val(r, ty)).collect()
+    }
+}
+
+impl<'c> Builder<'c> {
+    /// The steps from `low` on, `step` apart, below `high`; for a loop that carries values.
+    pub fn steps(&self, low: impl Into<Val<'c>>, high: impl Into<Val<'c>>, step: usize) -> Steps<'_, 'c> {
+        Steps { builder: self, low: low.into(), high: high.into(), step }
     }
 
     /// `for i in (low..high).step_by(step)`, nothing carried.
     pub fn each(&self, low: impl Into<Val<'c>>, high: impl Into<Val<'c>>, step: usize, body: impl FnOnce(Val<'c>)) {
-        self.carry(low, high, step, &[], |i, _| {
+        self.steps(low, high, step).carry(&[], |i, _| {
             body(i);
             vec![]
         });
@@ -83,7 +92,7 @@ impl<'c> Builder<'c> {
         let (no, other) = branch(&mut || otherwise.take().map(|f| f()).unwrap_or_default());
         debug_assert_eq!(types, other, "branches give different types");
         let mlir: Vec<_> = types.iter().map(|&t| self.ty(t)).collect();
-        let results = self.append("scf.if", &[condition], &mlir, &[], vec![yes, no]);
+        let results = self.append_around("scf.if", &[condition], &mlir, vec![yes, no]);
         results.into_iter().zip(types).map(|(r, ty)| self.val(r, ty)).collect()
     }
 
@@ -102,6 +111,6 @@ impl<'c> Builder<'c> {
     fn yield_values(&self, values: &[Val<'c>], types: &[Ty]) {
         debug_assert!(values.iter().map(|v| v.ty).eq(types.iter().copied()));
         let raw: Vec<_> = values.iter().map(|&v| self.raw(v)).collect();
-        self.append("scf.yield", &raw, &[], &[], vec![]);
+        self.append("scf.yield", &raw, &[], &[]);
     }
 }

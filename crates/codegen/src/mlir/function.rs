@@ -6,9 +6,9 @@ use crate::CodegenError;
 use melior::Context;
 use melior::dialect::DialectRegistry;
 use melior::ir::attribute::{StringAttribute, TypeAttribute};
-use melior::ir::operation::{OperationBuilder, OperationLike};
+use melior::ir::operation::{Operation, OperationBuilder, OperationLike};
 use melior::ir::r#type::FunctionType;
-use melior::ir::{Block, BlockLike, Identifier, Location, Module, Region, RegionLike};
+use melior::ir::{Attribute, Block, BlockLike, Identifier, Location, Module, Region, RegionLike, Type, Value};
 use melior::pass::PassManager;
 use melior::utility::{parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes};
 use std::sync::Mutex;
@@ -49,39 +49,83 @@ impl Session {
         scratch_bytes: usize,
         body: impl for<'c> FnOnce(&Builder<'c>, &[Buffer<'c>], Val<'c>, Buffer<'c>),
     ) -> Unit<'_> {
-        let context = &self.context;
+        let draft = Draft::new(&self.context, name, buffers, |b| vec![b.ty(Ty::INDEX), b.memref_type(Scalar::I8, scratch_bytes.max(1))]);
+        let builder = draft.builder();
+        let workgroup = builder.val(draft.argument(buffers.len()), Ty::INDEX);
+        let scratch = Buffer::whole(draft.argument(buffers.len() + 1), Scalar::I8, scratch_bytes);
+        body(&builder, &draft.views(buffers), workgroup, scratch);
+        builder.append("func.return", &[], &[], &[]);
+        let (module, function) = draft.close("func.func", &[]);
+        module.body().append_operation(function);
+        Unit { context: &self.context, module, gpu: false }
+    }
+}
+
+/// A kernel's function while its body is written, and the module it will stand in.
+struct Draft<'c> {
+    context: &'c Context,
+    name: Attribute<'c>,
+    location: Location<'c>,
+    module: Module<'c>,
+    parameters: Vec<Type<'c>>,
+    block: Block<'c>,
+}
+
+impl<'c> Draft<'c> {
+    /// A function whose parameters are flat buffers, and behind them those of the types that `more` gives.
+    fn new(context: &'c Context, name: &str, buffers: &[(Scalar, usize)], more: impl FnOnce(&Builder<'c>) -> Vec<Type<'c>>) -> Self {
         let location = Location::name(context, name, Location::unknown(context));
         let module = Module::new(location);
         let outer = module.body();
-        // SAFETY of lifetimes is the builder's: `outer` belongs to `module`, which outlives `builder`.
+        // SAFETY of lifetimes is the builder's: `outer` belongs to `module`, which outlives `probe`.
         let probe = Builder::new(context, &outer, location);
-        let mut types: Vec<_> = buffers.iter().map(|&(scalar, len)| probe.memref_type(scalar, len.max(1))).collect();
-        types.push(probe.ty(Ty::INDEX));
-        types.push(probe.memref_type(Scalar::I8, scratch_bytes.max(1)));
-        let block = Block::new(&types.iter().map(|&t| (t, location)).collect::<Vec<_>>());
-        let argument = |i: usize| match block.argument(i) {
-            Ok(a) => extend(a.into()),
-            Err(e) => unreachable!("function argument {i}: {e}"),
-        };
-        let views: Vec<_> = buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len)).collect();
-        let builder = Builder::new(context, &block, location);
-        let workgroup = builder.val(argument(buffers.len()), Ty::INDEX);
-        let scratch = Buffer::whole(argument(buffers.len() + 1), Scalar::I8, scratch_bytes);
-        body(&builder, &views, workgroup, scratch);
-        builder.append("func.return", &[], &[], &[], vec![]);
-        let region = Region::new();
-        region.append_block(block);
-        let function = OperationBuilder::new("func.func", location)
-            .add_attributes(&[
-                (Identifier::new(context, "sym_name"), StringAttribute::new(context, name).into()),
-                (Identifier::new(context, "function_type"), TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into()),
-            ])
-            .add_regions_vec(vec![region])
-            .build()
-            .unwrap_or_else(|e| unreachable!("func.func: {e}"));
-        module.body().append_operation(function);
-        Unit { context, module, gpu: false }
+        let mut parameters: Vec<_> = buffers.iter().map(|&(scalar, len)| probe.memref_type(scalar, len.max(1))).collect();
+        parameters.extend(more(&probe));
+        let block = Block::new(&parameters.iter().map(|&t| (t, location)).collect::<Vec<_>>());
+        Self { context, name: StringAttribute::new(context, name).into(), location, module, parameters, block }
     }
+
+    /// A builder whose operations go into the body.
+    fn builder(&self) -> Builder<'c> {
+        Builder::new(self.context, &self.block, self.location)
+    }
+
+    fn argument(&self, i: usize) -> Value<'c, 'c> {
+        match self.block.argument(i) {
+            Ok(a) => extend(a.into()),
+            Err(e) => unreachable!("argument {i} of a kernel: {e}"),
+        }
+    }
+
+    /// The first parameters as buffers.
+    fn views(&self, buffers: &[(Scalar, usize)]) -> Vec<Buffer<'c>> {
+        buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(self.argument(i), scalar, len)).collect()
+    }
+
+    /// The module, still empty, and the finished function as an operation `kind` with more attributes.
+    fn close(self, kind: &str, more: &[(&str, Attribute<'c>)]) -> (Module<'c>, Operation<'c>) {
+        let Self { context, name, location, module, parameters, block } = self;
+        let signature = TypeAttribute::new(FunctionType::new(context, &parameters, &[]).into()).into();
+        let attributes = [&[("sym_name", name), ("function_type", signature)], more].concat();
+        (module, around(context, (kind, location), &attributes, block))
+    }
+}
+
+/// An operation around one block.
+fn around<'c>(
+    context: &'c Context,
+    (kind, location): (&str, Location<'c>),
+    attributes: &[(&str, Attribute<'c>)],
+    block: Block<'c>,
+) -> Operation<'c> {
+    let attributes: Vec<_> = attributes.iter().map(|&(name, value)| (Identifier::new(context, name), value)).collect();
+    let region = Region::new();
+    region.append_block(block);
+    OperationBuilder::new(kind, location)
+        .add_attributes(&attributes)
+        .add_regions_vec(vec![region])
+        .build()
+        .unwrap_or_else(|e| unreachable!("{kind}: {e}"))
 }
 
 /// From structured loops in a GPU module to the NVVM dialect. Elementary functions go first: later they would become calls of a library that is absent.
@@ -98,47 +142,23 @@ impl Session {
         threads: [u32; 3],
         body: impl for<'c> FnOnce(&Builder<'c>, &[Buffer<'c>]),
     ) -> Unit<'_> {
-        let context = &self.context;
-        let location = Location::name(context, name, Location::unknown(context));
-        let module = Module::new(location);
-        let outer = module.body();
-        let probe = Builder::new(context, &outer, location);
-        let types: Vec<_> = buffers.iter().map(|&(scalar, len)| probe.memref_type(scalar, len.max(1))).collect();
-        let block = Block::new(&types.iter().map(|&t| (t, location)).collect::<Vec<_>>());
-        let argument = |i: usize| match block.argument(i) {
-            Ok(a) => extend(a.into()),
-            Err(e) => unreachable!("kernel argument {i}: {e}"),
-        };
-        let views: Vec<_> = buffers.iter().enumerate().map(|(i, &(scalar, len))| Buffer::whole(argument(i), scalar, len)).collect();
-        let builder = Builder::new(context, &block, location).on_gpu();
-        body(&builder, &views);
-        builder.append("gpu.return", &[], &[], &[], vec![]);
-        let region = Region::new();
-        region.append_block(block);
-        let id = |name| Identifier::new(context, name);
+        let draft = Draft::new(&self.context, name, buffers, |_| vec![]);
+        let builder = draft.builder().on_gpu();
+        body(&builder, &draft.views(buffers));
+        builder.append("gpu.return", &[], &[], &[]);
         let [x, y, z] = threads;
-        let kernel = OperationBuilder::new("gpu.func", location)
-            .add_attributes(&[
-                (id("sym_name"), StringAttribute::new(context, name).into()),
-                (id("function_type"), TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into()),
-                (id("known_block_size"), probe.parsed_attribute(&format!("array<i32: {x}, {y}, {z}>"))),
-                (id("gpu.kernel"), probe.parsed_attribute("unit")),
-                (id("workgroup_attributions"), probe.parsed_attribute("0 : i64")),
-            ])
-            .add_regions_vec(vec![region])
-            .build()
-            .unwrap_or_else(|e| unreachable!("gpu.func: {e}"));
+        let more = [
+            ("known_block_size", builder.parsed_attribute(&format!("array<i32: {x}, {y}, {z}>"))),
+            ("gpu.kernel", builder.parsed_attribute("unit")),
+            ("workgroup_attributions", builder.parsed_attribute("0 : i64")),
+        ];
+        let location = draft.location;
+        let (module, kernel) = draft.close("gpu.func", &more);
         let inside = Block::new(&[]);
         inside.append_operation(kernel);
-        let region = Region::new();
-        region.append_block(inside);
-        let gpu = OperationBuilder::new("gpu.module", location)
-            .add_attributes(&[(id("sym_name"), StringAttribute::new(context, "kernels").into())])
-            .add_regions_vec(vec![region])
-            .build()
-            .unwrap_or_else(|e| unreachable!("gpu.module: {e}"));
-        module.body().append_operation(gpu);
-        Unit { context, module, gpu: true }
+        let kernels = StringAttribute::new(&self.context, "kernels").into();
+        module.body().append_operation(around(&self.context, ("gpu.module", location), &[("sym_name", kernels)], inside));
+        Unit { context: &self.context, module, gpu: true }
     }
 }
 

@@ -24,6 +24,22 @@ pub enum Multiplicand {
     F16,
 }
 
+/// An asynchronous copy of `bytes` bytes (4, 8 or 16), from element `at` of `from` in global memory to element `slot` of `to` in shared memory; both addresses are
+/// multiples of `bytes`.
+#[derive(Clone, Copy)]
+pub struct Transfer<'c> {
+    /// Global memory.
+    pub from: Buffer<'c>,
+    /// Element of `from`.
+    pub at: Val<'c>,
+    /// Shared memory.
+    pub to: Buffer<'c>,
+    /// Element of `to`.
+    pub slot: Val<'c>,
+    /// How many bytes.
+    pub bytes: usize,
+}
+
 impl<'c> Builder<'c> {
     /// Number of the thread in its block, along x.
     pub fn thread(&self) -> Val<'c> {
@@ -42,19 +58,19 @@ impl<'c> Builder<'c> {
 
     /// All threads of the block have come here, and see what each wrote to memory before.
     pub fn barrier(&self) {
-        self.append("gpu.barrier", &[], &[], &[], vec![]);
+        self.append("gpu.barrier", &[], &[], &[]);
     }
 
     /// All lanes of the warp have come here, and see what each wrote to memory before.
     pub fn warp_barrier(&self) {
         let all = self.int(Ty::I32, -1);
-        self.append("nvvm.bar.warp.sync", &[self.raw(all)], &[], &[], vec![]);
+        self.append("nvvm.bar.warp.sync", &[self.raw(all)], &[], &[]);
     }
 
     /// The block's dynamic shared memory, as `bytes` bytes.
     pub fn shared_memory(&self, bytes: usize) -> Buffer<'c> {
         let ty = self.parsed_type("memref<?xi8, #gpu.address_space<workgroup>>");
-        let memref = self.append("gpu.dynamic_shared_memory", &[], &[ty], &[], vec![])[0];
+        let memref = self.append("gpu.dynamic_shared_memory", &[], &[ty], &[])[0];
         Buffer::in_shared(memref, Scalar::I8, bytes)
     }
 
@@ -66,27 +82,19 @@ impl<'c> Builder<'c> {
     /// The address of an element, in its memory.
     fn pointer(&self, buffer: Buffer<'c>, index: Val<'c>) -> Value<'c, 'c> {
         let [memref, index] = self.address(buffer, index);
-        let base = self.append("memref.extract_aligned_pointer_as_index", &[memref], &[self.ty(Ty::INDEX)], &[], vec![])[0];
+        let base = self.append("memref.extract_aligned_pointer_as_index", &[memref], &[self.ty(Ty::INDEX)], &[])[0];
         let (base, index) = (self.val(base, Ty::INDEX), self.val(index, Ty::INDEX));
         let address = self.at(base, index, buffer.scalar.bytes());
         let word = self.index_cast(address, Scalar::I64);
         let ty = self.parsed_type(if buffer.shared { "!llvm.ptr<3>" } else { "!llvm.ptr<1>" });
-        self.append("llvm.inttoptr", &[self.raw(word)], &[ty], &[], vec![])[0]
+        self.append("llvm.inttoptr", &[self.raw(word)], &[ty], &[])[0]
     }
 
-    /// Starts copying `bytes` (4, 8 or 16, both addresses multiples of it) from global to shared memory; where `valid` is false, zeros are written
-    /// and nothing is read (the source address may then be anything). Nothing may be presumed of the target before [`Builder::copies_done`] and a barrier.
-    pub fn copy_async(
-        &self,
-        from: Buffer<'c>,
-        at: impl Into<Val<'c>>,
-        to: Buffer<'c>,
-        slot: impl Into<Val<'c>>,
-        bytes: usize,
-        valid: Option<Val<'c>>,
-    ) {
+    /// Starts a copy from global to shared memory; where `valid` is false, zeros are written and nothing is read (the source address may then be
+    /// anything). Nothing may be presumed of the target before [`Builder::copies_done`] and a barrier.
+    pub fn copy_async(&self, transfer: Transfer<'c>, valid: Option<Val<'c>>) {
+        let Transfer { from, mut at, to, slot, bytes } = transfer;
         debug_assert!(to.shared && !from.shared && matches!(bytes, 4 | 8 | 16));
-        let mut at = at.into();
         let mut operands = Vec::new();
         let mut read = None;
         match valid {
@@ -99,11 +107,11 @@ impl<'c> Builder<'c> {
                 read = Some(self.select(v, all, none));
             }
         }
-        operands.push(self.pointer(to, slot.into()));
+        operands.push(self.pointer(to, slot));
         operands.push(self.pointer(from, at));
         operands.extend(read.map(|r| self.raw(r)));
         let modifier = self.parsed_attribute(if bytes == 16 { "#nvvm<load_cache_modifier cg>" } else { "#nvvm<load_cache_modifier ca>" });
-        self.append("nvvm.cp.async.shared.global", &operands, &[], &[("modifier", modifier), ("size", self.small(bytes as i64))], vec![]);
+        self.append("nvvm.cp.async.shared.global", &operands, &[], &[("modifier", modifier), ("size", self.small(bytes as i64))]);
     }
 
     fn small(&self, value: i64) -> melior::ir::Attribute<'c> {
@@ -112,12 +120,12 @@ impl<'c> Builder<'c> {
 
     /// The copies started since the last call are one group.
     pub fn commit_copies(&self) {
-        self.append("nvvm.cp.async.commit.group", &[], &[], &[], vec![]);
+        self.append("nvvm.cp.async.commit.group", &[], &[], &[]);
     }
 
     /// Waits until at most `pending` of the youngest groups of this thread are on their way.
     pub fn copies_done(&self, pending: usize) {
-        self.append("nvvm.cp.async.wait.group", &[], &[], &[("n", self.small(pending as i64))], vec![]);
+        self.append("nvvm.cp.async.wait.group", &[], &[], &[("n", self.small(pending as i64))]);
     }
 
     /// `value` (32 bits) of another lane; all 32 lanes take part.
@@ -154,7 +162,7 @@ impl<'c> Builder<'c> {
             ("shape", self.parsed_attribute("#nvvm.ld_st_matrix_shape<m = 8, n = 8>")),
             ("eltType", self.parsed_attribute("#nvvm.ld_st_matrix_elt_type<b16>")),
         ];
-        let result = self.append("nvvm.ldmatrix", &[pointer], &[ty], &attributes, vec![])[0];
+        let result = self.append("nvvm.ldmatrix", &[pointer], &[ty], &attributes)[0];
         if count == 1 { vec![self.val(result, Ty::I32)] } else { self.fields(result, Ty::I32, count) }
     }
 
@@ -171,7 +179,7 @@ impl<'c> Builder<'c> {
             let raw = self.raw(v);
             operands.push(match packed {
                 None => raw,
-                Some(ty) => self.append("llvm.bitcast", &[raw], &[ty], &[], vec![])[0],
+                Some(ty) => self.append("llvm.bitcast", &[raw], &[ty], &[])[0],
             });
         }
         operands.extend(c.iter().map(|&v| self.raw(v)));
@@ -185,7 +193,7 @@ impl<'c> Builder<'c> {
             ("shape", self.parsed_attribute("#nvvm.shape<m = 16, n = 8, k = 16>")),
         ];
         let ty = self.parsed_type("!llvm.struct<(f32, f32, f32, f32)>");
-        let result = self.append("nvvm.mma.sync", &operands, &[ty], &attributes, vec![])[0];
+        let result = self.append("nvvm.mma.sync", &operands, &[ty], &attributes)[0];
         self.fields(result, Ty::F32, 4)
     }
 
@@ -195,7 +203,7 @@ impl<'c> Builder<'c> {
         let word = self.index_cast(index, Scalar::I64);
         let text = |t: &str| melior::ir::attribute::StringAttribute::new(self.context, t).into();
         let attributes = [("asm_string", text("mov.b64 $0, $1;")), ("constraints", text("=l,l"))];
-        let same = self.append("llvm.inline_asm", &[self.raw(word)], &[self.ty(Ty::I64)], &attributes, vec![])[0];
+        let same = self.append("llvm.inline_asm", &[self.raw(word)], &[self.ty(Ty::I64)], &attributes)[0];
         self.index_cast(self.val(same, Ty::I64), Scalar::Index)
     }
 
@@ -203,7 +211,7 @@ impl<'c> Builder<'c> {
         (0..count)
             .map(|i| {
                 let position = self.parsed_attribute(&format!("array<i64: {i}>"));
-                let value = self.append("llvm.extractvalue", &[aggregate], &[self.ty(ty)], &[("position", position)], vec![])[0];
+                let value = self.append("llvm.extractvalue", &[aggregate], &[self.ty(ty)], &[("position", position)])[0];
                 self.val(value, ty)
             })
             .collect()

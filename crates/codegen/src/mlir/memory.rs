@@ -56,21 +56,21 @@ impl<'c> Builder<'c> {
         debug_assert_eq!(bytes.scalar, Scalar::I8);
         let byte = self.raw(self.add(bytes.offset, byte));
         let ty = if bytes.shared { self.shared_type(scalar, len) } else { self.memref_type(scalar, len) };
-        let memref = self.append("memref.view", &[bytes.memref, byte], &[ty], &[], vec![])[0];
+        let memref = self.append("memref.view", &[bytes.memref, byte], &[ty], &[])[0];
         Buffer { shared: bytes.shared, ..Buffer::whole(memref, scalar, len) }
     }
 
     /// The element at `index`.
     pub fn load(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>) -> Val<'c> {
         let ty = Ty::of(buffer.scalar);
-        let value = self.append("memref.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[], vec![])[0];
+        let value = self.append("memref.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[])[0];
         self.val(value, ty)
     }
 
     /// `lanes` consecutive elements from `index` on; no alignment is presumed.
     pub fn load_vec(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, lanes: usize) -> Val<'c> {
         let ty = Ty::vec(buffer.scalar, lanes);
-        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[], vec![])[0];
+        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[])[0];
         self.val(value, ty)
     }
 
@@ -78,7 +78,7 @@ impl<'c> Builder<'c> {
     pub fn load_whole(&self, buffer: Buffer<'c>, index: impl Into<Val<'c>>, lanes: usize) -> Val<'c> {
         let ty = Ty::vec(buffer.scalar, lanes);
         let align = self.alignment(buffer.scalar.bytes() * lanes);
-        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[("alignment", align)], vec![])[0];
+        let value = self.append("vector.load", &self.address(buffer, index.into()), &[self.ty(ty)], &[("alignment", align)])[0];
         self.val(value, ty)
     }
 
@@ -88,7 +88,7 @@ impl<'c> Builder<'c> {
         let mut operands = vec![self.raw(value)];
         operands.extend(self.address(buffer, index.into()));
         let align = self.alignment(buffer.scalar.bytes() * value.lanes());
-        self.append("vector.store", &operands, &[], &[("alignment", align)], vec![]);
+        self.append("vector.store", &operands, &[], &[("alignment", align)]);
     }
 
     fn alignment(&self, bytes: usize) -> Attribute<'c> {
@@ -101,7 +101,7 @@ impl<'c> Builder<'c> {
         let name = if value.ty.lanes.is_some() { "vector.store" } else { "memref.store" };
         let mut operands = vec![self.raw(value)];
         operands.extend(self.address(buffer, index.into()));
-        self.append(name, &operands, &[], &[], vec![]);
+        self.append(name, &operands, &[], &[]);
     }
 
     /// Writes a whole cache line, aligned to 64 bytes, past the caches; [`Builder::fence`] before anybody else may read it.
@@ -111,14 +111,14 @@ impl<'c> Builder<'c> {
         operands.extend(self.address(buffer, index.into()));
         let yes = BoolAttribute::new(self.context, true).into();
         let line = IntegerAttribute::new(IntegerType::new(self.context, 64).into(), 64).into();
-        self.append("vector.store", &operands, &[], &[("nontemporal", yes), ("alignment", line)], vec![]);
+        self.append("vector.store", &operands, &[], &[("nontemporal", yes), ("alignment", line)]);
     }
 
     /// Everything written before is seen by all before anything after.
     pub fn fence(&self) {
         // the number of `seq_cst` in LLVM's orderings
         let ordering = IntegerAttribute::new(IntegerType::new(self.context, 64).into(), 7).into();
-        self.append("llvm.fence", &[], &[], &[("ordering", ordering)], vec![]);
+        self.append("llvm.fence", &[], &[], &[("ordering", ordering)]);
     }
 
     /// Asks for the cache line of an element; `locality` 3 keeps it in every level, 0 in none.
@@ -131,7 +131,6 @@ impl<'c> Builder<'c> {
             &self.address(buffer, index.into()),
             &[],
             &[("isWrite", no), ("localityHint", hint), ("isDataCache", yes)],
-            vec![],
         );
     }
 

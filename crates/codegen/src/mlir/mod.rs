@@ -11,8 +11,9 @@ mod memory;
 mod vector;
 
 pub use builder::Builder;
+pub use control::Steps;
 pub use function::{Session, Unit};
-pub use gpu::{Multiplicand, Shuffle};
+pub use gpu::{Multiplicand, Shuffle, Transfer};
 pub use memory::Buffer;
 
 use melior::ir::Value;

@@ -1,12 +1,13 @@
 //! x86-64: one kernel to one object file.
 
-use super::{CompileTimes, Product, Stage, symbols};
+use super::steps::{Steps, text};
+use super::{Product, Stage, symbols};
 use crate::CodegenError;
 use crate::args::Args;
 use crate::kernels::{self, Site};
 use crate::mlir::{Scalar, Session};
 use inkwell::attributes::{Attribute, AttributeLoc};
-use inkwell::context::Context;
+use inkwell::context::{Context, ContextRef};
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
@@ -15,7 +16,6 @@ use inkwell::{AddressSpace, OptimizationLevel};
 use mnx_plan::host::HostKernel;
 use mnx_plan::slot::{Arg, Element};
 use mnx_plan::target::{Cpu, Target};
-use std::time::Instant;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -53,63 +53,30 @@ pub(crate) fn compile_body(
     let Some(cpu) = target.cpu() else {
         return Err(CodegenError::Illegal { symbol: symbol.into(), reason: format!("{} is no CPU", target.name) });
     };
-    let mut times = CompileTimes::default();
-    let mut shown = Vec::new();
-
-    let start = Instant::now();
     let body = format!("{symbol}.body");
     let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
-    let mut unit = session.build(&body, &types, signature.scratch_bytes, |b, buffers, workgroup, scratch| {
-        emit(&Site { b, cpu, args: &Args::new(args, buffers), workgroup, scratch });
-    });
-    times.emit = start.elapsed();
-    if stages.contains(&Stage::Mlir) {
-        shown.push((Stage::Mlir, unit.text().into_bytes()));
-    }
-
-    let start = Instant::now();
-    unit.lower().map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
+    let mut steps = Steps::new(symbol, stages);
     let context = Context::create();
-    let module = unit.translate(&context)?;
-    times.lower = start.elapsed();
-
-    let start = Instant::now();
+    let module = steps.module(&context, || {
+        session.build(&body, &types, signature.scratch_bytes, |b, buffers, workgroup, scratch| {
+            emit(&Site { b, cpu, args: &Args::new(args, buffers), workgroup, scratch });
+        })
+    })?;
     let machine = machine(target)?;
-    module.set_triple(&TargetTriple::create(TRIPLE));
-    module.set_data_layout(&machine.get_target_data().get_data_layout());
-    module.set_source_file_name(symbol);
-    wrap((&context, &module), signature, &body, (target, cpu))?;
-    module.verify().map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
     let passes = PassBuilderOptions::create();
-    // The emitters vectorise and unroll by themselves; LLVM's own choice would only multiply the tails.
-    passes.set_loop_vectorization(false);
-    passes.set_loop_slp_vectorization(false);
+    // The emitters unroll by themselves.
     passes.set_loop_unrolling(false);
-    module.run_passes("default<O3>", &machine, passes).map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))?;
-    times.optimise = start.elapsed();
-    if stages.contains(&Stage::Llvm) {
-        shown.push((Stage::Llvm, module.print_to_string().to_bytes().to_vec()));
-    }
-
-    let start = Instant::now();
-    let write = |module: &Module, kind| {
-        machine
-            .write_to_memory_buffer(module, kind)
-            .map(|b| b.as_slice().to_vec())
-            .map_err(|e| CodegenError::Llvm(format!("kernel {symbol}: {e}")))
-    };
-    if stages.contains(&Stage::Asm) {
+    steps.optimise(&module, &machine, passes, || wrap(&module, signature, &body, (target, cpu)))?;
+    let product = steps.finish(|steps| {
+        let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
+        let write =
+            |module: &Module, kind| machine.write_to_memory_buffer(module, kind).map(|b| b.as_slice().to_vec()).map_err(|e| llvm(&e));
         // Emission changes a module, so the text is made from a copy.
-        let mut text = write(&module.clone(), FileType::Assembly)?;
-        while text.last() == Some(&0) {
-            text.pop();
-        }
-        shown.push((Stage::Asm, text));
-    }
-    let object = write(&module, FileType::Object)?;
-    times.object = start.elapsed();
-    symbols::only_memory_calls(symbol, &object)?;
-    Ok(Product { object, shown, times })
+        steps.show(Stage::Asm, || write(&module.clone(), FileType::Assembly).map(text))?;
+        write(&module, FileType::Object)
+    })?;
+    symbols::only_memory_calls(symbol, &product.object)?;
+    Ok(product)
 }
 
 pub(super) fn scalar(element: Element) -> Scalar {
@@ -134,12 +101,8 @@ fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
 /// Adds the exported entry of the kernel ABI, which unpacks the buffers and calls the body.
 ///
 /// The body stays a function of its own, so that its buffers keep their `noalias`.
-fn wrap<'l>(
-    (context, module): (&'l Context, &Module<'l>),
-    signature: &Signature,
-    body: &str,
-    (target, cpu): (&Target, &Cpu),
-) -> Result<(), CodegenError> {
+fn wrap(module: &Module<'_>, signature: &Signature, body: &str, (target, cpu): (&Target, &Cpu)) -> Result<(), CodegenError> {
+    let context = module.get_context();
     let &Signature { symbol, args, .. } = signature;
     let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
     let body = module.get_function(body).ok_or_else(|| llvm(&"the body is missing"))?;
@@ -180,11 +143,11 @@ fn wrap<'l>(
     Ok(())
 }
 
-fn flag(context: &Context, name: &str) -> Attribute {
+fn flag(context: ContextRef<'_>, name: &str) -> Attribute {
     context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
 }
 
-fn set_target(context: &Context, function: FunctionValue, target: &Target, cpu: &Cpu) {
+fn set_target(context: ContextRef<'_>, function: FunctionValue, target: &Target, cpu: &Cpu) {
     let width = (cpu.lanes * 32).to_string();
     for (key, value) in [("target-cpu", target.cpu), ("target-features", target.features), ("prefer-vector-width", &width)] {
         if !value.is_empty() {

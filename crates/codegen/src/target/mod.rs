@@ -4,6 +4,7 @@ pub(crate) mod host;
 pub(crate) mod link;
 mod nvptx;
 pub mod ptxas;
+mod steps;
 mod symbols;
 
 use crate::CodegenError;

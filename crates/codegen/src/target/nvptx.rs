@@ -1,19 +1,20 @@
 //! NVIDIA GPUs: one kernel to PTX, and the PTX of many kernels to one module.
 
-use super::{CompileTimes, Product, Stage, host::scalar};
+use super::steps::{self, Steps};
+use super::{Product, Stage, host::scalar};
 use crate::CodegenError;
 use crate::args::Args;
 use crate::gpu;
 use crate::mlir::Session;
 use inkwell::OptimizationLevel;
-use inkwell::attributes::AttributeLoc;
+use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
 use mnx_plan::gpu::GpuKernel;
+use mnx_plan::slot::Arg;
 use mnx_plan::target::{Gpu, Target};
-use std::time::Instant;
 
 const TRIPLE: &str = "nvptx64-nvidia-cuda";
 
@@ -24,46 +25,41 @@ pub(super) fn compile(
     (target, chip): (&Target, &Gpu),
     stages: &[Stage],
 ) -> Result<Product, CodegenError> {
-    let mut times = CompileTimes::default();
-    let mut shown = Vec::new();
     let args = kernel.family().args();
-    let geometry = kernel.geometry();
-
-    let start = Instant::now();
     let types: Vec<_> = args.iter().map(|a| (scalar(a.element), a.len)).collect();
-    let mut unit = session.build_gpu(symbol, &types, geometry.block, |builder, buffers| {
-        gpu::emit(kernel, builder, &Args::new(&args, buffers));
-    });
-    times.emit = start.elapsed();
-    if stages.contains(&Stage::Mlir) {
-        shown.push((Stage::Mlir, unit.text().into_bytes()));
-    }
-
-    let start = Instant::now();
-    unit.lower().map_err(|e| CodegenError::Mlir(format!("kernel {symbol}: {e}")))?;
+    let mut steps = Steps::new(symbol, stages);
     let context = Context::create();
-    let module = unit.translate(&context)?;
-    times.lower = start.elapsed();
-
-    let start = Instant::now();
-    let llvm = |e: &dyn std::fmt::Display| CodegenError::Llvm(format!("kernel {symbol}: {e}"));
+    let module = steps.module(&context, || {
+        session.build_gpu(symbol, &types, kernel.geometry().block, |builder, buffers| {
+            gpu::emit(kernel, builder, &Args::new(&args, buffers));
+        })
+    })?;
     let machine = machine(target)?;
-    module.set_triple(&TargetTriple::create(TRIPLE));
-    module.set_data_layout(&machine.get_target_data().get_data_layout());
-    module.set_source_file_name(symbol);
-    let function = module.get_function(symbol).ok_or_else(|| llvm(&"the kernel is missing"))?;
+    steps.optimise(&module, &machine, PassBuilderOptions::create(), || finish(&module, symbol, &args, kernel.side_by_side(chip)))?;
+    steps.finish(|steps| {
+        let text = assembly(&machine, &module).map_err(|e| steps.llvm(&e))?;
+        steps.show(Stage::Asm, || Ok::<_, CodegenError>(text.clone()))?;
+        if let Some(call) = String::from_utf8_lossy(&text).lines().find(|l| l.trim_start().starts_with("call")) {
+            return Err(CodegenError::Callee { symbol: symbol.into(), callee: call.trim().into() });
+        }
+        Ok(text)
+    })
+}
+
+/// Tells LLVM what holds of the kernel's buffers and blocks, and makes its shared memory the launch's.
+fn finish(module: &Module<'_>, symbol: &str, args: &[Arg], blocks: Option<usize>) -> Result<(), CodegenError> {
+    let context = module.get_context();
+    let function = module.get_function(symbol).ok_or_else(|| CodegenError::Llvm(format!("kernel {symbol}: the kernel is missing")))?;
     for (i, arg) in args.iter().enumerate() {
         let at = AttributeLoc::Param(i as u32);
-        let put = |name: &str, value: u64| {
-            function.add_attribute(at, context.create_enum_attribute(inkwell::attributes::Attribute::get_named_enum_kind_id(name), value));
-        };
+        let put = |name: &str| function.add_attribute(at, context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0));
         // No alignment: told of it, LLVM widens neighbouring loads beyond a buffer's end. Loads of whole pieces say theirs.
-        put("noalias", 0);
+        put("noalias");
         if !arg.access.writes() {
-            put("readonly", 0);
+            put("readonly");
         }
     }
-    if let Some(blocks) = kernel.side_by_side(chip) {
+    if let Some(blocks) = blocks {
         function.add_attribute(AttributeLoc::Function, context.create_string_attribute("nvvm.minctasm", &blocks.to_string()));
     }
     // The size of dynamic shared memory is the launch's: `.extern .shared`, under a name of the kernel's own.
@@ -73,26 +69,7 @@ pub(super) fn compile(
         unsafe { llvm_declare(&shared) };
         shared.set_name(&format!("{symbol}_shared"));
     }
-    module.verify().map_err(|e| llvm(&e))?;
-    let passes = PassBuilderOptions::create();
-    passes.set_loop_vectorization(false);
-    passes.set_loop_slp_vectorization(false);
-    module.run_passes("default<O3>", &machine, passes).map_err(|e| llvm(&e))?;
-    times.optimise = start.elapsed();
-    if stages.contains(&Stage::Llvm) {
-        shown.push((Stage::Llvm, module.print_to_string().to_bytes().to_vec()));
-    }
-
-    let start = Instant::now();
-    let text = assembly(&machine, &module).map_err(|e| llvm(&e))?;
-    times.object = start.elapsed();
-    if stages.contains(&Stage::Asm) {
-        shown.push((Stage::Asm, text.clone()));
-    }
-    if let Some(call) = String::from_utf8_lossy(&text).lines().find(|l| l.trim_start().starts_with("call")) {
-        return Err(CodegenError::Callee { symbol: symbol.into(), callee: call.trim().into() });
-    }
-    Ok(Product { object: text, shown, times })
+    Ok(())
 }
 
 /// Takes a global's initialiser away.
@@ -106,11 +83,8 @@ unsafe fn llvm_declare(global: &inkwell::values::GlobalValue<'_>) {
 }
 
 fn assembly(machine: &TargetMachine, module: &Module<'_>) -> Result<Vec<u8>, String> {
-    let mut text = machine.write_to_memory_buffer(module, FileType::Assembly).map_err(|e| e.to_string())?.as_slice().to_vec();
-    while text.last() == Some(&0) {
-        text.pop();
-    }
-    Ok(text)
+    let buffer = machine.write_to_memory_buffer(module, FileType::Assembly).map_err(|e| e.to_string())?;
+    Ok(steps::text(buffer.as_slice().to_vec()))
 }
 
 fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {

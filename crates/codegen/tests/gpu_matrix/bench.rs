@@ -69,10 +69,7 @@ impl Buffers {
     /// Random contents for whatever is read, as its element type holds them. Weights are small, so that sums stay near 1.
     pub fn random(kernel: &Kernel, rng: &mut Random) -> Self {
         let one = |arg: Arg| {
-            let scale = match arg.slot {
-                Slot::W | Slot::W2 | Slot::W3 | Slot::ResW => 0.3,
-                _ => 1.0,
-            };
+            let scale = if matches!(arg.slot, Slot::W | Slot::W2 | Slot::W3 | Slot::ResW) { 0.3 } else { 1.0 };
             let len = if arg.access.reads() { arg.len } else { 0 };
             let values = (0..len).map(|_| encode(arg.element, scale * rng.float()).0).collect();
             (arg, values)
@@ -129,7 +126,7 @@ pub fn run(kernel: &Kernel, given: &Buffers, target: &'static Target) -> Buffers
 pub fn stream(rng: &mut Random, storage: Storage) -> Storage {
     match storage {
         Storage::F16 => rng.pick(&[Storage::Bf16, Storage::F16]),
-        other => other,
+        Storage::F32 | Storage::Bf16 => storage,
     }
 }
 

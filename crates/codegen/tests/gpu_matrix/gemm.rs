@@ -1,7 +1,7 @@
 //! The GEMM kernel: strides, GELU, sums of squares, ends of a block, tiles at random.
 
 use crate::bench::{self, Buffers, Random, close, run, target, tolerance};
-use crate::reference;
+use crate::reference::{self, Values};
 use mnx_plan::Kernel;
 use mnx_plan::gpu::gemm::Tile;
 use mnx_plan::gpu::{Epilogue, Gemm};
@@ -59,7 +59,8 @@ fn rounds(storage: Storage, base: u64, change: &dyn Fn(usize, &mut Random, &mut 
             }
             close(&what, left.get(Slot::Partials), &want, tolerance(k.storage));
         } else {
-            let (out, _) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &values, &given);
+            let before = Values { batch: k.batch, grid: k.grid, channels: k.out_channels, values: &values };
+            let (out, _) = reference::end(&k.epilogue, &before, &given);
             close(&what, left.get(Slot::Out), &out, tolerance(k.storage).max(tolerance(k.stream)));
         }
     }

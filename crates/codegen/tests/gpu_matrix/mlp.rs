@@ -1,7 +1,7 @@
 //! The MLP kernel: every end of a block, odd grids, tiles at random.
 
 use crate::bench::{self, Buffers, Random, close, run, target, tolerance};
-use crate::reference;
+use crate::reference::{self, Values};
 use mnx_plan::Kernel;
 use mnx_plan::gpu::mlp::Tile;
 use mnx_plan::gpu::{Epilogue, Mlp};
@@ -47,7 +47,8 @@ fn verify(k: &Mlp, seed: u64, round: usize) {
     }
     let given = Buffers::random(&kernel, &mut rng);
     let left = run(&kernel, &given, target(round));
-    let (out, logits) = reference::end(&k.epilogue, k.batch, k.grid, k.out_channels, &reference::mlp(k, &given), &given);
+    let before = Values { batch: k.batch, grid: k.grid, channels: k.out_channels, values: &reference::mlp(k, &given) };
+    let (out, logits) = reference::end(&k.epilogue, &before, &given);
     let what = format!("{k:?}");
     // 2e-4 for every hidden value, times weights that are 0.3 at most.
     let part = tolerance(k.storage).max(tolerance(k.stream)) + if k.gelu == Gelu::Fast { 2e-4 * 0.3 * k.hidden as f64 } else { 0.0 };

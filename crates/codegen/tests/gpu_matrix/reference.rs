@@ -80,8 +80,17 @@ pub fn gemm(k: &Gemm, given: &Buffers) -> Vec<f64> {
     (0..k.batch * m).flat_map(one).collect::<Vec<f64>>()
 }
 
+/// What a block's end starts from: the values of its product, `[batch, grid, channels]`.
+pub struct Values<'a> {
+    pub batch: usize,
+    pub grid: Extent,
+    pub channels: usize,
+    pub values: &'a [f64],
+}
+
 /// The result and the logits. `res` and `skip` are read by these slots, in place or not.
-pub fn end(e: &Epilogue, batch: usize, grid: Extent, channels: usize, values: &[f64], given: &Buffers) -> (Vec<f64>, Vec<f64>) {
+pub fn end(e: &Epilogue, before: &Values, given: &Buffers) -> (Vec<f64>, Vec<f64>) {
+    let &Values { batch, grid, channels, values } = before;
     let output = e.output(grid);
     let all = batch * voxels(output);
     let mut out = if e.skip { given.get(Slot::Skip).to_vec() } else { vec![0.0; all * channels] };

@@ -56,14 +56,14 @@ impl Data {
     pub fn f32(&self) -> &[f32] {
         match self {
             Self::F32(v) => v,
-            _ => panic!("not float32"),
+            Self::F64(_) | Self::I32(_) => panic!("not float32"),
         }
     }
 
     pub fn f64(&self) -> &[f64] {
         match self {
             Self::F64(v) => v,
-            _ => panic!("not float64"),
+            Self::F32(_) | Self::I32(_) => panic!("not float64"),
         }
     }
 

@@ -220,7 +220,7 @@ fn convolved(round: u64, rng: &mut Random) -> ConvMlp {
         pad,
         transposed,
         bias: rng.flip(),
-        stem: (round % 4 == 0).then(|| rng.between(1, 3)),
+        stem: round.is_multiple_of(4).then(|| rng.between(1, 3)),
         stats: false,
     };
     let tile = conv_mlp::Tile {

@@ -1,27 +1,24 @@
 //! Complete sums: rounded and stored, and counted into the statistics as they are.
 
-use super::place::Place;
+use super::Conv;
 use super::statistics::Running;
-use crate::mlir::{Buffer, Builder, Val};
-use mnx_plan::gpu::Depthwise;
+use crate::mlir::{Buffer, Val};
 
 pub(super) struct Finish<'a, 'c> {
-    k: &'a Depthwise,
-    b: &'a Builder<'c>,
-    place: &'a Place<'c>,
+    conv: Conv<'a, 'c>,
     y: Buffer<'c>,
     lead: usize,
 }
 
 impl<'a, 'c> Finish<'a, 'c> {
-    pub(super) fn new(k: &'a Depthwise, b: &'a Builder<'c>, place: &'a Place<'c>, y: Buffer<'c>) -> Self {
-        Self { k, b, place, y, lead: k.walk().groups - 1 }
+    pub(super) fn new(conv: Conv<'a, 'c>, y: Buffer<'c>) -> Self {
+        Self { conv, y, lead: conv.k.walk().groups - 1 }
     }
 
     /// What the sums completed by a step give; the first steps of a slab only lead to its first output planes.
     pub(super) fn step(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>]) -> Vec<Val<'c>> {
-        let b = self.b;
-        let finishes = b.and(b.ge(step, self.lead), b.lt(step, self.place.steps));
+        let b = self.conv.b;
+        let finishes = b.and(b.ge(step, self.lead), b.lt(step, self.conv.place.steps));
         b.choose(
             finishes,
             || {
@@ -35,15 +32,15 @@ impl<'a, 'c> Finish<'a, 'c> {
 
     /// The first output plane that a step completes.
     fn first_plane(&self, step: Val<'c>) -> Val<'c> {
-        self.b.mul(self.b.add(self.place.origin, step), self.k.conv.axis(0).out_step())
+        self.conv.b.mul(self.conv.b.add(self.conv.place.origin, step), self.conv.k.conv.axis(0).out_step())
     }
 
     /// Whether every output that the thread's sums are for exists.
     fn whole(&self, plane: Val<'c>) -> Val<'c> {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let outputs = [k.conv.axis(0).out_step(), k.conv.axis(1).out_step(), k.tile.run];
         let tiled = [outputs[0], k.tile.height, k.tile.width];
-        let first = [plane, self.place.corner[0], self.place.corner[1]];
+        let first = [plane, self.conv.place.corner[0], self.conv.place.corner[1]];
         (0..3).fold(b.lt(0usize, 1usize), |all, a| {
             let extent = k.conv.output[a];
             if extent.is_multiple_of(tiled[a]) { all } else { b.and(all, b.le(b.add(first[a], outputs[a]), extent)) }
@@ -52,7 +49,7 @@ impl<'a, 'c> Finish<'a, 'c> {
 
     /// Stores and counts what exists; `tested` if that may not be all.
     fn store(&self, step: Val<'c>, done: &[Val<'c>], running: &[Val<'c>], tested: bool) -> Vec<Val<'c>> {
-        let (k, b, place) = (self.k, self.b, self.place);
+        let (k, b, place) = (self.conv.k, self.conv.b, self.conv.place);
         let [d, h, w] = k.conv.output;
         let [planes, rows] = [0, 1].map(|a| k.conv.axis(a).out_step());
         let run = k.tile.run;

@@ -11,7 +11,7 @@ mod sums;
 mod taps;
 
 use super::Args;
-use crate::mlir::Builder;
+use crate::mlir::{Buffer, Builder};
 use finish::Finish;
 use mnx_plan::gpu::Depthwise;
 use mnx_plan::slot::Slot;
@@ -21,6 +21,19 @@ use statistics::Running;
 use sums::Sums;
 use taps::Taps;
 
+/// What every part of the emission of one convolution works with.
+#[derive(Clone, Copy)]
+struct Conv<'a, 'c> {
+    /// What is to be computed.
+    k: &'a Depthwise,
+    /// Where code goes.
+    b: &'a Builder<'c>,
+    /// Where the workgroup and the thread stand.
+    place: &'a Place<'c>,
+    /// The workgroup's shared memory, in bytes.
+    shared: Buffer<'c>,
+}
+
 pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, args: &Args<'c>) {
     let (x, w, y) = (args.of(Slot::X), args.of(Slot::W), args.of(Slot::Y));
     let stem = k.conv.stem.map(|_| (args.of(Slot::StemW), args.of(Slot::StemB)));
@@ -29,10 +42,11 @@ pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, args: &Args<'c>) {
     let layout = k.layout();
     let shared = b.shared_memory(layout.bytes);
     let place = Place::new(k, b);
-    let taps = Taps::new(k, b, &place, w, shared);
-    let staging = Staging::new(k, b, &place, x, stem, shared);
-    let sums = Sums::new(k, b, &place, &taps, shared, bias);
-    let finish = Finish::new(k, b, &place, y);
+    let conv = Conv { k, b, place: &place, shared };
+    let taps = Taps::new(conv, w);
+    let staging = Staging::new(conv, x, stem);
+    let sums = Sums::new(conv, &taps, bias);
+    let finish = Finish::new(conv, y);
 
     staging.start();
     let mut first = vec![b.index(0)];
@@ -42,7 +56,7 @@ pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, args: &Args<'c>) {
         first.extend(Running::start(b));
     }
     let turn = unrolled(k);
-    let last = b.carry(0usize, place.steps, turn, &first, |start, carried| {
+    let last = b.steps(0usize, place.steps, turn).carry(&first, |start, carried| {
         let mut carried = carried.to_vec();
         for i in 0..turn {
             let step = b.add(start, i);
@@ -58,7 +72,7 @@ pub(super) fn emit<'c>(k: &Depthwise, b: &Builder<'c>, args: &Args<'c>) {
     });
     if let Some(partials) = partials {
         b.phase("statistics");
-        statistics::merge(k, b, &place, &last[count..], shared, partials);
+        statistics::merge(&conv, &last[count..], partials);
     }
 }
 

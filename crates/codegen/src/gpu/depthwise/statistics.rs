@@ -1,8 +1,7 @@
 //! Statistics of a workgroup's outputs: per thread around its first value, then merged by Chan's formula in the order of the threads.
 
-use super::place::Place;
+use super::Conv;
 use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
-use mnx_plan::gpu::Depthwise;
 
 /// A thread's sums over its two channels: the first value, and sum and sum of squares of the differences from it.
 pub(super) struct Running<'a, 'c> {
@@ -49,7 +48,8 @@ fn inside<'c>(b: &Builder<'c>, first: Val<'c>, most: usize, bound: usize) -> Val
 }
 
 /// The workgroup's count, mean and sum of squared differences per channel, into its row of `partials`.
-pub(super) fn merge<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, carried: &[Val<'c>], shared: Buffer<'c>, partials: Buffer<'c>) {
+pub(super) fn merge<'c>(conv: &Conv<'_, 'c>, carried: &[Val<'c>], partials: Buffer<'c>) {
+    let &Conv { k, b, place, shared } = conv;
     let threads = k.threads();
     let [planes, rows] = [0, 1].map(|a| k.conv.axis(a).out_step());
     let [d, h, w] = k.conv.output;
@@ -87,12 +87,12 @@ pub(super) fn merge<'c>(k: &Depthwise, b: &Builder<'c>, place: &Place<'c>, carri
         let others = threads / pairs;
         let own = |i: Val<'c>| b.at(channel, i, channels);
         let number = |i: Val<'c>| b.load(counts, b.at(b.div(channel, 2usize), i, pairs));
-        let all = b.carry(0usize, others, 1, &[zero, zero], |i, sums| {
+        let all = b.steps(0usize, others, 1).carry(&[zero, zero], |i, sums| {
             let n = number(i);
             vec![b.add(sums[0], n), b.fma(n, b.load(means, own(i)), sums[1])]
         });
         let mean = b.div(all[1], all[0]);
-        let apart = b.carry(0usize, others, 1, &[zero], |i, sum| {
+        let apart = b.steps(0usize, others, 1).carry(&[zero], |i, sum| {
             let off = b.sub(b.load(means, own(i)), mean);
             let between = b.mul(b.mul(off, off), number(i));
             vec![b.add(sum[0], b.add(b.load(squares, own(i)), between))]

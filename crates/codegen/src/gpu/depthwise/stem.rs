@@ -1,14 +1,11 @@
 //! The stem recomputed while staging: the port's planes are copied first, and a step later `stem_b + stem_w x` of them is what the convolution reads.
 
-use super::place::Place;
-use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
-use mnx_plan::gpu::Depthwise;
+use super::Conv;
+use crate::mlir::{Buffer, Scalar, Transfer, Ty, Val};
 use mnx_plan::gpu::depthwise::{Layout, PIECE};
 
 pub(super) struct Stem<'a, 'c> {
-    k: &'a Depthwise,
-    b: &'a Builder<'c>,
-    place: &'a Place<'c>,
+    conv: Conv<'a, 'c>,
     port: Buffer<'c>,
     w: Buffer<'c>,
     bias: Buffer<'c>,
@@ -23,26 +20,20 @@ pub(super) struct Stem<'a, 'c> {
 }
 
 impl<'a, 'c> Stem<'a, 'c> {
-    pub(super) fn new(
-        k: &'a Depthwise,
-        b: &'a Builder<'c>,
-        place: &'a Place<'c>,
-        [port, w, bias]: [Buffer<'c>; 3],
-        shared: Buffer<'c>,
-        places: Buffer<'c>,
-    ) -> Self {
+    pub(super) fn new(conv: Conv<'a, 'c>, [port, w, bias]: [Buffer<'c>; 3], places: Buffer<'c>) -> Self {
+        let Conv { k, b, shared, .. } = conv;
         let layout = k.layout();
         let image = k.conv.stem.unwrap_or(0);
         let raw = b.view(shared, layout.raw, Scalar::F32, (layout.stem - layout.raw) / 4);
         let table = b.view(shared, layout.stem, Scalar::F32, (image + 1) * k.tile.channels);
-        Self { k, b, place, port, w, bias, raw, table, places, image, layout }
+        Self { conv, port, w, bias, raw, table, places, image, layout }
     }
 
     /// Bias and weights into shared memory.
     pub(super) fn start(&self) {
-        let (k, b) = (self.k, self.b);
-        b.each(self.place.thread, k.tile.channels, k.threads(), |own| {
-            let channel = b.add(self.place.channel, own);
+        let (k, b) = (self.conv.k, self.conv.b);
+        b.each(self.conv.place.thread, k.tile.channels, k.threads(), |own| {
+            let channel = b.add(self.conv.place.channel, own);
             b.store(b.load(self.bias, channel), self.table, own);
             for i in 0..self.image {
                 let weight = b.load(self.w, b.at(i, channel, self.image));
@@ -53,31 +44,32 @@ impl<'a, 'c> Stem<'a, 'c> {
 
     /// Starts copying a plane of the port. Each thread's places are those that it listed itself.
     pub(super) fn fetch(&self, plane: Val<'c>, slot: Val<'c>) {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let [d, h, w] = k.conv.input;
         let all = k.places();
         let to = b.shifted(self.raw, b.mul(slot, self.layout.raw_plane / 4));
-        b.each(self.place.thread, all, k.threads(), |voxel| {
+        b.each(self.conv.place.thread, all, k.threads(), |voxel| {
             let at = b.load(self.places, voxel);
             let valid = b.ge(at, b.int(Ty::I32, 0));
             for i in 0..self.image {
-                let from = b.at(plane, b.at(i, self.place.sample, self.image), d);
+                let from = b.at(plane, b.at(i, self.conv.place.sample, self.image), d);
                 let from = b.shifted(self.port, b.mul(from, h * w));
-                b.copy_async(from, b.index_cast(at, Scalar::Index), to, b.add(voxel, i * all), 4, Some(valid));
+                let (at, slot) = (b.index_cast(at, Scalar::Index), b.add(voxel, i * all));
+                b.copy_async(Transfer { from, at, to, slot, bytes: 4 }, Some(valid));
             }
         });
     }
 
     /// The stem of a plane of the port, zeros outside the image.
     pub(super) fn transform(&self, slot: Val<'c>, to: Buffer<'c>) {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let [_, columns] = k.staged();
         let (channels, all) = (k.tile.channels, k.places());
         let lanes = PIECE / k.storage.bytes();
         let per_voxel = channels / lanes;
         let raw = b.shifted(self.raw, b.mul(slot, self.layout.raw_plane / 4));
         let zero = b.f32(0.0);
-        b.each(self.place.thread, all * per_voxel, k.threads(), |piece| {
+        b.each(self.conv.place.thread, all * per_voxel, k.threads(), |piece| {
             let (voxel, chunk) = (b.div(piece, per_voxel), b.rem(piece, per_voxel));
             let first = b.mul(chunk, lanes);
             let quads =

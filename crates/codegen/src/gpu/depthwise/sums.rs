@@ -1,17 +1,14 @@
 //! The multiply-adds: the planes of a step into the sums of all output planes they take part in.
 
-use super::place::Place;
+use super::Conv;
 use super::staging::input_plane;
 use super::taps::{TapRow, Taps, storage};
-use crate::mlir::{Buffer, Builder, Scalar, Ty, Val};
-use mnx_plan::gpu::Depthwise;
+use crate::mlir::{Buffer, Scalar, Ty, Val};
 use mnx_plan::gpu::depthwise::{Layout, Read, Use, Walk};
 use mnx_plan::vocabulary::Storage;
 
 pub(super) struct Sums<'a, 'c> {
-    k: &'a Depthwise,
-    b: &'a Builder<'c>,
-    place: &'a Place<'c>,
+    conv: Conv<'a, 'c>,
     taps: &'a Taps<'a, 'c>,
     /// The staged planes, in elements (float16, float32) or pairs of them (bfloat16).
     planes: Buffer<'c>,
@@ -25,14 +22,8 @@ pub(super) struct Sums<'a, 'c> {
 }
 
 impl<'a, 'c> Sums<'a, 'c> {
-    pub(super) fn new(
-        k: &'a Depthwise,
-        b: &'a Builder<'c>,
-        place: &'a Place<'c>,
-        taps: &'a Taps<'a, 'c>,
-        shared: Buffer<'c>,
-        bias: Option<Buffer<'c>>,
-    ) -> Self {
+    pub(super) fn new(conv: Conv<'a, 'c>, taps: &'a Taps<'a, 'c>, bias: Option<Buffer<'c>>) -> Self {
+        let Conv { k, b, place, shared } = conv;
         let (layout, walk) = (k.layout(), k.walk());
         let scalar = if k.storage == Storage::Bf16 { Scalar::I32 } else { storage(k.storage) };
         let bytes = layout.plane * walk.planes.len() * k.tile.stages;
@@ -41,12 +32,12 @@ impl<'a, 'c> Sums<'a, 'c> {
             let both = b.load_whole(bias, b.at(place.channel, place.pair, 2), 2);
             [b.extract(both, 0), b.extract(both, 1)]
         });
-        Self { k, b, place, taps, planes, bias, layout, walk, rows: k.rows(), columns: k.columns(), shape: k.sums() }
+        Self { conv, taps, planes, bias, layout, walk, rows: k.rows(), columns: k.columns(), shape: k.sums() }
     }
 
     fn fresh(&self, planes: usize) -> Vec<Val<'c>> {
         let each = planes * self.shape[1] * self.shape[2];
-        let [a, c] = self.bias.unwrap_or_else(|| [self.b.f32(0.0); 2]);
+        let [a, c] = self.bias.unwrap_or_else(|| [self.conv.b.f32(0.0); 2]);
         (0..each).flat_map(|_| [a, c]).collect()
     }
 
@@ -57,11 +48,11 @@ impl<'a, 'c> Sums<'a, 'c> {
 
     /// Adds a step's planes; the sums that are then complete, and those that stay open with new ones behind them.
     pub(super) fn step(&self, step: Val<'c>, slot: Val<'c>, sums: &[Val<'c>]) -> (Vec<Val<'c>>, Vec<Val<'c>>) {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let mut sums = sums.to_vec();
         for (t, read) in self.walk.planes.iter().enumerate() {
-            let plane = input_plane(k, b, self.place, step, read);
-            let there = b.and(b.within(plane, k.conv.input[0]), b.lt(step, self.place.steps));
+            let plane = input_plane(&self.conv, step, read);
+            let there = b.and(b.within(plane, k.conv.input[0]), b.lt(step, self.conv.place.steps));
             sums = b.choose(there, || self.plane(t, &read.uses, slot, &sums), || sums.clone());
         }
         let finished = k.conv.axis(0).out_step();
@@ -72,18 +63,18 @@ impl<'a, 'c> Sums<'a, 'c> {
 
     /// One plane, row by row.
     fn plane(&self, t: usize, planes: &[Use], slot: Val<'c>, sums: &[Val<'c>]) -> Vec<Val<'c>> {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let element = k.storage.bytes();
         let pair = self.pair_elements();
         let plane = self.layout.plane / element / 2 * pair;
         let steps = [1, 2].map(|a| k.conv.axis(a).in_step());
         let along = k.tile.run / k.conv.axis(2).out_step() * steps[1];
         let (voxel, pitch) = (k.tile.channels / 2 * pair, self.layout.pitch / 2 * pair);
-        let own = b.at(b.mul(self.place.pair, pair), self.place.group, steps[0] * pitch);
-        let own = b.at(own, self.place.segment, along * voxel);
+        let own = b.at(b.mul(self.conv.place.pair, pair), self.conv.place.group, steps[0] * pitch);
+        let own = b.at(own, self.conv.place.segment, along * voxel);
         let first = b.add(own, b.at(t * plane, slot, self.walk.planes.len() * plane));
         if k.looped() {
-            return b.carry(0usize, self.rows.len(), 1, sums, |row, sums| {
+            return b.steps(0usize, self.rows.len(), 1).carry(sums, |row, sums| {
                 let taps = self.taps.row(row);
                 self.row(b.at(first, row, pitch), planes, &[(0, &taps)], sums)
             });
@@ -101,12 +92,12 @@ impl<'a, 'c> Sums<'a, 'c> {
 
     /// Elements of the staged planes' view in a pair of channels.
     fn pair_elements(&self) -> usize {
-        if self.k.storage == Storage::Bf16 { 1 } else { 2 }
+        if self.conv.k.storage == Storage::Bf16 { 1 } else { 2 }
     }
 
     /// One row of inputs into the output rows it takes part in.
     fn row(&self, first: Val<'c>, planes: &[Use], rows: &[(usize, &TapRow<'_, 'c>)], sums: &[Val<'c>]) -> Vec<Val<'c>> {
-        let (k, b) = (self.k, self.b);
+        let (k, b) = (self.conv.k, self.conv.b);
         let voxel = k.tile.channels / 2 * self.pair_elements();
         let inputs: Vec<Option<[Val<'c>; 2]>> = self
             .columns
@@ -136,8 +127,8 @@ impl<'a, 'c> Sums<'a, 'c> {
 
     /// Two channels of a staged voxel in float32.
     fn pair(&self, at: Val<'c>) -> [Val<'c>; 2] {
-        let b = self.b;
-        if self.k.storage == Storage::Bf16 {
+        let b = self.conv.b;
+        if self.conv.k.storage == Storage::Bf16 {
             // A bfloat16 is the upper half of a float32.
             let both = b.load(self.planes, at);
             let low = b.shl(both, b.int(Ty::I32, 16));

@@ -1,8 +1,7 @@
 //! The taps: in registers where there are few, in shared memory in the order in which rows of inputs meet them, or, where not even that holds them, in global memory.
 
-use super::place::Place;
-use crate::mlir::{Buffer, Builder, Scalar, Val};
-use mnx_plan::gpu::Depthwise;
+use super::Conv;
+use crate::mlir::{Buffer, Scalar, Transfer, Val};
 use mnx_plan::vocabulary::Storage;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,9 +25,7 @@ enum Kept<'c> {
 }
 
 pub(super) struct Taps<'a, 'c> {
-    k: &'a Depthwise,
-    b: &'a Builder<'c>,
-    pair: Val<'c>,
+    conv: Conv<'a, 'c>,
     kept: Kept<'c>,
 }
 
@@ -40,7 +37,8 @@ pub(super) struct TapRow<'a, 'c> {
 }
 
 impl<'a, 'c> Taps<'a, 'c> {
-    pub(super) fn new(k: &'a Depthwise, b: &'a Builder<'c>, place: &Place<'c>, w: Buffer<'c>, shared: Buffer<'c>) -> Self {
+    pub(super) fn new(conv: Conv<'a, 'c>, w: Buffer<'c>) -> Self {
+        let Conv { k, b, place, shared } = conv;
         let [kd, kh, kw] = k.conv.taps;
         let from = |tap: Val<'c>, pair: Val<'c>| b.at(b.at(place.channel, pair, 2), tap, k.conv.channels);
         let kept = match k.layout().weights {
@@ -65,12 +63,12 @@ impl<'a, 'c> Taps<'a, 'c> {
                     let (couple, which) = (b.div(place, 2usize), b.rem(place, 2usize));
                     let slot = b.at(b.at(b.mul(which, 2usize), pair, 4), b.at(couple, th, row / 2), 4 * pairs);
                     // Done with the first step's planes.
-                    b.copy_async(w, from(tap, pair), to, slot, 8, None);
+                    b.copy_async(Transfer { from: w, at: from(tap, pair), to, slot, bytes: 8 }, None);
                 });
                 Kept::Shared(to)
             }
         };
-        Self { k, b, pair: place.pair, kept }
+        Self { conv, kept }
     }
 
     /// The taps of row `row`, which must be known while building if they are in registers.
@@ -82,7 +80,7 @@ impl<'a, 'c> Taps<'a, 'c> {
 impl<'c> TapRow<'_, 'c> {
     /// Both channels' tap of plane `td` and column `tw`.
     pub(super) fn get(&self, td: usize, tw: usize) -> [Val<'c>; 2] {
-        let (k, b) = (self.taps.k, self.taps.b);
+        let (k, b) = (self.taps.conv.k, self.taps.conv.b);
         let [_, kh, kw] = k.conv.taps;
         match &self.taps.kept {
             Kept::Registers(all) => {
@@ -97,7 +95,7 @@ impl<'c> TapRow<'_, 'c> {
                 let (pairs, place) = (k.tile.channels / 2, td * kw + tw);
                 let mut loaded = self.loaded.borrow_mut();
                 let four = loaded.entry(place / 2).or_insert_with(|| {
-                    let slot = b.at(b.mul(self.taps.pair, 4usize), self.row, k.row_taps() / 2 * 4 * pairs);
+                    let slot = b.at(b.mul(self.taps.conv.place.pair, 4usize), self.row, k.row_taps() / 2 * 4 * pairs);
                     b.unpack(b.load_whole(*all, b.add(slot, place / 2 * 4 * pairs), 4))
                 });
                 let at = place % 2 * 2;

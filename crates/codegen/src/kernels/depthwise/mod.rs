@@ -88,6 +88,15 @@ struct Tile<'c> {
     voxels: Vec<usize>,
 }
 
+/// Where results go.
+struct Output<'c> {
+    buffer: Buffer<'c>,
+    /// Elements between neighbouring voxels.
+    stride: usize,
+    /// Whether whole cache lines are written past the caches.
+    past_caches: bool,
+}
+
 /// Emits the kernel on its own.
 pub(super) fn emit(k: &Depthwise, site: &Site<'_, '_>) {
     let &Site { b, args, scratch, .. } = site;
@@ -107,6 +116,7 @@ pub(super) fn emit(k: &Depthwise, site: &Site<'_, '_>) {
     // A result larger than the caches will have left them when it is read; lines that are written whole need not be fetched for that.
     let bytes = 4 * k.conv.batch * voxels(k.conv.output) * c;
     let past_caches = bytes > PAST_CACHES && conv.lanes == LINE && c.is_multiple_of(LINE) && k.tile.channels.is_multiple_of(LINE);
+    let output = Output { buffer: y, stride: c, past_caches };
     conv.stream(|z| {
         let plane = b.at(z, conv.place.sample, d);
         b.phase("convolve");
@@ -119,11 +129,11 @@ pub(super) fn emit(k: &Depthwise, site: &Site<'_, '_>) {
                         None => vec![],
                     };
                     let [low, high] = conv.place.rows;
-                    let end = b.carry(low, high, 1, &start, |row, carried| {
-                        let result = conv.tile(z, row, tile, position, channels);
+                    let end = b.steps(low, high, 1).carry(&start, |row, carried| {
+                        let result = conv.tile([z, row], tile, position, channels);
                         let voxel = b.at(first, b.at(row, plane, h), w);
                         let at = b.at(b.add(conv.place.channel, channels.first), voxel, c);
-                        result.store(b, y, at, c, past_caches);
+                        result.store(b, &output, at);
                         match &sums {
                             Some(sums) => sums.gather(b.eq(row, low), &result, carried),
                             None => vec![],
@@ -177,6 +187,7 @@ pub(crate) fn emit_rows<'c>(
     let conv = Conv::new(k, site, layout);
     conv.prepare();
     let (c, w) = (k.conv.channels, k.conv.output[2]);
+    let output = Output { buffer: to, stride: c, past_caches: false };
     conv.stream(|z| {
         let [low, high] = conv.place.rows;
         b.each(low, high, group, |first| {
@@ -186,9 +197,9 @@ pub(crate) fn emit_rows<'c>(
                 for part in cover(&k.conv.axis(2), k.tile.width, layout.before) {
                     conv.along(&part, |tile, voxel, position| {
                         b.each(first, end, 1, |y| {
-                            let result = conv.tile(z, y, tile, position, channels);
+                            let result = conv.tile([z, y], tile, position, channels);
                             let voxel = b.at(voxel, b.sub(y, first), w);
-                            result.store(b, to, b.at(channels.first, voxel, c), c, false);
+                            result.store(b, &output, b.at(channels.first, voxel, c));
                         });
                     });
                 }
@@ -240,7 +251,7 @@ impl<'a, 'c> Conv<'a, 'c> {
     fn stream(&self, body: impl FnOnce(Val<'c>)) {
         let b = self.b;
         let [low, high] = self.place.planes;
-        b.carry(low, high, 1, &[b.index(0)], |z, staged| {
+        b.steps(low, high, 1).carry(&[b.index(0)], |z, staged| {
             let taps = Taps::of(&self.k.conv.axis(0), b, z);
             b.phase("stage");
             b.each(b.max(staged[0], taps.low), taps.high, 1, |plane| self.stage(plane));
@@ -308,15 +319,15 @@ impl<'c> Place<'c> {
 }
 
 impl<'c> Tile<'c> {
-    /// Stores the voxels at `at`, `stride` elements apart.
-    fn store(&self, b: &Builder<'c>, y: Buffer<'c>, at: Val<'c>, stride: usize, past_caches: bool) {
+    /// Stores the voxels from element `at` of the result on.
+    fn store(&self, b: &Builder<'c>, to: &Output<'c>, at: Val<'c>) {
         for (v, values) in self.values.iter().enumerate() {
             for (&value, voxel) in values.iter().zip(&self.voxels) {
-                let at = b.add(at, voxel * stride + v * self.lanes);
-                if past_caches {
-                    b.store_past_caches(value, y, at);
+                let at = b.add(at, voxel * to.stride + v * self.lanes);
+                if to.past_caches {
+                    b.store_past_caches(value, to.buffer, at);
                 } else {
-                    b.store(value, y, at);
+                    b.store(value, to.buffer, at);
                 }
             }
         }

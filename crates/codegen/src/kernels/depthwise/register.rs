@@ -5,9 +5,18 @@ use super::width::WidthTile;
 use super::{Channels, Conv, Tile};
 use crate::mlir::{Scalar, Ty, Val};
 
+/// A row of taps.
+#[derive(Clone, Copy)]
+struct TapRow<'c> {
+    /// Element of the ring at which its inputs begin.
+    input: Val<'c>,
+    /// Element of the packed weights at which its taps begin.
+    weight: Val<'c>,
+}
+
 impl<'c> Conv<'_, 'c> {
     /// Computes one tile of output row `(z, y)`, whose inputs start at `position` of the staged rows.
-    pub(super) fn tile(&self, z: Val<'c>, y: Val<'c>, tile: &WidthTile, position: Val<'c>, channels: Channels<'c>) -> Tile<'c> {
+    pub(super) fn tile(&self, [z, y]: [Val<'c>; 2], tile: &WidthTile, position: Val<'c>, channels: Channels<'c>) -> Tile<'c> {
         let b = self.b;
         let block = self.k.tile.channels;
         let [_, ky, kx] = self.k.conv.taps;
@@ -35,14 +44,15 @@ impl<'c> Conv<'_, 'c> {
         // The ring slot of the first plane is found by a division, those of the following by counting on.
         let mut carried = vec![b.mul(b.rem(zs.low, self.layout.planes), plane)];
         carried.extend(start);
-        let end = b.carry(zs.low, zs.high, 1, &carried, |iz, carried| {
+        let end = b.steps(zs.low, zs.high, 1).carry(&carried, |iz, carried| {
             let slot = carried[0];
             let base = b.add(corner, slot);
             let tap = b.mul(zs.tap(b, iz), ky);
-            let values = b.carry(ys.low, ys.high, 1, &carried[1..], |iy, values| {
+            let values = b.steps(ys.low, ys.high, 1).carry(&carried[1..], |iy, values| {
                 let at = b.at(base, b.sub(iy, top), row);
                 let tap = b.mul(b.add(tap, ys.tap(b, iy)), kx * block);
-                self.taps_of_row(tile, at, b.add(tap, channels.first), channels, values)
+                let row = TapRow { input: at, weight: b.add(tap, channels.first) };
+                self.taps_of_row(tile, row, channels, values)
             });
             let mut next = vec![self.next_slot(slot, plane)];
             next.extend(values);
@@ -52,7 +62,7 @@ impl<'c> Conv<'_, 'c> {
     }
 
     /// One row of taps: every input voxel is loaded once and goes to every output that reads it.
-    fn taps_of_row(&self, tile: &WidthTile, at: Val<'c>, weight: Val<'c>, channels: Channels<'c>, values: &[Val<'c>]) -> Vec<Val<'c>> {
+    fn taps_of_row(&self, tile: &WidthTile, row: TapRow<'c>, channels: Channels<'c>, values: &[Val<'c>]) -> Vec<Val<'c>> {
         let b = self.b;
         let block = self.k.tile.channels;
         let count = tile.voxels.len();
@@ -60,12 +70,12 @@ impl<'c> Conv<'_, 'c> {
         let mut values = values.to_vec();
         for v in 0..channels.vectors {
             let weights: Vec<_> =
-                (0..self.k.conv.taps[2]).map(|q| b.load_vec(self.weights, b.add(weight, q * block + v * lanes), lanes)).collect();
+                (0..self.k.conv.taps[2]).map(|q| b.load_vec(self.weights, b.add(row.weight, q * block + v * lanes), lanes)).collect();
             for (i, targets) in tile.inputs.iter().enumerate() {
                 if targets.is_empty() {
                     continue;
                 }
-                let x = b.load_vec(self.ring, b.add(at, i * block + v * lanes), lanes);
+                let x = b.load_vec(self.ring, b.add(row.input, i * block + v * lanes), lanes);
                 for &(output, tap) in targets {
                     let value = &mut values[v * count + output];
                     *value = b.fma(x, weights[tap], *value);

@@ -131,7 +131,7 @@ impl<'c> Conv<'_, 'c> {
                     b.broadcast(value, lanes)
                 };
                 let value = if kept.is_empty() {
-                    b.carry(0, image, 1, &[start], |i, sum| vec![b.fma(pixel(i), weight(i), sum[0])])[0]
+                    b.steps(0, image, 1).carry(&[start], |i, sum| vec![b.fma(pixel(i), weight(i), sum[0])])[0]
                 } else {
                     kept.iter().enumerate().fold(start, |sum, (i, &weight)| b.fma(pixel(b.index(i)), weight, sum))
                 };

@@ -127,7 +127,7 @@ impl<'c> Emitter<'_, 'c> {
         let to = b.shifted(self.args.of(Slot::Partials), at);
         column_groups(b, count, self.cpu.lanes / 2, GROUP, |group| {
             let sums: Vec<_> = group.iter().map(|&(c, lanes)| b.load_vec(to, c, lanes)).collect();
-            let sums = b.carry(0usize, tile.count, 1, &sums, |row, sums| {
+            let sums = b.steps(0usize, tile.count, 1).carry(&sums, |row, sums| {
                 let line = b.mul(row, self.layout.hidden.stride);
                 let terms = group.iter().zip(sums);
                 terms

@@ -78,7 +78,7 @@ impl<'c> Emitter<'_, 'c> {
         for piece in pieces(self.k.channels, self.cpu.lanes) {
             let zero = b.zero(Ty::vec(Scalar::F32, piece.lanes));
             let end = piece.first + piece.count * piece.lanes;
-            let sum = b.carry(piece.first, end, piece.lanes, &[zero], |c, sum| {
+            let sum = b.steps(piece.first, end, piece.lanes).carry(&[zero], |c, sum| {
                 let x = b.load_vec(line, c, piece.lanes);
                 vec![b.add(sum[0], term(x))]
             });
