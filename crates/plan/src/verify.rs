@@ -2,7 +2,7 @@
 //!
 //! Checked: tiles are legal; every slot is bound once; every buffer is as long as its kernel wants and inside the arena; weights are not written and as long as their recipe makes
 //! them; buffers of one launch share no byte unless both are read; whatever a launch reads is one whole tensor that one launch, or the caller, wrote, and nothing has overwritten since;
-//! so are the outputs at the end. Not checked: that kernels compute what the graph says.
+//! nothing is overwritten that nobody has read; so are the outputs at the end. Not checked: that kernels compute what the graph says.
 
 use mnx_artifact::{ALIGNMENT, BufferRef, Space};
 use mnx_ir::Diagnostic;
@@ -123,7 +123,14 @@ fn run_on_labels(plan: &ModulePlan, errors: &mut Vec<Diagnostic>) {
                     errors.push(problem(&d.name, i, launch, &why));
                 }
             }
-            for (_, r) in bound.iter().filter(|(a, _)| a.access.writes()) {
+            for (_, r) in bound.iter().filter(|(a, _)| a.access.reads()) {
+                arena.read(r);
+            }
+            for (arg, r) in bound.iter().filter(|(a, _)| a.access.writes()) {
+                if arena.unread(r) {
+                    let why = format!("{} overwrites what nobody has read yet: {r}", arg.slot);
+                    errors.push(problem(&d.name, i, launch, &why));
+                }
                 arena.write(r, Writer::Launch(number));
             }
             number += 1;
@@ -144,6 +151,8 @@ fn run_on_labels(plan: &ModulePlan, errors: &mut Vec<Diagnostic>) {
 struct Labels {
     borders: Vec<u64>,
     writers: Vec<Writer>,
+    /// Whether anybody has read what the writer wrote.
+    read: Vec<bool>,
 }
 
 impl Labels {
@@ -154,8 +163,8 @@ impl Labels {
         let mut borders: Vec<u64> = all.flat_map(|r| [r.offset, r.offset + r.bytes]).collect();
         borders.sort_unstable();
         borders.dedup();
-        let writers = vec![Writer::Nobody; borders.len()];
-        Self { borders, writers }
+        let (writers, read) = (vec![Writer::Nobody; borders.len()], vec![true; borders.len()]);
+        Self { borders, writers, read }
     }
 
     fn stretches(&self, r: &BufferRef) -> std::ops::Range<usize> {
@@ -165,7 +174,18 @@ impl Labels {
 
     fn write(&mut self, r: &BufferRef, writer: Writer) {
         let stretches = self.stretches(r);
-        self.writers[stretches].fill(writer);
+        self.writers[stretches.clone()].fill(writer);
+        self.read[stretches].fill(false);
+    }
+
+    fn read(&mut self, r: &BufferRef) {
+        let stretches = self.stretches(r);
+        self.read[stretches].fill(true);
+    }
+
+    /// Whether some of it has been written and not read since.
+    fn unread(&self, r: &BufferRef) -> bool {
+        self.read[self.stretches(r)].contains(&false)
     }
 
     /// Whether one writer wrote all of it, and nobody since.

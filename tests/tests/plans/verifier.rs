@@ -51,7 +51,7 @@ fn overlap(a: &BufferRef, b: &BufferRef) -> bool {
     a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
 }
 
-/// Whether every value that a launch reads still stands where it was written, whatever ran in between: the plan is run on labels instead of numbers, one for each
+/// Whether every value that a launch reads still stands where it was written, whatever ran in between, and none goes unread: the plan is run on labels instead of numbers, one for each
 /// two bytes of the arena. Slower than the verifier, and written apart from it.
 fn sound(plan: &ModulePlan) -> bool {
     let nobody = u32::MAX;
@@ -60,8 +60,11 @@ fn sound(plan: &ModulePlan) -> bool {
         let own = &writers[places(r)];
         own[0] != nobody && own.iter().all(|w| *w == own[0])
     };
+    // Whether anybody has read what stands there.
+    let mut read = vec![true; writers.len()];
     for (i, r) in plan.inputs.iter().enumerate() {
         writers[places(r)].fill(1_000_000 + i as u32);
+        read[places(r)].fill(false);
     }
     let all = uses(plan);
     for now in all.chunk_by(|a, b| a.launch == b.launch) {
@@ -74,8 +77,13 @@ fn sound(plan: &ModulePlan) -> bool {
                 return false;
             }
         }
+        now.iter().filter(|a| a.arg.access.reads()).for_each(|a| read[places(&a.buffer)].fill(true));
         for a in now.iter().filter(|a| a.arg.access.writes()) {
+            if read[places(&a.buffer)].contains(&false) {
+                return false;
+            }
             writers[places(&a.buffer)].fill(a.launch as u32);
+            read[places(&a.buffer)].fill(false);
         }
     }
     plan.outputs.iter().all(|r| whole(&writers, r))
@@ -94,6 +102,7 @@ fn refused(plan: &ModulePlan, want: &str, what: &str) {
 }
 
 const OVERWRITTEN: &str = "reads what has been overwritten, or never written";
+const UNREAD: &str = "overwrites what nobody has read yet";
 const SHARED: &str = "share bytes, and one of them is written";
 
 /// Random plans: networks with every option, on every target in turn.
@@ -154,7 +163,7 @@ fn swapped_offsets_are_judged_as_the_slow_run_judges_them() {
             let said = refusal(&edited);
             assert_eq!(said.is_none(), sound(&edited), "{a:?} and {b:?} swapped: {said:?}\n{edited}");
             if let Some(said) = said {
-                let known = [OVERWRITTEN, SHARED, "has been overwritten at the end"];
+                let known = [OVERWRITTEN, UNREAD, SHARED, "has been overwritten at the end"];
                 assert!(known.iter().any(|k| said.contains(k)), "{said}");
                 unsound += 1;
             }
@@ -186,6 +195,32 @@ fn a_buffer_over_a_live_one_is_refused() {
         set(&mut edited, &between, moved);
         Some((edited, format!("{between:?} over {reader:?}"), if besides { SHARED.to_owned() } else { OVERWRITTEN.to_owned() }))
     });
+}
+
+/// A value that another replaces whole, before its first reader: all that is read is one tensor by one writer, only not the right one.
+#[test]
+fn a_value_replaced_whole_is_refused() {
+    let mut rng = Random::new(41);
+    let mut tried = 0;
+    for plan in random_plans(&mut rng, 16) {
+        let all = uses(&plan);
+        for value in all.iter().filter(|u| u.arg.access.writes()) {
+            let first = all.iter().find(|u| u.launch > value.launch && overlap(&u.buffer, &value.buffer));
+            let between = |u: &&Use| u.arg.access.writes() && first.is_some_and(|f| (value.launch + 1..f.launch).contains(&u.launch));
+            for other in all.iter().filter(between) {
+                let moved = BufferRef { offset: value.buffer.offset, ..other.buffer };
+                let besides = all.iter().any(|u| u.launch == other.launch && u.at != other.at && overlap(&u.buffer, &moved));
+                if besides || moved.bytes < value.buffer.bytes || moved.offset + moved.bytes > plan.memory.arena_bytes {
+                    continue;
+                }
+                let mut edited = plan.clone();
+                set(&mut edited, other, moved);
+                refused(&edited, UNREAD, &format!("{other:?} in place of {value:?}"));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 10, "{tried} places to edit");
 }
 
 #[test]

@@ -35,15 +35,7 @@ impl Epilogue {
 
     /// The slot of the tensor that the result may overwrite, as in [`crate::work::Mlp::overwritten`].
     pub fn overwritten(&self) -> Option<Slot> {
-        if !self.store {
-            None
-        } else if self.skip {
-            Some(Slot::Skip)
-        } else if self.residual == Residual::Identity && self.pad_front == [0; 3] {
-            Some(Slot::Res)
-        } else {
-            None
-        }
+        if self.store { self.residual.overwritten(self.skip, self.pad_front) } else { None }
     }
 
     /// Buffers of a block's end: `res` storage `[n, grid, c]` (or `res` f32 `[n, ci, grid]` and `res_w` f32 `[c, ci]`, or `res` `[n, from, ci]` and `res_w` storage `[c, ci]`, or `res` `[n, from, c]`), `skip` storage `[n, output, c]`,

@@ -286,6 +286,17 @@ pub enum Residual {
 }
 
 impl Residual {
+    /// The slot of the tensor that a block's stored result may overwrite: the skip, else a residual on the same grid.
+    pub(crate) fn overwritten(self, skip: bool, pad_front: Extent) -> Option<Slot> {
+        if skip {
+            Some(Slot::Skip)
+        } else if self == Self::Identity && pad_front == [0; 3] {
+            Some(Slot::Res)
+        } else {
+            None
+        }
+    }
+
     /// Channels of the tensor that a residual's own product reads; 0 where it has none.
     pub fn product(self) -> usize {
         match self {
@@ -303,15 +314,8 @@ impl Mlp {
 
     /// The slot of the tensor that the result may overwrite: the one stored tensor of the result's size that every voxel reads at its own place alone.
     pub fn overwritten(&self) -> Option<Slot> {
-        if !self.store || self.grn == Grn::Partials {
-            None
-        } else if self.skip {
-            Some(Slot::Skip)
-        } else if self.residual == Residual::Identity && self.pad_front == [0; 3] {
-            Some(Slot::Res)
-        } else {
-            None
-        }
+        let stored = self.store && self.grn != Grn::Partials;
+        if stored { self.residual.overwritten(self.skip, self.pad_front) } else { None }
     }
 }
 
