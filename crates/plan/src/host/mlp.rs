@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 192;
 
 /// A tile of voxels goes through all hidden channels, some at a time, in scratch.
 ///
-/// Args, in order, each present if its part is: `x` f32 `[n, grid, c]`, `stats` f32 `[n, 2, c]`; then those of [`tail_args`].
+/// Args, in order, each present if its part is: `x` f32 `[n, grid, c]`, `stats` f32 `[n, 2, c]`; then those of `tail_args`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mlp {
     /// What is computed.
