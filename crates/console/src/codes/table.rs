@@ -167,19 +167,6 @@ pub const CODES: &[Code] = &[
         "At stage `dispatch` every op that depends on an activation belongs to a dispatch. `form-dispatches` draws them.",
     ),
     code(
-        "ir-0131",
-        "a dispatch does not hold the parts of its pattern",
-        "A dispatch says what it is for (`dispatch @name : mlp {`), and each of its ops which part it plays (`as expand` behind the \
-         type). A part is missing, stands twice, is unknown to the pattern or is played by the wrong op. `mnxc list patterns` shows \
-         what each pattern needs; a dispatch that is to fit none is a `fragment`.",
-    ),
-    code(
-        "ir-0132",
-        "a part of a dispatch reads something else than its pattern says",
-        "The parts of a dispatch are there, but one reads another value than it should, or a value that belongs inside is read \
-         outside. Correct the operands, or make the dispatch a `fragment`.",
-    ),
-    code(
         "ir-0121",
         "a state or an update stands where nothing is trained",
         "States are memory that a run changes, and updates change it. Graphs of stage model and graph compute outputs from parameters \
@@ -194,6 +181,19 @@ pub const CODES: &[Code] = &[
         "ir-0123",
         "graphs of one file disagree about a tensor",
         "The graphs of a file share parameters and states by key, so a key is a parameter or a state, and of one type, in all of them.",
+    ),
+    code(
+        "ir-0131",
+        "a dispatch does not hold the parts of its pattern",
+        "A dispatch says what it is for (`dispatch @name : mlp {`), and each of its ops which part it plays (`as expand` behind the \
+         type). A part is missing, stands twice, is unknown to the pattern or is played by the wrong op. `mnxc list patterns` shows \
+         what each pattern needs; a dispatch that is to fit none is a `fragment`.",
+    ),
+    code(
+        "ir-0132",
+        "a part of a dispatch reads something else than its pattern says",
+        "The parts of a dispatch are there, but one reads another value than it should, or a value that belongs inside is read \
+         outside. Correct the operands, or make the dispatch a `fragment`.",
     ),
     code(
         "mnx-0101",
